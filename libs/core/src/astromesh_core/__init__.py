@@ -1,0 +1,1 @@
+"""What every Astromesh service stands on."""

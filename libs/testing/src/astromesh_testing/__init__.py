@@ -1,0 +1,1 @@
+"""Fakes, contract suites and a nats-server on a free port."""

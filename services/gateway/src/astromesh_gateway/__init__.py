@@ -1,0 +1,1 @@
+"""HTTP, SSE, WebSocket, gRPC and OpenAI surfaces."""

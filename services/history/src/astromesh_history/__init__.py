@@ -1,0 +1,1 @@
+"""The SQL read model of the log, and its verifier."""

@@ -1,0 +1,1 @@
+"""Conversational memory, projected from the log."""

@@ -1,0 +1,1 @@
+"""Turns a config folder into validated resources."""

@@ -1,0 +1,1 @@
+"""Ingests documents and retrieves passages."""

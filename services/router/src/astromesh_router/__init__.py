@@ -1,0 +1,1 @@
+"""Routes model calls to providers."""
