@@ -1,0 +1,42 @@
+"""Content values: making plain ones, reading them, finding them all in a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from google.protobuf.message import Message as ProtoMessage
+
+from astromesh.v1.values_pb2 import Content
+from astromesh_core.errors import Bug, NotFound
+
+
+def text_content(text: str) -> Content:
+    """A plain content value."""
+    return Content(text=text)
+
+
+def plain(content: Content) -> str:
+    """The text of a plain content; empty where none is set.
+
+    Raises NotFound for sealed content (its key is gone or not here), Bug for one that was not fetched from the object
+    store first.
+    """
+    form = content.WhichOneof("form")
+    if form is None or form == "text":
+        return content.text
+    if form == "sealed":
+        raise NotFound("this content is sealed: its key was erased or is not held here")
+    raise Bug("this content lies in the object store and was not fetched before it was read")
+
+
+def iter_contents(message: ProtoMessage) -> Iterator[Content]:
+    """Every Content in a message, at any depth, in field order. The values are the message's own, not copies."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        items: Iterable[ProtoMessage] = value if field.is_repeated else (value,)
+        for item in items:
+            if isinstance(item, Content):
+                yield item
+            else:
+                yield from iter_contents(item)

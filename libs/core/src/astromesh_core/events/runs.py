@@ -1,0 +1,255 @@
+"""A run as its readers see it: status, steps, answer and bill, folded from its events and from nothing else.
+
+queued ──started──▶ running ──suspended──▶ suspended | needs-human | needs-version ──resumed──▶ running
+any of them ──▶ completed | failed | compensated | cancelled, once and for ever
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_UNKNOWN,
+    SUSPENSION_REASON_VERSION,
+    RunEvent,
+    SuspensionReason,
+)
+from astromesh.v1.runs_pb2 import (
+    RUN_STATUS_CANCELLED,
+    RUN_STATUS_COMPENSATED,
+    RUN_STATUS_COMPLETED,
+    RUN_STATUS_FAILED,
+    RUN_STATUS_NEEDS_HUMAN,
+    RUN_STATUS_NEEDS_VERSION,
+    RUN_STATUS_QUEUED,
+    RUN_STATUS_RUNNING,
+    RUN_STATUS_SUSPENDED,
+    STEP_KIND_MODEL,
+    STEP_KIND_TOOL,
+    STEP_STATUS_FAILED,
+    STEP_STATUS_RUNNING,
+    STEP_STATUS_SUCCEEDED,
+    STEP_STATUS_UNKNOWN,
+    Run,
+    RunStatus,
+    Step,
+)
+from astromesh.v1.values_pb2 import Failure, Usage
+
+TERMINAL_EVENTS = frozenset({"completed", "failed", "compensated", "cancelled"})
+TERMINAL = frozenset({RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_COMPENSATED, RUN_STATUS_CANCELLED})
+
+STATUS_NAMES: dict[RunStatus.ValueType, str] = {
+    RUN_STATUS_QUEUED: "queued",
+    RUN_STATUS_RUNNING: "running",
+    RUN_STATUS_SUSPENDED: "suspended",
+    RUN_STATUS_NEEDS_HUMAN: "needs-human",
+    RUN_STATUS_NEEDS_VERSION: "needs-version",
+    RUN_STATUS_COMPLETED: "completed",
+    RUN_STATUS_FAILED: "failed",
+    RUN_STATUS_COMPENSATED: "compensated",
+    RUN_STATUS_CANCELLED: "cancelled",
+}
+"""Every status by the name that users see, and no other."""
+
+
+def is_terminal(event: RunEvent) -> bool:
+    """True for the one event that ends a run."""
+    return event.WhichOneof("event") in TERMINAL_EVENTS
+
+
+def fold(events: Iterable[Envelope]) -> Run:
+    """The run as these events, from index 0 on, tell it."""
+    folder = RunFolder()
+    for envelope in events:
+        folder.apply(envelope)
+    return folder.run
+
+
+class RunFolder:
+    """Folds a run event by event. `run` is always the state after the last one applied."""
+
+    def __init__(self, run: Run | None = None) -> None:
+        """Starts anew, or goes on from a run folded before."""
+        self.run = run if run is not None else Run()
+        self._steps = {step.path: step for step in self.run.steps}
+
+    def apply(self, envelope: Envelope) -> None:
+        """Takes the next event. An event at or below the last index is ignored: applying twice changes nothing."""
+        run = self.run
+        if envelope.index < run.events:
+            return
+        run.events = envelope.index + 1
+        kind = envelope.run.WhichOneof("event")
+        fold_event = _FOLDS.get(kind or "")
+        if kind is not None and fold_event is not None:
+            fold_event(self, envelope, getattr(envelope.run, kind))
+
+    def step(self, path: str) -> Step:
+        """The step at a path; a new one where there was none."""
+        found = self._steps.get(path)
+        if found is None:
+            found = self.run.steps.add(path=path, status=STEP_STATUS_RUNNING)
+            self._steps[path] = found
+        return found
+
+
+def add_usage(total: Usage, part: Usage) -> None:
+    """Adds a call's usage to a total. The total is estimated where any part is."""
+    total.input_tokens += part.input_tokens
+    total.output_tokens += part.output_tokens
+    total.cached_input_tokens += part.cached_input_tokens
+    total.reasoning_tokens += part.reasoning_tokens
+    total.estimated = total.estimated or part.estimated
+
+
+def suspended_status(reason: SuspensionReason.ValueType) -> RunStatus.ValueType:
+    """The status of a run that waits for this reason."""
+    if reason == SUSPENSION_REASON_UNKNOWN:
+        return RUN_STATUS_NEEDS_HUMAN
+    return RUN_STATUS_NEEDS_VERSION if reason == SUSPENSION_REASON_VERSION else RUN_STATUS_SUSPENDED
+
+
+# One function an event. `Any` is the event's own generated class, chosen by the oneof above.
+
+
+def _requested(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    run = folder.run
+    run.run_id, run.namespace = envelope.aggregate_id, envelope.namespace
+    run.agent, run.session_key, run.principal = event.agent, event.session_key, event.principal
+    run.session_id.CopyFrom(event.session_id)
+    run.query.CopyFrom(event.query)
+    run.status = RUN_STATUS_QUEUED
+    run.requested_unix_nano = envelope.time_unix_nano
+    run.traceparent = envelope.traceparent
+
+
+def _started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del event
+    folder.run.status = RUN_STATUS_RUNNING
+    folder.run.started_unix_nano = envelope.time_unix_nano
+
+
+def _model_begun(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    step = folder.step(event.path)
+    step.kind, step.name, step.status = STEP_KIND_MODEL, event.role, STEP_STATUS_RUNNING
+    step.timing.start_unix_nano = envelope.time_unix_nano
+
+
+def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    step = folder.step(event.path)
+    step.kind = STEP_KIND_MODEL
+    step.timing.CopyFrom(event.timing)
+    if event.HasField("failure"):
+        step.status = STEP_STATUS_FAILED
+        step.failure.CopyFrom(event.failure)
+    else:
+        step.status = STEP_STATUS_SUCCEEDED
+        step.output.CopyFrom(event.message.content)
+    if event.HasField("charge"):
+        step.name = event.charge.model or step.name
+        step.usage.CopyFrom(event.charge.usage)
+        add_usage(folder.run.usage, event.charge.usage)
+        folder.run.cost_nanos += event.charge.cost_nanos
+
+
+def _tool_intended(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    step = folder.step(event.path)
+    step.kind, step.name, step.status = STEP_KIND_TOOL, event.call.name, STEP_STATUS_RUNNING
+    step.input.CopyFrom(event.call.arguments)
+    step.timing.start_unix_nano = envelope.time_unix_nano
+
+
+def _tool_succeeded(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    step = folder.step(event.path)
+    step.status = STEP_STATUS_FAILED if event.result.is_error else STEP_STATUS_SUCCEEDED
+    step.output.CopyFrom(event.result.output)
+    step.timing.CopyFrom(event.timing)
+
+
+def _tool_failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    step = folder.step(event.path)
+    step.status = STEP_STATUS_FAILED
+    step.failure.CopyFrom(event.failure)
+    step.timing.CopyFrom(event.timing)
+
+
+def _tool_unknown(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    step = folder.step(event.path)
+    step.status = STEP_STATUS_UNKNOWN
+    step.failure.CopyFrom(Failure(error_class=event.reason))
+    step.timing.CopyFrom(event.timing)
+
+
+def _suspended(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    folder.run.status = suspended_status(event.reason)
+    folder.run.waiting_for = SuspensionReason.Name(event.reason).removeprefix("SUSPENSION_REASON_").lower()
+    folder.run.waiting_path = event.path
+
+
+def _resumed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope, event
+    folder.run.status = RUN_STATUS_RUNNING
+    folder.run.waiting_for = folder.run.waiting_path = ""
+
+
+def _compensation_failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    folder.run.status = RUN_STATUS_NEEDS_HUMAN
+    folder.run.waiting_for, folder.run.waiting_path = "compensation", event.path
+
+
+def _completed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    _end(folder, envelope, RUN_STATUS_COMPLETED)
+    folder.run.answer.CopyFrom(event.answer)
+    folder.run.sources.extend(event.sources)
+
+
+def _failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    _end(folder, envelope, RUN_STATUS_FAILED)
+    folder.run.failure.CopyFrom(event.failure)
+
+
+def _compensated(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    _end(folder, envelope, RUN_STATUS_COMPENSATED)
+    folder.run.failure.CopyFrom(event.cause)
+
+
+def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    _end(folder, envelope, RUN_STATUS_CANCELLED)
+    folder.run.answer.CopyFrom(event.partial_answer)
+
+
+def _end(folder: RunFolder, envelope: Envelope, status: RunStatus.ValueType) -> None:
+    folder.run.status = status
+    folder.run.ended_unix_nano = envelope.time_unix_nano
+    folder.run.waiting_for = folder.run.waiting_path = ""
+
+
+_FOLDS = cast(
+    "dict[str, Callable[[RunFolder, Envelope, Any], None]]",
+    {
+        "requested": _requested,
+        "started": _started,
+        "model_call_begun": _model_begun,
+        "model_replied": _model_replied,
+        "tool_intended": _tool_intended,
+        "tool_succeeded": _tool_succeeded,
+        "tool_failed": _tool_failed,
+        "tool_outcome_unknown": _tool_unknown,
+        "suspended": _suspended,
+        "resumed": _resumed,
+        "step_compensation_failed": _compensation_failed,
+        "completed": _completed,
+        "failed": _failed,
+        "compensated": _compensated,
+        "cancelled": _cancelled,
+    },
+)
