@@ -42,8 +42,9 @@ check: setup $(DEV) ## Run the gates: format, lint, types, imports, contract, ar
 proto: $(DEV) ## Regenerate libs/proto from proto/
 	@$(BIN)/python scripts/generate.py
 
-proto-release: $(DEV) ## Record proto/ as released: from now on a change that breaks it is refused
+proto-release: $(DEV) ## Record proto/ as released: what breaks it is refused from now on (FORCE=1: here too)
 	@$(BIN)/buf lint
+	@$(if $(FORCE),,test ! -e proto/released.binpb || $(BIN)/buf breaking --against proto/released.binpb)
 	@$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
 lock: $(DEV) ## Recompile the lock files (UPGRADE=1 takes newer versions)
