@@ -8,6 +8,7 @@
     │   ├── Denied              the caller may not do this
     │   ├── PolicyRefused       a guardrail or a permission rule said no
     │   ├── BudgetExceeded      the money or the tokens are spent
+    │   ├── LimitExceeded       a declared bound was reached: iterations, events or bytes of a run
     │   └── NotSupported        known, but not built or not installed here
     ├── TemporaryError          the same request may succeed after `retry_after` seconds
     │   ├── Unavailable         a dependency is away or overloaded
@@ -78,6 +79,12 @@ class BudgetExceeded(PermanentError):
     code = "budget-exceeded"
 
 
+class LimitExceeded(PermanentError):
+    """A declared bound was reached: iterations, events or bytes of a run. The message names the bound."""
+
+    code = "limit-exceeded"
+
+
 class NotSupported(PermanentError):
     """Known, but not built or not installed here; the message names the field or the install command."""
 
@@ -131,6 +138,7 @@ ERRORS: dict[str, type[AstromeshError]] = {
         Denied,
         PolicyRefused,
         BudgetExceeded,
+        LimitExceeded,
         NotSupported,
         TemporaryError,
         Unavailable,

@@ -318,6 +318,9 @@ class RunStarted(_message.Message):
     DEADLINE_UNIX_NANO_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOLS_SHA256_FIELD_NUMBER: _builtins.int
+    CHECKS_INPUT_FIELD_NUMBER: _builtins.int
+    CHECKS_OUTPUT_FIELD_NUMBER: _builtins.int
+    REMEMBERS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     epoch: _builtins.int
     pattern: _builtins.str
@@ -326,6 +329,10 @@ class RunStarted(_message.Message):
     deadline_unix_nano: _builtins.int
     """Absolute end of the whole run; 0: none."""
     tools_sha256: _builtins.bytes
+    checks_input: _builtins.bool
+    """What of the saga's frame applies to this run."""
+    checks_output: _builtins.bool
+    remembers: _builtins.bool
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
@@ -344,10 +351,13 @@ class RunStarted(_message.Message):
         deadline_unix_nano: _builtins.int = ...,
         tools: _abc.Iterable[_values_pb2.ToolSpec] | None = ...,
         tools_sha256: _builtins.bytes = ...,
+        checks_input: _builtins.bool = ...,
+        checks_output: _builtins.bool = ...,
+        remembers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "deadline_unix_nano", b"deadline_unix_nano", "epoch", b"epoch", "max_iterations", b"max_iterations", "pattern", b"pattern", "pattern_version", b"pattern_version", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "epoch", b"epoch", "max_iterations", b"max_iterations", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

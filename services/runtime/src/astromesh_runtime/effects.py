@@ -1,0 +1,173 @@
+"""What a run asks of the world, what comes back, and the context in which a pattern asks. Pure: nothing is done here.
+
+An outcome is the run event that records it, so what a recovery feeds back is what was first fed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar, cast
+
+from astromesh.v1.effect_pb2 import Effect, ModelEffect, ToolEffect
+from astromesh.v1.run_events_pb2 import ModelReplied, ToolFailed, ToolSucceeded
+from astromesh.v1.values_pb2 import ROLE_TOOL, Failure, Message, Passage, ToolCall
+from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.events.canonical import KeyedDigest, canonical_json, effect_sha256
+from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.transcript import Transcript
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckInput:
+    """Check the question against the agent's input rules. Outcome: InputChecked."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssembleContext:
+    """Recall, retrieve and render the prompt for this question. Outcome: ContextAssembled."""
+
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    """Call the model of a role. Outcome: ModelReplied, a message or a failure."""
+
+    path: str
+    role: str
+    transcript: Transcript
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CallTool:
+    """Call one tool. Outcome: ToolSucceeded or ToolFailed; an unknown one never reaches a pattern."""
+
+    path: str
+    call: ToolCall
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    """Call these tools at once. Outcome: theirs, in the order of the calls."""
+
+    path: str
+    calls: tuple[CallTool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutput:
+    """Check the answer against the agent's output rules. Outcome: OutputChecked."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Put this turn into the session's memory. Outcome: MemoryStored."""
+
+    turn: tuple[Message, ...]
+
+
+SagaEffect: TypeAlias = CheckInput | AssembleContext | CallModel | CallTools | CheckOutput | Remember
+ToolOutcome: TypeAlias = ToolSucceeded | ToolFailed
+Pattern: TypeAlias = Generator[CallModel | CallTools, "ModelReplied | Sequence[ToolOutcome]", T]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a pattern returns."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A model's reply."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+
+
+class EffectFailed(AstromeshError):
+    """An effect that the pattern needed failed for good. `failure` is as recorded."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(plain(failure.message))
+        self.failure = failure
+
+
+class IterationsExhausted(LimitExceeded):
+    """The model still called tools after the last iteration that its agent allows."""
+
+    def __init__(self, max_iterations: int) -> None:
+        super().__init__(
+            f"no answer after {max_iterations} iterations; raise spec.orchestration.max_iterations or simplify the task"
+        )
+
+
+@dataclass(slots=True)
+class RunContext:
+    """What a pattern sees of its run. It numbers the steps, and keeps the transcript up to date."""
+
+    transcript: Transcript
+    digester: KeyedDigest
+    max_iterations: int
+    tools_sha256: bytes = b""
+    sources: list[Passage] = field(default_factory=list[Passage])
+    _steps: int = 0
+
+    def model(self, transcript: Transcript, role: str = "default") -> Pattern[Reply]:
+        """Calls the model; its reply joins the transcript. Raises EffectFailed where no candidate answered."""
+        effect = ModelEffect(
+            role=role,
+            transcript_digest=transcript.digest,
+            transcript_length=len(transcript.messages),
+            tools_sha256=self.tools_sha256,
+        )
+        path = self._next_path()
+        outcome = cast("ModelReplied", (yield CallModel(path, role, transcript, effect_sha256(Effect(model=effect)))))
+        if outcome.HasField("failure"):
+            raise EffectFailed(outcome.failure)
+        self.transcript = transcript.plus(outcome.message)
+        return Reply(plain(outcome.message.content), tuple(outcome.message.tool_calls))
+
+    def tools(self, calls: Iterable[ToolCall]) -> Pattern[list[Message]]:
+        """Calls tools at once; what they answer joins the transcript, failures too, for the model to work with."""
+        path = self._next_path()
+        members = tuple(self._call(f"{path}.{number}", call) for number, call in enumerate(calls, 1))
+        outcomes = cast("Sequence[ToolOutcome]", (yield CallTools(path, members)))
+        messages = [answer(member.call, outcome) for member, outcome in zip(members, outcomes, strict=True)]
+        for outcome in outcomes:
+            if isinstance(outcome, ToolSucceeded):
+                self.sources.extend(outcome.result.passages)
+        self.transcript = self.transcript.plus(*messages)
+        return messages
+
+    def _next_path(self) -> str:
+        self._steps += 1
+        return str(self._steps)
+
+    def _call(self, path: str, call: ToolCall) -> CallTool:
+        digest = self.digester.of_text(plain(call.arguments))
+        effect = ToolEffect(tool_call_id=call.id, name=call.name, arguments_digest=digest)
+        return CallTool(path, call, effect_sha256(Effect(tool=effect)))
+
+
+PatternFunction: TypeAlias = Callable[[RunContext], Generator[Any, Any, Answer]]
+
+
+def answer(call: ToolCall, outcome: ToolOutcome) -> Message:
+    """What the model reads of a call's outcome."""
+    if isinstance(outcome, ToolSucceeded):
+        text = plain(outcome.result.output)
+    else:
+        failure = outcome.failure
+        text = canonical_json({"error": failure.error_class, "message": plain(failure.message)}).decode()
+    return Message(role=ROLE_TOOL, content=text_content(text), tool_call_id=call.id, name=call.name)

@@ -1,0 +1,1 @@
+"""Orchestration patterns: generators of effects. No clock, no randomness, no I/O lives here."""

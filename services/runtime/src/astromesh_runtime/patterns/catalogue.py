@@ -1,0 +1,20 @@
+"""Every pattern by name and version. New runs take the newest; a stored run takes the one that it started with."""
+
+from __future__ import annotations
+
+from astromesh_runtime.effects import PatternFunction
+from astromesh_runtime.patterns.react.v1 import react as react_v1
+
+PATTERNS: dict[tuple[str, int], PatternFunction] = {
+    ("react", 1): react_v1,
+}
+
+
+def newest(name: str) -> int | None:
+    """The newest version of a pattern; None where there is no such pattern."""
+    return max((version for pattern, version in PATTERNS if pattern == name), default=None)
+
+
+def pattern_function(name: str, version: int) -> PatternFunction | None:
+    """The pattern of a stored run; None where this release does not hold it."""
+    return PATTERNS.get((name, version))

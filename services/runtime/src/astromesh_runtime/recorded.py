@@ -1,0 +1,207 @@
+"""What a run's log already holds, found by effect: recovery and replay feed it back instead of doing things again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.run_events_pb2 import (
+    ContextAssembled,
+    InputChecked,
+    MemoryStored,
+    ModelReplied,
+    OutputChecked,
+    RunEvent,
+    RunRequested,
+    RunStarted,
+    Suspended,
+    ToolIntended,
+)
+from astromesh_core.errors import Bug
+from astromesh_core.events.runs import TERMINAL_EVENTS
+from astromesh_runtime.effects import (
+    AssembleContext,
+    CallModel,
+    CallTool,
+    CallTools,
+    CheckInput,
+    CheckOutput,
+    SagaEffect,
+    ToolOutcome,
+)
+from astromesh_runtime.saga import Outcome
+
+_MODEL_EVENTS = frozenset({"model_call_begun", "model_replied"})
+_TOOL_EVENTS = frozenset({"tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown"})
+
+
+class Diverged(Exception):  # noqa: N818 - says what happened, and is caught by name
+    """The pattern asked for something else than the log holds: it is not the pattern that wrote this log."""
+
+    def __init__(self, index: int, path: str, recorded: str, replayed: str) -> None:
+        super().__init__(f"event {index}, step {path or '-'}: recorded {recorded}, replayed {replayed}")
+        self.index = index
+        self.path = path
+        self.recorded = recorded
+        self.replayed = replayed
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """The first event of an effect: where it stands and what it is."""
+
+    index: int
+    kind: str
+    sha256: bytes
+
+
+@dataclass(slots=True)
+class Recorded:
+    """A run's events by what they answer. Grows by `add`, in log order."""
+
+    requested: RunRequested = field(default_factory=RunRequested)
+    started: RunStarted | None = None
+    input_checked: InputChecked | None = None
+    context: ContextAssembled | None = None
+    output_checked: OutputChecked | None = None
+    memory: MemoryStored | None = None
+    suspended: Suspended | None = None
+    ended: RunEvent | None = None
+    epoch: int = 0
+    events: int = 0
+    timed_out: bool = False
+    waited_nano: int = 0
+    """Time spent suspended, by which the run's deadline moves."""
+    signals: set[str] = field(default_factory=set[str])
+    begun: dict[str, int] = field(default_factory=dict[str, int])
+    replies: dict[str, ModelReplied] = field(default_factory=dict[str, ModelReplied])
+    intents: dict[str, list[ToolIntended]] = field(default_factory=dict[str, list[ToolIntended]])
+    outcomes: dict[str, ToolOutcome] = field(default_factory=dict[str, ToolOutcome])
+    unknown: set[str] = field(default_factory=set[str])
+    marks: dict[str, _Mark] = field(default_factory=dict[str, _Mark])
+    _suspended_at: int = 0
+
+    @classmethod
+    def of(cls, events: Iterable[Envelope]) -> Recorded:
+        """The record of these events, from index 0 on, contents fetched."""
+        recorded = cls()
+        for envelope in events:
+            recorded.add(envelope)
+        return recorded
+
+    def add(self, envelope: Envelope) -> None:
+        """Takes the next event."""
+        if envelope.index != self.events:
+            raise Bug(f"{envelope.aggregate_id}: expected event {self.events}, found {envelope.index}")
+        self.events += 1
+        if envelope.signal_id:
+            self.signals.add(envelope.signal_id)
+        kind = envelope.run.WhichOneof("event") or ""
+        if kind in _MODEL_EVENTS or kind in _TOOL_EVENTS:
+            self._add_effect(kind, envelope)
+        elif kind in TERMINAL_EVENTS:
+            self.ended = envelope.run
+        else:
+            self._add_frame(kind, envelope)
+
+    def outcome(self, effect: SagaEffect) -> Outcome | None:
+        """The recorded outcome of an effect; None where it has none yet. Raises Diverged."""
+        match effect:
+            case CheckInput():
+                return self.input_checked
+            case AssembleContext():
+                return self.context
+            case CheckOutput():
+                return self.output_checked
+            case CallModel():
+                self._same(effect.path, "model", effect.sha256)
+                return self.replies.get(effect.path)
+            case CallTools():
+                return self._tools(effect)
+            case _:
+                return self.memory
+
+    def unvisited(self, visited: set[str]) -> _Unvisited | None:
+        """The first recorded effect that a replay did not ask for."""
+        left = [(mark.index, path, mark.kind) for path, mark in self.marks.items() if path not in visited]
+        return _Unvisited(*min(left)) if left else None
+
+    def tool_outcome(self, effect: CallTool) -> ToolOutcome | None:
+        """The recorded outcome of one call of a step. Raises Diverged."""
+        self._same(effect.path, "tool", effect.sha256)
+        return self.outcomes.get(effect.path)
+
+    def _tools(self, effect: CallTools) -> list[ToolOutcome] | None:
+        self._none_at(effect.path, "tools")
+        self._none_at(f"{effect.path}.{len(effect.calls) + 1}", "no such call")
+        outcomes = [self.tool_outcome(member) for member in effect.calls]
+        known = [outcome for outcome in outcomes if outcome is not None]
+        return known if len(known) == len(outcomes) else None
+
+    def _same(self, path: str, kind: str, sha256: bytes) -> None:
+        if kind == "model":
+            self._none_at(f"{path}.1", "model")
+        mark = self.marks.get(path)
+        if mark is not None and (mark.kind, mark.sha256) != (kind, sha256):
+            recorded = f"{mark.kind} effect {mark.sha256.hex()[:16]}"
+            raise Diverged(mark.index, path, recorded, f"{kind} effect {sha256.hex()[:16]}")
+
+    def _none_at(self, path: str, replayed: str) -> None:
+        mark = self.marks.get(path)
+        if mark is not None:
+            raise Diverged(mark.index, path, f"{mark.kind} effect", replayed)
+
+    def _add_effect(self, kind: str, envelope: Envelope) -> None:
+        event = getattr(envelope.run, kind)
+        path = cast("str", event.path)
+        of_model = kind in _MODEL_EVENTS
+        self.marks.setdefault(path, _Mark(envelope.index, "model" if of_model else "tool", event.effect_sha256))
+        if kind == "model_call_begun":
+            self.begun[path] = self.begun.get(path, 0) + 1
+        elif kind == "model_replied":
+            self.replies[path] = event
+        elif kind == "tool_intended":
+            self.intents.setdefault(path, []).append(event)
+        elif kind == "tool_outcome_unknown":
+            self.unknown.add(path)
+        else:
+            self.outcomes[path] = event
+            self.unknown.discard(path)
+
+    def _add_frame(self, kind: str, envelope: Envelope) -> None:
+        run = envelope.run
+        match kind:
+            case "requested":
+                self.requested = run.requested
+            case "claimed":
+                self.epoch = run.claimed.epoch
+            case "started":
+                self.started, self.epoch = run.started, run.started.epoch
+            case "input_checked":
+                self.input_checked = run.input_checked
+            case "context_assembled":
+                self.context = run.context_assembled
+            case "output_checked":
+                self.output_checked = run.output_checked
+            case "memory_stored":
+                self.memory = run.memory_stored
+            case "timed_out":
+                self.timed_out = True
+            case "suspended":
+                self.suspended, self._suspended_at = run.suspended, envelope.time_unix_nano
+            case "resumed":
+                self.suspended = None
+                self.waited_nano += envelope.time_unix_nano - self._suspended_at
+            case _:
+                raise Bug(
+                    f"{envelope.aggregate_id}: event {envelope.index} is of a kind this release cannot read: {kind!r}"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unvisited:
+    index: int
+    path: str
+    kind: str

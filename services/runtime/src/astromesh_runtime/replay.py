@@ -1,0 +1,126 @@
+"""Re-executes a stored run from its recorded outcomes and says whether the pattern asks for the same again. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.run_events_pb2 import RunEvent, RunRequested, RunStarted
+from astromesh_core.events.canonical import KeyedDigest
+from astromesh_core.events.contents import plain
+from astromesh_runtime.effects import CallModel, CallTools, PatternFunction, Remember, SagaEffect
+from astromesh_runtime.patterns.catalogue import pattern_function
+from astromesh_runtime.recorded import Diverged, Recorded
+from astromesh_runtime.saga import Completed, Ending, Plan, saga
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Identical, or the first difference."""
+
+    events: int
+    difference: Diverged | None = None
+
+    @property
+    def identical(self) -> bool:
+        """True where the replay asked for the same effects and came to the same end."""
+        return self.difference is None
+
+
+def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
+    """The saga's plan of a stored run: from its own events alone."""
+    return Plan(
+        query=plain(requested.query),
+        digester=KeyedDigest(base64.b64decode(plain(requested.digest_key))),
+        max_iterations=started.max_iterations,
+        tools_sha256=started.tools_sha256,
+        checks_input=started.checks_input,
+        checks_output=started.checks_output,
+        remembers=started.remembers,
+        given=tuple(requested.transcript),
+    )
+
+
+def replay(events: Iterable[Envelope], pattern: PatternFunction | None = None) -> Verdict:
+    """Replays a run's events (from index 0, contents fetched) with its pattern, or with the one given.
+
+    An open run, and one that was cancelled or timed out, is identical when all that it did is asked for again.
+    """
+    recorded = Recorded.of(events)
+    if recorded.started is None:
+        return Verdict(recorded.events)
+    started = recorded.started
+    function = pattern or pattern_function(started.pattern, started.pattern_version)
+    if function is None:
+        name = f"{started.pattern} version {started.pattern_version}"
+        return Verdict(recorded.events, Diverged(1, "", name, "no such pattern in this release"))
+    try:
+        _replay(recorded, plan_of(recorded.requested, started), function)
+    except Diverged as difference:
+        return Verdict(recorded.events, difference)
+    return Verdict(recorded.events)
+
+
+def _replay(recorded: Recorded, plan: Plan, pattern: PatternFunction) -> None:
+    visited = set[str]()
+    generator = saga(plan, pattern)
+    ending: Ending | None = None
+    try:
+        effect = next(generator)
+        while True:
+            _visit(effect, visited)
+            outcome = recorded.outcome(effect)
+            if outcome is None:
+                break
+            if isinstance(effect, Remember):
+                _same_turn(recorded, effect)
+            effect = generator.send(outcome)
+    except StopIteration as stop:
+        ending = stop.value
+    finally:
+        generator.close()
+    left = recorded.unvisited(visited)
+    if left is not None:
+        raise Diverged(left.index, left.path, f"{left.kind} effect", "nothing")
+    _same_end(recorded, ending)
+
+
+def _visit(effect: SagaEffect, visited: set[str]) -> None:
+    if isinstance(effect, CallModel):
+        visited.add(effect.path)
+    elif isinstance(effect, CallTools):
+        visited.update(member.path for member in effect.calls)
+
+
+def _same_turn(recorded: Recorded, effect: Remember) -> None:
+    if recorded.memory is not None and tuple(recorded.memory.turn) != effect.turn:
+        raise Diverged(recorded.events, "", "another turn for the memory", "this turn")
+
+
+def _same_end(recorded: Recorded, ending: Ending | None) -> None:
+    index = recorded.events - 1
+    kind = recorded.ended.WhichOneof("event") if recorded.ended is not None else None
+    if kind in (None, "cancelled", "compensated") or recorded.timed_out:
+        return
+    assert recorded.ended is not None
+    replayed = _describe(ending)
+    told = _recorded_end(recorded.ended)
+    # A run that the shell ended (its limits) has no ending of the saga's own.
+    if told != replayed and not (ending is None and kind == "failed"):
+        raise Diverged(index, "", told, replayed)
+
+
+def _recorded_end(event: RunEvent) -> str:
+    if event.HasField("completed"):
+        return f"completed: {plain(event.completed.answer)}"
+    return f"failed: {event.failed.failure.error_class}: {plain(event.failed.failure.message)}"
+
+
+def _describe(ending: Ending | None) -> str:
+    if ending is None:
+        return "no end"
+    if isinstance(ending, Completed):
+        return f"completed: {ending.answer}"
+    return f"failed: {ending.failure.error_class}: {plain(ending.failure.message)}"

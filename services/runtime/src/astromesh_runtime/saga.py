@@ -1,0 +1,138 @@
+"""A run from its question to its end, as one generator of effects around the agent's pattern. Pure.
+
+check input ▸ assemble context ▸ the pattern's effects ▸ check output ▸ remember ▸ end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, ModelReplied, OutputChecked
+from astromesh.v1.values_pb2 import (
+    ROLE_ASSISTANT,
+    ROLE_SYSTEM,
+    ROLE_USER,
+    VERDICT_ACTION_BLOCK,
+    Failure,
+    Message,
+    Passage,
+    Role,
+    Verdict,
+)
+from astromesh_core.errors import AstromeshError, PolicyRefused
+from astromesh_core.events.canonical import KeyedDigest
+from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.effects import (
+    AssembleContext,
+    CheckInput,
+    CheckOutput,
+    EffectFailed,
+    PatternFunction,
+    Remember,
+    RunContext,
+    SagaEffect,
+    ToolOutcome,
+)
+from astromesh_runtime.transcript import Transcript
+
+MAX_SOURCES = 20
+"""Passages kept as an answer's sources, best first."""
+
+Outcome: TypeAlias = (
+    InputChecked | ContextAssembled | ModelReplied | Sequence[ToolOutcome] | OutputChecked | MemoryStored
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the saga must know of its run: all of it stands in `requested` and in the agent that `started` pins."""
+
+    query: str
+    digester: KeyedDigest
+    max_iterations: int
+    tools_sha256: bytes
+    checks_input: bool
+    checks_output: bool
+    remembers: bool
+    given: tuple[Message, ...] = ()
+    """The transcript that the caller brought, without its last user message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The run answered."""
+
+    answer: str
+    sources: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run ended without an answer."""
+
+    failure: Failure
+
+
+Ending: TypeAlias = Completed | Failed
+
+
+def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome, Ending]:
+    """Everything a run does, in order. Never raises for what happens to the run: that is a Failed ending."""
+    query = plan.query
+    if plan.checks_input:
+        checked = cast("InputChecked", (yield CheckInput(query)))
+        if checked.blocked:
+            return _refused("the question", checked.verdicts)
+        query = plain(checked.text)
+    context = cast("ContextAssembled", (yield AssembleContext(query)))
+    run = RunContext(
+        _transcript(plan, query, context), plan.digester, plan.max_iterations, plan.tools_sha256, [*context.passages]
+    )
+    try:
+        text = (yield from pattern(run)).text
+    except EffectFailed as error:
+        return Failed(error.failure)
+    except AstromeshError as error:
+        return Failed(failure_of(error))
+    if plan.checks_output:
+        checked = cast("OutputChecked", (yield CheckOutput(text)))
+        if checked.blocked:
+            return _refused("the answer", checked.verdicts)
+        text = plain(checked.text)
+    if plan.remembers:
+        yield Remember((_said(ROLE_USER, query), _said(ROLE_ASSISTANT, text)))
+    return Completed(text, _distinct(run.sources))
+
+
+def failure_of(error: AstromeshError) -> Failure:
+    """An error as an event keeps it: its class and its message, never a stack."""
+    retry_after = int(error.retry_after * 1000) if error.retry_after is not None else 0
+    return Failure(error_class=error.code, message=text_content(error.message), retry_after_ms=retry_after)
+
+
+def _transcript(plan: Plan, query: str, context: ContextAssembled) -> Transcript:
+    messages = list[Message]()
+    prompt = plain(context.system_prompt)
+    if prompt:
+        messages.append(_said(ROLE_SYSTEM, prompt))
+    messages.extend(context.history)
+    messages.extend(plan.given)
+    messages.append(_said(ROLE_USER, query))
+    return Transcript.of(plan.digester, messages)
+
+
+def _said(role: Role.ValueType, text: str) -> Message:
+    return Message(role=role, content=text_content(text))
+
+
+def _refused(what: str, verdicts: Sequence[Verdict]) -> Failed:
+    rules = ", ".join(verdict.rule for verdict in verdicts if verdict.action == VERDICT_ACTION_BLOCK)
+    return Failed(failure_of(PolicyRefused(f"{what} was refused by the agent's guardrail {rules}")))
+
+
+def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:
+    by_id = {passage.id: passage for passage in reversed(passages)}
+    best = sorted(by_id.values(), key=lambda passage: (-passage.score, passage.id))
+    return tuple(best[:MAX_SOURCES])
