@@ -1,4 +1,4 @@
-"""What a run's log already holds, found by effect: recovery and replay feed it back instead of doing things again. Pure."""
+"""What a run's log already holds, found by effect: recovery and replay feed it back, nothing is done again. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MODEL_EVENTS = frozenset({"model_call_begun", "model_replied"})
 _TOOL_EVENTS = frozenset({"tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown"})
 
 
-class Diverged(Exception):  # noqa: N818 - says what happened, and is caught by name
+class Diverged(Exception):
     """The pattern asked for something else than the log holds: it is not the pattern that wrote this log."""
 
     def __init__(self, index: int, path: str, recorded: str, replayed: str) -> None:
@@ -175,10 +175,6 @@ class Recorded:
         match kind:
             case "requested":
                 self.requested = run.requested
-            case "claimed":
-                self.epoch = run.claimed.epoch
-            case "started":
-                self.started, self.epoch = run.started, run.started.epoch
             case "input_checked":
                 self.input_checked = run.input_checked
             case "context_assembled":
@@ -187,6 +183,16 @@ class Recorded:
                 self.output_checked = run.output_checked
             case "memory_stored":
                 self.memory = run.memory_stored
+            case _:
+                self._add_lifecycle(kind, envelope)
+
+    def _add_lifecycle(self, kind: str, envelope: Envelope) -> None:
+        run = envelope.run
+        match kind:
+            case "claimed":
+                self.epoch = run.claimed.epoch
+            case "started":
+                self.started, self.epoch = run.started, run.started.epoch
             case "timed_out":
                 self.timed_out = True
             case "suspended":
@@ -195,9 +201,8 @@ class Recorded:
                 self.suspended = None
                 self.waited_nano += envelope.time_unix_nano - self._suspended_at
             case _:
-                raise Bug(
-                    f"{envelope.aggregate_id}: event {envelope.index} is of a kind this release cannot read: {kind!r}"
-                )
+                where = f"{envelope.aggregate_id}:{envelope.index}"
+                raise Bug(f"{where} is an event of a kind that this release cannot read: {kind!r}")
 
 
 @dataclass(frozen=True, slots=True)

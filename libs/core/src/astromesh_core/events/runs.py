@@ -154,6 +154,8 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
         step.usage.CopyFrom(event.charge.usage)
         add_usage(folder.run.usage, event.charge.usage)
         folder.run.cost_nanos += event.charge.cost_nanos
+    if event.HasField("lost_usage"):
+        add_usage(folder.run.usage, event.lost_usage)
 
 
 def _tool_intended(folder: RunFolder, envelope: Envelope, event: Any) -> None:

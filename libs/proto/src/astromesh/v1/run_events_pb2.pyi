@@ -477,6 +477,7 @@ class ModelReplied(_message.Message):
     ROUTE_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     TIME_TO_FIRST_TOKEN_NANO_FIELD_NUMBER: _builtins.int
+    LOST_USAGE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     finish_reason: _builtins.str
@@ -491,6 +492,10 @@ class ModelReplied(_message.Message):
     def route(self) -> _values_pb2.Route: ...
     @_builtins.property
     def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def lost_usage(self) -> _values_pb2.Usage:
+        """Of earlier calls at this path that were lost in a crash after their `begun`: billed all the same, estimated."""
+
     def __init__(
         self,
         *,
@@ -503,10 +508,11 @@ class ModelReplied(_message.Message):
         route: _values_pb2.Route | None = ...,
         timing: _values_pb2.Timing | None = ...,
         time_to_first_token_nano: _builtins.int = ...,
+        lost_usage: _values_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "failure", b"failure", "message", b"message", "outcome", b"outcome", "route", b"route", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "failure", b"failure", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "route", b"route", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "effect_sha256", b"effect_sha256", "failure", b"failure", "finish_reason", b"finish_reason", "message", b"message", "outcome", b"outcome", "path", b"path", "route", b"route", "time_to_first_token_nano", b"time_to_first_token_nano", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "effect_sha256", b"effect_sha256", "failure", b"failure", "finish_reason", b"finish_reason", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "path", b"path", "route", b"route", "time_to_first_token_nano", b"time_to_first_token_nano", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["message", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

@@ -1,0 +1,125 @@
+"""Performs the frame's effects: checks text, assembles the context, stores what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import orjson
+import stamina
+
+from astromesh.v1.guardrails_pb2 import (
+    GUARDRAIL_STAGE_INPUT,
+    GUARDRAIL_STAGE_OUTPUT,
+    CheckTextRequest,
+    CheckTextResponse,
+    GuardrailStage,
+)
+from astromesh.v1.memory_pb2 import RecallRequest
+from astromesh.v1.rag_pb2 import QueryRequest
+from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, OutputChecked, RunEvent
+from astromesh.v1.values_pb2 import Message, Passage
+from astromesh_core.errors import Bug, Unavailable
+from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.effects import AssembleContext, CheckInput, CheckOutput, Remember
+from astromesh_runtime.prompts import prompt_variables
+from astromesh_runtime.scope import RunScope
+
+T = TypeVar("T")
+
+CHECK_SECONDS = 30.0
+RECALL_SECONDS = 30.0
+QUERY_SECONDS = 60.0
+
+
+async def check_input(scope: RunScope, effect: CheckInput) -> InputChecked:
+    """The question by the agent's input rules."""
+    start = scope.clock()
+    checked = await _check(scope, GUARDRAIL_STAGE_INPUT, effect.text)
+    outcome = InputChecked(
+        verdicts=checked.verdicts,
+        policy_sha256=checked.policy_sha256,
+        text=checked.text,
+        blocked=checked.blocked,
+        timing=scope.timing(start),
+    )
+    scope.record(RunEvent(input_checked=outcome))
+    return outcome
+
+
+async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:
+    """The answer by the agent's output rules."""
+    start = scope.clock()
+    checked = await _check(scope, GUARDRAIL_STAGE_OUTPUT, effect.text)
+    outcome = OutputChecked(
+        verdicts=checked.verdicts,
+        policy_sha256=checked.policy_sha256,
+        text=checked.text,
+        blocked=checked.blocked,
+        timing=scope.timing(start),
+    )
+    scope.record(RunEvent(output_checked=outcome))
+    return outcome
+
+
+async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextAssembled:
+    """What is remembered and known, and the system prompt rendered with both."""
+    start = scope.clock()
+    history, passages = await _recall(scope), list[Passage]()
+    if scope.agent.knowledge is not None:
+        passages = await _retrieve(scope, effect.query)
+    context: dict[str, object] = orjson.loads(plain(scope.requested.context) or "{}")
+    outcome = ContextAssembled(
+        system_prompt=text_content(scope.agent.prompt.render(prompt_variables(context, history, passages))),
+        history=history,
+        passages=passages,
+        timing=scope.timing(start),
+    )
+    scope.record(RunEvent(context_assembled=outcome))
+    return outcome
+
+
+def remember(scope: RunScope, effect: Remember) -> MemoryStored:
+    """The turn, as an event that memory is written from."""
+    requested = scope.requested
+    outcome = MemoryStored(session_key=requested.session_key, agent=requested.agent, turn=effect.turn)
+    scope.record(RunEvent(memory_stored=outcome))
+    return outcome
+
+
+async def _check(scope: RunScope, stage: GuardrailStage.ValueType, text: str) -> CheckTextResponse:
+    request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text_content(text))
+    return await _patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
+
+
+async def _recall(scope: RunScope) -> list[Message]:
+    if not scope.agent.remembers or not scope.requested.uses_memory or scope.requested.private_session:
+        return []
+    request = RecallRequest(
+        agent=scope.agent.ref,
+        session_key=scope.requested.session_key,
+        after_position=scope.after_position,
+    )
+    response = await _patiently(lambda: scope.services.memory.Recall(request, timeout=RECALL_SECONDS))
+    return list(response.messages)
+
+
+async def _retrieve(scope: RunScope, query: str) -> list[Passage]:
+    knowledge = scope.agent.knowledge
+    assert knowledge is not None
+    request = QueryRequest(
+        namespace=knowledge.namespace,
+        pipeline=knowledge.pipeline,
+        query=text_content(query),
+        top_k=knowledge.top_k,
+    )
+    response = await _patiently(lambda: scope.services.rag.Query(request, timeout=QUERY_SECONDS))
+    return list(response.passages)
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """These calls change nothing, so a service that restarts costs a run a moment and not its life."""
+    async for attempt in stamina.retry_context(on=Unavailable, attempts=6, timeout=20.0, wait_initial=0.1, wait_max=5.0):
+        with attempt:
+            return await call()
+    raise Bug("the retries ended without an outcome")

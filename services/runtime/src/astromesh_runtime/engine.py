@@ -1,0 +1,178 @@
+"""Drives one run: performs each effect of its saga, or feeds back what the log holds, and records how it ended.
+
+    recorded outcome?  yes ▸ send it in          no ▸ perform, record, send it in
+    the saga returns   ▸ completed | failed      a write is unknown ▸ suspended, the run is let go
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_UNKNOWN,
+    SUSPENSION_REASON_VERSION,
+    RunCancelled,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    Suspended,
+    SuspensionReason,
+    TimedOut,
+)
+from astromesh.v1.signal_pb2 import Signal
+from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.errors import TimedOut as OutOfTime
+from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.context import assemble_context, check_input, check_output, remember
+from astromesh_runtime.effects import (
+    AssembleContext,
+    CallModel,
+    CallTools,
+    CheckInput,
+    CheckOutput,
+    PatternFunction,
+    Remember,
+    SagaEffect,
+)
+from astromesh_runtime.model_calls import call_model
+from astromesh_runtime.recorded import Diverged
+from astromesh_runtime.replay import plan_of
+from astromesh_runtime.saga import Completed, Ending, Failed, Outcome, failure_of, saga
+from astromesh_runtime.scope import RunScope
+from astromesh_runtime.tool_calls import OutcomeUnknown, call_tools
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run's terminal event is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The run is suspended and stored; only a signal wakes it."""
+
+    reason: SuspensionReason.ValueType
+
+
+class RunDriver:
+    """One run under one worker, from where its log stands to its end or its next wait."""
+
+    def __init__(self, scope: RunScope, pattern: PatternFunction) -> None:
+        self._scope = scope
+        self._pattern = pattern
+        self._main: asyncio.Task[Ended | LetGo] | None = None
+        self._cancel: Signal | None = None
+
+    async def drive(self) -> Ended | LetGo:
+        """Goes on with the run. Raises LogLost where its log takes no more from here, CancelledError on shutdown."""
+        self._main = asyncio.ensure_future(self._drive())
+        try:
+            return await asyncio.shield(self._main)
+        except asyncio.CancelledError:
+            if self._cancel is None:
+                await self._stop_main()
+                raise
+            return await self._end_cancelled(self._cancel)
+        except LimitExceeded as error:
+            return await self._end(Failed(failure_of(error)))
+
+    def cancel(self, signal: Signal) -> None:
+        """Stops the run as soon as what is in flight has been noted; `drive` then records the end."""
+        if self._main is not None and self._cancel is None:
+            self._cancel = signal
+            self._scope.cancelling = True
+            self._main.cancel()
+
+    async def _drive(self) -> Ended | LetGo:
+        started = self._scope.recorded.started
+        assert started is not None
+        try:
+            ending = await self._feed(saga(plan_of(self._scope.requested, started), self._pattern))
+        except OutcomeUnknown as unknown:
+            return await self._suspend(SUSPENSION_REASON_UNKNOWN, unknown.path, "the outcome of a write is unknown")
+        except Diverged as difference:
+            return await self._suspend(SUSPENSION_REASON_VERSION, difference.path, str(difference))
+        return await self._end(ending)
+
+    async def _feed(self, generator: Generator[SagaEffect, Outcome, Ending]) -> Ending:
+        try:
+            effect = next(generator)
+            while True:
+                outcome = self._scope.recorded.outcome(effect)
+                if outcome is None:
+                    outcome = await self._perform_in_time(effect)
+                effect = generator.send(outcome)
+        except StopIteration as stop:
+            return stop.value
+        except AstromeshError as error:
+            return Failed(failure_of(error))
+        finally:
+            generator.close()
+
+    async def _perform_in_time(self, effect: SagaEffect) -> Outcome:
+        """Performs within the run's deadline. Tools have timeouts of their own, so that no write is cut in the middle."""
+        left = self._scope.seconds_left()
+        if left is None:
+            return await self._perform(effect)
+        try:
+            async with asyncio.timeout(None if isinstance(effect, CallTools) and left > 0 else left):
+                return await self._perform(effect)
+        except TimeoutError:
+            raise self._out_of_time() from None
+
+    def _out_of_time(self) -> OutOfTime:
+        started = self._scope.recorded.started
+        assert started is not None
+        timed_out = TimedOut(deadline_unix_nano=started.deadline_unix_nano + self._scope.recorded.waited_nano)
+        self._scope.record(RunEvent(timed_out=timed_out))
+        seconds = self._scope.agent.timeout_seconds
+        return OutOfTime(f"the run took longer than its {seconds:g} seconds (spec.orchestration.timeout_seconds)")
+
+    async def _perform(self, effect: SagaEffect) -> Outcome:
+        match effect:
+            case CallModel():
+                return await call_model(self._scope, effect)
+            case CallTools():
+                return await call_tools(self._scope, effect)
+            case CheckInput():
+                return await check_input(self._scope, effect)
+            case AssembleContext():
+                return await assemble_context(self._scope, effect)
+            case CheckOutput():
+                return await check_output(self._scope, effect)
+            case Remember():
+                return remember(self._scope, effect)
+
+    async def _end(self, ending: Ending, signal_id: str = "") -> Ended:
+        usage = self._scope.usage
+        if isinstance(ending, Completed):
+            answer = text_content(ending.answer)
+            event = RunEvent(completed=RunCompleted(answer=answer, usage=usage, sources=ending.sources))
+        else:
+            event = RunEvent(failed=RunFailed(failure=ending.failure, usage=usage))
+        await self._scope.stored(self._scope.record(event, signal_id=signal_id))
+        return Ended()
+
+    async def _end_cancelled(self, signal: Signal) -> Ended:
+        seen = self._scope.seen
+        await self._stop_main()
+        event = RunCancelled(
+            principal=signal.principal,
+            reason=signal.cancel.reason,
+            partial_answer=text_content(plain(signal.cancel.seen) or seen),
+            usage=self._scope.usage,
+        )
+        await self._scope.stored(self._scope.record(RunEvent(cancelled=event), signal_id=signal.id))
+        return Ended()
+
+    async def _suspend(self, reason: SuspensionReason.ValueType, path: str, detail: str) -> LetGo:
+        event = Suspended(reason=reason, path=path, detail=detail)
+        await self._scope.stored(self._scope.record(RunEvent(suspended=event)))
+        return LetGo(reason)
+
+    async def _stop_main(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+            await asyncio.gather(self._main, return_exceptions=True)

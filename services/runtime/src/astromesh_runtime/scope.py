@@ -1,0 +1,113 @@
+"""What belongs to one run while a worker drives it: its log, what the log holds, its agent, and the services it calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceAsyncStub
+from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
+from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
+from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
+from astromesh.v1.run_events_pb2 import RunEvent, RunRequested
+from astromesh.v1.signal_pb2 import Delta
+from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
+from astromesh.v1.values_pb2 import Timing, ToolSpec, Usage
+from astromesh_core.bus.writer import AggregateWriter
+from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.events.runs import add_usage
+from astromesh_runtime.agents import AgentVersion
+from astromesh_runtime.recorded import Recorded
+
+Clock = Callable[[], int]
+"""Unix time in nanoseconds."""
+
+
+class LogLost(Exception):
+    """The run's log takes no more from this worker: another one took the run over, or the store refuses.
+
+    No error of the run: nothing may be recorded for it. The cause says which.
+    """
+
+    def __init__(self, cause: AstromeshError) -> None:
+        super().__init__(cause.message)
+        self.error = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The stubs that a run calls, and where its tokens go."""
+
+    router: RouterServiceAsyncStub
+    tools: ToolsServiceAsyncStub
+    guardrails: GuardrailsServiceAsyncStub
+    memory: MemoryServiceAsyncStub
+    rag: RagServiceAsyncStub
+    publish_delta: Callable[[str, Delta], None]
+
+
+@dataclass(slots=True)
+class RunScope:
+    """One run under one worker. Everything that is recorded goes through `record`, in the order of the calls."""
+
+    namespace: str
+    run_id: str
+    agent: AgentVersion
+    writer: AggregateWriter
+    recorded: Recorded
+    services: Services
+    clock: Clock
+    epoch: int
+    after_position: bytes = b""
+    """Memory must have applied the log up to here before the context is assembled."""
+    traceparent: str = ""
+    usage: Usage = field(default_factory=Usage)
+    seen: str = ""
+    """What the user has read of the reply under way."""
+    cancelling: bool = False
+
+    def __post_init__(self) -> None:
+        for reply in self.recorded.replies.values():
+            add_usage(self.usage, reply.charge.usage)
+            add_usage(self.usage, reply.lost_usage)
+
+    @property
+    def requested(self) -> RunRequested:
+        """The request as stored."""
+        return self.recorded.requested
+
+    def record(self, event: RunEvent, *, signal_id: str = "") -> int:
+        """Puts an event into the next commit; answers its index. It is stored when `stored(index)` returns."""
+        try:
+            return self.writer.record(event, traceparent=self.traceparent, signal_id=signal_id)
+        except LimitExceeded:
+            raise
+        except AstromeshError as error:
+            raise LogLost(error) from error
+
+    async def stored(self, index: int) -> None:
+        """Returns when the event at the index is stored. Raises LogLost."""
+        try:
+            await self.writer.stored(index)
+        except AstromeshError as error:
+            raise LogLost(error) from error
+
+    def storing(self, index: int) -> asyncio.Task[None]:
+        """Starts storing up to the index, to be awaited before anything is told of what depends on it."""
+        return asyncio.ensure_future(self.stored(index))
+
+    def timing(self, start: int) -> Timing:
+        """From `start` until now."""
+        return Timing(start_unix_nano=start, duration_nano=self.clock() - start)
+
+    def tool(self, name: str) -> ToolSpec | None:
+        """The tool of this name in the agent's catalogue."""
+        return next((tool for tool in self.agent.tools if tool.name == name), None)
+
+    def seconds_left(self) -> float | None:
+        """Until the run's deadline, less what it spent waiting; None where it has none."""
+        started = self.recorded.started
+        if started is None or not started.deadline_unix_nano:
+            return None
+        return (started.deadline_unix_nano + self.recorded.waited_nano - self.clock()) / 1e9

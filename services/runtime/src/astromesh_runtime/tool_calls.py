@@ -1,0 +1,175 @@
+"""Performs tool effects: intent before call, and a third outcome.
+
+    read        may start before its intent is stored, and again after a crash
+    idempotent  starts when its intent is stored; called again with the same key after a crash or a lost answer
+    write       starts when its intent is stored; without a definite answer it is `unknown`, never called again
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from astromesh.v1.run_events_pb2 import RunEvent, ToolFailed, ToolIntended, ToolOutcomeUnknown, ToolSucceeded
+from astromesh.v1.tools_pb2 import ExecuteToolRequest
+from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_IDEMPOTENT, TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
+from astromesh_core.errors import AstromeshError
+from astromesh_runtime.effects import CallTool, CallTools, ToolOutcome
+from astromesh_runtime.saga import failure_of
+from astromesh_runtime.scope import RunScope
+
+START_WITHIN_NANO = 5_000_000_000
+"""How long after its intent a call may start. Recovery waits this and the tool's timeout before it judges a write."""
+
+DEFAULT_TIMEOUT_MS = 30_000
+"""For a tool that declares none."""
+
+ANSWER_SLACK_SECONDS = 2.0
+"""On top of the tool's own timeout, for its answer to come back: the tools service is the one to say that time is up."""
+
+IDEMPOTENT_ATTEMPTS = 3
+IDEMPOTENT_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown(Exception):
+    """A write whose outcome nobody knows. Recorded already; the run must wait for a human."""
+
+    path: str
+
+
+async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
+    """Performs what the log has no outcome for, all at once. Raises OutcomeUnknown when every call has settled."""
+    calls = [_ToolCall(scope, member) for member in effect.calls]
+    # Intents of one step go into one commit, before anything is sent.
+    for call in calls:
+        call.intend()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(call.settle()) for call in calls]
+    outcomes = [task.result() for task in tasks]
+    unknown = next((call.path for call, outcome in zip(calls, outcomes, strict=True) if outcome is None), None)
+    if unknown is not None:
+        raise OutcomeUnknown(unknown)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+class _ToolCall:
+    def __init__(self, scope: RunScope, member: CallTool) -> None:
+        self._scope = scope
+        self._member = member
+        self.path = member.path
+        spec = scope.tool(member.call.name)
+        # A tool that nobody knows is refused by the tools service: nothing happens, so it is a read.
+        self._kind = spec.effect if spec is not None else TOOL_EFFECT_KIND_READ
+        self._timeout_ms = (spec.timeout_ms if spec is not None else 0) or DEFAULT_TIMEOUT_MS
+        self._recorded = scope.recorded.tool_outcome(member)
+        self._earlier = scope.recorded.intents.get(member.path, [])
+        self._intended: int | None = None
+
+    def intend(self) -> None:
+        """Records the intent, where this call is to be made (again)."""
+        if self._recorded is None and not (self._earlier and self._kind == TOOL_EFFECT_KIND_WRITE):
+            self._intended = self._record_intent()
+
+    async def settle(self) -> ToolOutcome | None:
+        """The outcome; None where it is unknown, which is recorded then."""
+        if self._recorded is not None:
+            return self._recorded
+        if self._intended is None:
+            await self._until_nobody_can_act()
+            return self._unknown("crash", self._scope.clock())
+        if self._kind == TOOL_EFFECT_KIND_READ:
+            return await self._read(self._intended)
+        await self._scope.stored(self._intended)
+        return await self._change()
+
+    async def _read(self, intended: int) -> ToolOutcome:
+        stored = self._scope.storing(intended)
+        start = self._scope.clock()
+        try:
+            outcome = await self._execute()
+        except AstromeshError as error:
+            outcome = self._failed(error)
+        finally:
+            await stored
+        return self._record(outcome, start)
+
+    async def _change(self) -> ToolOutcome | None:
+        attempts = IDEMPOTENT_ATTEMPTS if self._kind == TOOL_EFFECT_KIND_IDEMPOTENT else 1
+        for attempt in range(1, attempts + 1):
+            start = self._scope.clock()
+            try:
+                return self._record(await self._execute(), start)
+            except AstromeshError as error:
+                if attempt == attempts:
+                    return self._without_answer(error, start)
+            except asyncio.CancelledError:
+                if self._scope.cancelling and self._kind == TOOL_EFFECT_KIND_WRITE:
+                    self._unknown("cancelled", start)
+                raise
+            await asyncio.sleep(IDEMPOTENT_PAUSE_SECONDS * attempt)
+            await self._scope.stored(self._record_intent())
+        raise AssertionError("unreachable: the last attempt returns")
+
+    def _without_answer(self, error: AstromeshError, start: int) -> ToolOutcome | None:
+        if self._kind == TOOL_EFFECT_KIND_WRITE:
+            return self._unknown(error.code, start)
+        return self._record(self._failed(error), start)
+
+    async def _execute(self) -> ToolOutcome:
+        scope, member = self._scope, self._member
+        request = ExecuteToolRequest(
+            agent=scope.agent.ref,
+            call=member.call,
+            run_id=scope.run_id,
+            path=member.path,
+            idempotency_key=f"{scope.run_id}:{member.path}",
+            start_before_unix_nano=self._earlier[-1].start_before_unix_nano,
+        )
+        timeout = self._timeout_ms / 1000 + ANSWER_SLACK_SECONDS
+        response = await scope.services.tools.ExecuteTool(request, timeout=timeout)
+        if response.HasField("failure"):
+            return ToolFailed(path=member.path, effect_sha256=member.sha256, failure=response.failure)
+        return ToolSucceeded(path=member.path, effect_sha256=member.sha256, result=response.result)
+
+    async def _until_nobody_can_act(self) -> None:
+        last = self._earlier[-1]
+        end = last.start_before_unix_nano + last.timeout_ms * 1_000_000
+        await asyncio.sleep(max(0.0, (end - self._scope.clock()) / 1e9))
+
+    def _record_intent(self) -> int:
+        member = self._member
+        attempt = len(self._earlier) + 1
+        intent = ToolIntended(
+            path=member.path,
+            effect_sha256=member.sha256,
+            call=member.call,
+            effect=self._kind,
+            start_before_unix_nano=self._scope.clock() + START_WITHIN_NANO,
+            timeout_ms=self._timeout_ms,
+            attempt=attempt,
+        )
+        self._earlier = [*self._earlier, intent]
+        return self._scope.record(RunEvent(tool_intended=intent))
+
+    def _failed(self, error: AstromeshError) -> ToolFailed:
+        return ToolFailed(path=self.path, effect_sha256=self._member.sha256, failure=failure_of(error))
+
+    def _record(self, outcome: ToolOutcome, start: int) -> ToolOutcome:
+        outcome.timing.CopyFrom(self._scope.timing(start))
+        if isinstance(outcome, ToolSucceeded):
+            self._scope.record(RunEvent(tool_succeeded=outcome))
+        else:
+            self._scope.record(RunEvent(tool_failed=outcome))
+        return outcome
+
+    def _unknown(self, reason: str, start: int) -> None:
+        if self.path in self._scope.recorded.unknown:
+            return
+        event = ToolOutcomeUnknown(
+            path=self.path,
+            effect_sha256=self._member.sha256,
+            reason=reason,
+            timing=self._scope.timing(start),
+        )
+        self._scope.record(RunEvent(tool_outcome_unknown=event))
