@@ -57,8 +57,9 @@ def stream_configs() -> tuple[StreamConfig, ...]:
         _bucket(RESOURCES, history=5),
         _bucket(STATUS, history=1),
         _bucket(PARTITIONS, history=1),
-        # Heartbeats: a key that expires leaves a marker, so that watchers hear of a death.
-        _bucket(WORKERS, history=1, storage=StorageType.MEMORY, marker_seconds=1.0),
+        # Heartbeats. On file, because a bucket in memory is gone with the server: then every worker would look dead at
+        # once, while their leases still run. No marker for an expired key, which would stand in the way of its owner.
+        _bucket(WORKERS, history=1),
     )
 
 
@@ -76,13 +77,11 @@ def _stream(name: str, *subjects: str) -> StreamConfig:
     )
 
 
-def _bucket(
-    name: str, *, history: int, storage: StorageType = StorageType.FILE, marker_seconds: float | None = None
-) -> StreamConfig:
+def _bucket(name: str, *, history: int) -> StreamConfig:
     return StreamConfig(
         name=bucket_stream(name),
         subjects=[f"$KV.{name}.>"],
-        storage=storage,
+        storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         max_msgs_per_subject=history,
         allow_direct=True,
@@ -90,7 +89,6 @@ def _bucket(
         allow_msg_ttl=True,
         deny_delete=True,
         duplicate_window=_DEDUPLICATION_SECONDS,
-        subject_delete_marker_ttl=marker_seconds,
         num_replicas=1,
     )
 
