@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
-import nats
 import nats.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from astromesh_core.bus.client import BusClient
 from astromesh_core.bus.credentials import Credentials
+from astromesh_core.bus.deltas import Deltas
+from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.permissions import inbox_of
-from astromesh_core.errors import Unavailable
+from astromesh_core.bus.values import ValueStore
+from astromesh_core.errors import Denied, Unavailable
 
-_CONNECT_SECONDS = 5
+_CONNECT_SECONDS = 5.0
+_RECONNECT_PAUSE_SECONDS = 0.1
+_PING_SECONDS = 5
+
+
+class BusHealth(NamedTuple):
+    """How one part of the bus is, with the reason where it is not well."""
+
+    name: str
+    ok: bool
+    reason: str
 
 
 class Bus:
     """What a service does with events. Open it with `open_bus`."""
 
-    def __init__(self, nc: Client, service: str) -> None:
+    def __init__(self, nc: BusClient, service: str) -> None:
         self.service = service
         self.nc = nc
         """The raw connection: only for what stands in core.bus."""
         self.js: JetStreamContext = nc.jetstream()
         """The raw JetStream context: only for what stands in core.bus."""
+        self.log = EventLog(nc)
+        self.values = ValueStore(nc)
+        self.deltas = Deltas(nc)
+        self._checks: list[Callable[[], BusHealth]] = [self._connected]
+
+    def add_check(self, check: Callable[[], BusHealth]) -> None:
+        """Makes a consumer or a watcher part of the bus's health."""
+        self._checks.append(check)
+
+    def health(self) -> list[BusHealth]:
+        """The connection and everything that reads from it."""
+        return [check() for check in self._checks]
+
+    def _connected(self) -> BusHealth:
+        ok = self.nc.is_connected
+        return BusHealth("bus", ok, "" if ok else "the connection to nats-server is down and being restored")
 
 
 @asynccontextmanager
-async def open_bus(url: str, *, service: str, credentials: Credentials, name: str) -> AsyncIterator[Bus]:
+async def open_bus(url: str, *, service: str, credentials: Credentials, name: str) -> AsyncGenerator[Bus, None]:
     """Connects as the service; `name` tells its connections apart in the server's listings.
 
     The connection comes back by itself for as long as the bus is open. Raises Unavailable where no server answers,
@@ -42,26 +72,32 @@ async def open_bus(url: str, *, service: str, credentials: Credentials, name: st
         await client.close()
 
 
-async def connect(url: str, *, credentials: Credentials, name: str) -> Client:
-    """A connection that returns by itself, and tells no reply to others."""
-
-    async def quiet(error: Exception) -> None:
-        del error
-
-    client = Client()
+async def connect(url: str, *, credentials: Credentials, name: str) -> BusClient:
+    """A connection that comes back by itself. Raises like `open_bus`; the caller closes it."""
+    client = BusClient()
     try:
-        await client.connect(
-            url,
-            name=name,
-            user=credentials.user,
-            password=credentials.password,
-            inbox_prefix=inbox_of(credentials.user),
-            error_cb=quiet,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,
-            connect_timeout=_CONNECT_SECONDS,
-            allow_reconnect=True,
-        )
-    except (nats.errors.Error, OSError) as error:
-        raise Unavailable(f"no connection to {url}: {error}") from error
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await client.connect(
+                url,
+                name=name,
+                user=credentials.user,
+                password=credentials.password,
+                inbox_prefix=inbox_of(credentials.user),
+                error_cb=client.note_error,
+                disconnected_cb=client.lost,
+                reconnected_cb=client.restored,
+                # The first attempt must tell a wrong password from a server that is starting; see below.
+                allow_reconnect=False,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=_RECONNECT_PAUSE_SECONDS,  # pyright: ignore[reportArgumentType] -- seconds; fractions are accepted
+                ping_interval=_PING_SECONDS,
+                skip_subject_validation=True,
+            )
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        await client.close()
+        if "authorization violation" in str(error).lower():
+            raise Denied(f"{url} refuses the credentials of {credentials.user}") from error
+        raise Unavailable(f"no connection to {url}: {error or 'no answer'}") from error
+    client.options["allow_reconnect"] = True
+    await client.start()
     return client

@@ -38,6 +38,11 @@ class Aggregate(NamedTuple):
     id: str
 
     @property
+    def is_run(self) -> bool:
+        """False for a session."""
+        return self.type == AGGREGATE_TYPE_RUN
+
+    @property
     def requested(self) -> str:
         """Where the event at index 0 of a run goes."""
         return f"{self._root}.requested"
@@ -59,7 +64,7 @@ class Aggregate(NamedTuple):
 
     @property
     def _root(self) -> str:
-        kind = "run" if self.type == AGGREGATE_TYPE_RUN else "session"
+        kind = "run" if self.is_run else "session"
         return f"mesh.{self.namespace}.{kind}.{self.partition:02d}.{self.id}"
 
 

@@ -1,0 +1,107 @@
+"""Following one aggregate without a consumer: live messages joined with the log by index.
+
+Live messages come at most once. So the log is read after subscribing, on a gap, after a reconnect, and whenever nothing
+came for two seconds while the aggregate is open (a lost last message leaves no gap).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+
+from nats.aio.msg import Msg
+
+from astromesh_core.bus.client import BusClient
+from astromesh_core.bus.positions import Position
+from astromesh_core.bus.reading import StreamReader
+from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.errors import TemporaryError
+from astromesh_core.events.chain import StoredEvent, open_commit
+from astromesh_core.events.runs import is_terminal
+
+SILENCE_SECONDS = 2.0
+
+_HELD_COMMITS = 1_000
+_RETRY_SECONDS = 0.1
+
+
+class _Arrivals:
+    """Live commits that wait to be taken. Beyond its bound it forgets them all: the log has them."""
+
+    def __init__(self) -> None:
+        self._commits: deque[Msg] = deque()
+        self._something = asyncio.Event()
+        self.incomplete = True
+        """The log is to be read: something may have passed unheard."""
+
+    def hear(self, message: Msg) -> None:
+        if len(self._commits) >= _HELD_COMMITS:
+            self._commits.clear()
+            self.incomplete = True
+        self._commits.append(message)
+        self._something.set()
+
+    def break_off(self) -> None:
+        self.incomplete = True
+        self._something.set()
+
+    async def take(self, seconds: float) -> Msg | None:
+        """The next commit; None once the log is to be read instead."""
+        if not self._commits and not self.incomplete:
+            self._something.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._something.wait()
+            except TimeoutError:
+                self.incomplete = True
+        return None if self.incomplete or not self._commits else self._commits.popleft()
+
+
+async def follow(
+    client: BusClient, reader: StreamReader, aggregate: Aggregate, from_index: int, after: Position
+) -> AsyncGenerator[StoredEvent, None]:
+    """See EventLog.follow."""
+    arrivals = _Arrivals()
+    next_index = from_index if after > Position.START else 0
+    forget = client.on_reconnect(arrivals.break_off)
+    listening = await client.listen(aggregate.live, arrivals.hear)
+    try:
+        while True:
+            live = await arrivals.take(SILENCE_SECONDS)
+            if live is None:
+                arrivals.incomplete = False
+                events, after = await _read(reader, aggregate, after)
+            else:
+                events = open_commit(live.data)
+                if events[0].index > next_index:
+                    arrivals.incomplete = True
+                    continue
+                after = max(after, _place(live))
+            for event in events:
+                if event.index < next_index:
+                    continue
+                next_index = event.index + 1
+                if event.index >= from_index:
+                    yield event
+                if event.envelope.HasField("run") and is_terminal(event.envelope.run):
+                    return
+    finally:
+        listening.close()
+        forget()
+
+
+async def _read(reader: StreamReader, aggregate: Aggregate, after: Position) -> tuple[list[StoredEvent], Position]:
+    while True:
+        try:
+            messages = await reader.batch(aggregate.filter, after)
+        except TemporaryError:
+            # The bus is away: followers wait for it.
+            await asyncio.sleep(_RETRY_SECONDS)
+            continue
+        events = [event for message in messages for event in open_commit(message.data)]
+        return events, messages[-1].position if messages else after
+
+
+def _place(live: Msg) -> Position:
+    return Position(int((live.headers or {}).get("Nats-Sequence", 0)))
