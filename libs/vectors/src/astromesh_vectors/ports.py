@@ -1,0 +1,91 @@
+"""What memory and rag ask of an embedder and of a vector store. No implementation stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from astromesh.v1.values_pb2 import Passage
+
+    Vectors: TypeAlias = NDArray[np.float32]
+    """One row a text; float32, `(n, dimension)`."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose cosine says how near their meanings are."""
+
+    @property
+    def name(self) -> str:
+        """The model's public name; vectors of different names may not be compared."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit-length row per text, in order. No text gives no row; an empty text has a vector too."""
+        ...
+
+    async def close(self) -> None:
+        """Frees the model. Idempotent."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Keeps the passages of documents with their vectors, and finds the nearest ones.
+
+    A document is replaced or removed as a whole: a search sees all of its old passages or all of its new ones. What
+    was acknowledged survives the process being killed. Calls may come from many tasks at once; they take effect in
+    the order of arrival.
+    """
+
+    @property
+    def dimension(self) -> int: ...
+
+    async def put(
+        self,
+        document: str,
+        sha256: bytes,
+        passages: Sequence[Passage],
+        vectors: Vectors,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Makes these the document's passages, in place of those it had; False when it stood at this hash already.
+
+        The hash stands for all that decides the passages: content, chunking, model. Of a passage, `source`, `start`,
+        `end`, `headings` and plain `text` are kept. Raises InvalidInput, before anything is written, for vectors of
+        another dimension or number, or without a direction.
+        """
+        ...
+
+    async def remove(self, document: str) -> bool:
+        """Forgets the document and its passages; False when it was not there."""
+        ...
+
+    async def documents(self) -> dict[str, bytes]:
+        """The content hash of each document by its id."""
+        ...
+
+    async def metadata(self, document: str) -> dict[str, str]:
+        """What `put` was given with the document. Raises NotFound."""
+        ...
+
+    async def count(self) -> int:
+        """How many passages are kept."""
+        ...
+
+    async def search(self, vector: Vectors, top_k: int, min_score: float = -1.0) -> list[Passage]:
+        """The `top_k` passages nearest to one vector, best first, with `id`, `sha256` and `score` (cosine) set.
+
+        Passages below `min_score` are left out; equal scores stand in the order of writing. Raises InvalidInput for a
+        vector of another dimension or a `top_k` below 1.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Lets go of files and thread. Idempotent; a later call of another method raises Unavailable."""
+        ...

@@ -1,0 +1,97 @@
+"""Sentences of a text with their offsets, markdown laid aside. Pure, and no parser of any one language.
+
+Headings, code, tables and rules are left out; markers of lists and quotes are cut off, and each list item stands
+alone. A sentence ends at . ! ? … (or the full stops of Chinese, Japanese and Hindi), but not after an abbreviation or
+an initial.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from astromesh_vectors.markdown import Kind, Line, lines
+
+_END = re.compile(r"[.!?…]+[\"'”’)\]*_`]*(?=\s|$)|[。！？।]+[”’」』）]*")
+_LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
+_ABBREVIATIONS = frozenset(
+    re.findall(r"\S+", "dr mr mrs ms prof st jr sr vs etc e.g i.e eg ie cf al fig vol pp approx inc ltd co dept est")
+)
+_SPACE = re.compile(r"\s+")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
+_EMPHASIS = re.compile(r"(\*\*|__|`|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w))")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """`start` to `end` is where it stands in the text; `text` is how it reads: one line, without links and emphasis."""
+
+    text: str
+    start: int
+    end: int
+
+
+def sentences(text: str) -> list[Sentence]:
+    """The sentences of `text`, in order and apart from each other. Text without any gives none."""
+    return [sentence for paragraph in _paragraphs(text) for sentence in _of_paragraph(text, paragraph)]
+
+
+def _paragraphs(text: str) -> Iterator[list[Line]]:
+    """Runs of lines that read on: a blank line, a new list item, or anything that is no prose ends a run."""
+    run: list[Line] = []
+    for line in lines(text):
+        if line.kind is not Kind.TEXT and run:
+            yield run
+            run = []
+        if line.kind in (Kind.TEXT, Kind.ITEM) and line.body_start < line.body_end:
+            run.append(line)
+    if run:
+        yield run
+
+
+def _of_paragraph(text: str, paragraph: list[Line]) -> Iterator[Sentence]:
+    """Joins the bodies of the lines by spaces, cuts there, and leads each cut back to its place in the text."""
+    joined: list[str] = []
+    places: list[int] = []
+    for line in paragraph:
+        if joined:
+            joined.append(" ")
+            places.append(line.body_start - 1)
+        joined.append(text[line.body_start : line.body_end])
+        places.extend(range(line.body_start, line.body_end))
+    body = "".join(joined)
+    start = 0
+    for past in _ends(body):
+        shown = _shown(body[start:past])
+        if any(letter.isalnum() for letter in shown):
+            first = start + len(body[start:past]) - len(body[start:past].lstrip())
+            yield Sentence(shown, places[first], places[past - 1] + 1)
+        start = past
+
+
+def _ends(body: str) -> Iterator[int]:
+    """Where sentences end, the last one included; an end never stands right behind a space."""
+    for match in _END.finditer(body):
+        if match.end() < len(body) and not _goes_on(body, match):
+            yield match.end()
+    if body:
+        yield len(body)
+
+
+def _goes_on(body: str, match: re.Match[str]) -> bool:
+    """True for a full stop that belongs to an abbreviation or an initial, or before a word in lower case."""
+    if match.group() != ".":
+        return False
+    following = body[match.end() :].lstrip()[:1]
+    if following.islower():
+        return True
+    word = _LAST_WORD.search(body, max(0, match.end() - 20), match.end())
+    if word is None:
+        return False
+    name = word.group(1)
+    return name.lower() in _ABBREVIATIONS or (len(name) == 1 and name.isupper() and name != "I")
+
+
+def _shown(raw: str) -> str:
+    return _SPACE.sub(" ", _EMPHASIS.sub("", _LINK.sub(r"\1", raw))).strip()

@@ -1,0 +1,27 @@
+"""Vectors checked and scaled to length one, so that an inner product is a cosine. Imports numpy: import it late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astromesh_core.errors import InvalidInput
+
+
+def unit_rows(vectors: NDArray[np.float32] | Sequence[NDArray[np.float32]], dimension: int) -> NDArray[np.float32]:
+    """The rows as contiguous little-endian float32 `(n, dimension)` of unit length; the input is left as it is.
+
+    Raises InvalidInput for another dimension, and for a row without a direction: all zeros, infinite or not a number.
+    """
+    if len(vectors) == 0:
+        return np.empty((0, dimension), dtype="<f4")
+    if any(np.ndim(row) != 1 or len(row) != dimension for row in vectors):
+        widths = sorted({"x".join(map(str, np.shape(row))) for row in vectors})
+        raise InvalidInput(f"the collection keeps vectors of dimension {dimension}, given were {', '.join(widths)}")
+    rows = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.all(np.isfinite(lengths)) or not np.all(lengths > 0):
+        raise InvalidInput("a vector is zero or holds a value that is no finite number")
+    return np.ascontiguousarray(rows / lengths, dtype="<f4")

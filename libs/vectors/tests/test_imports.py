@@ -1,0 +1,24 @@
+"""Importing the package costs nothing: the heavy libraries come with the first use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MODULES = [
+    "ports",
+    "minilm.embedder",
+    "minilm.cache",
+    "faiss_store.store",
+    "chunking",
+    "sentences",
+    "nearest",
+    "worker",
+]
+HEAVY = {"faiss", "numpy", "onnx", "onnxruntime", "tokenizers", "torch"}
+
+
+def test_no_heavy_library_is_loaded_by_import() -> None:
+    program = "".join(f"import astromesh_vectors.{module}\n" for module in MODULES) + "import sys; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(answer.stdout.split())
