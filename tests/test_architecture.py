@@ -40,6 +40,7 @@ FORBIDDEN_CLASS_ENDING = re.compile(r"(Manager|Helpers?|Utils?|Impl)$")
 CATCHES_EVERYTHING = {
     "libs/core/src/astromesh_core/rpc": "the servicer's edge",
     "libs/core/src/astromesh_core/bus": "the consumer loop",
+    "services/runtime/src/astromesh_runtime/dispatch.py": "the loop that runs go through: a bug ends its run alone",
     "cli/src/astromesh_cli/__main__.py": "the launcher",
 }
 
