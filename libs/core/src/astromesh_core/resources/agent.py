@@ -1,0 +1,68 @@
+"""The Agent: what it is told, which models, tools, memory and rules it has. Details stand in modules of their own."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from astromesh_core.resources.agent_memory import MemorySpec
+from astromesh_core.resources.agent_tools import Tool
+from astromesh_core.resources.candidates import ModelSpec
+from astromesh_core.resources.guardrail_rules import GuardrailsSpec
+from astromesh_core.resources.references import Reference
+from astromesh_core.resources.spelling import Items, Spec, spelled
+
+PatternName = Literal["react", "plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"]
+
+
+class Identity(Spec):
+    """How people see the agent."""
+
+    display_name: str = ""
+    description: str = ""
+    avatar: str = ""
+
+
+class Prompts(Spec):
+    """Jinja2 texts, rendered in a sandbox for every run."""
+
+    system: str = ""
+
+
+class Orchestration(Spec):
+    """How the agent works: its pattern and the bounds of one run."""
+
+    pattern: PatternName = "react"
+    max_iterations: int = Field(default=10, ge=1, le=1000)
+    timeout_seconds: float | None = Field(default=None, gt=0, validation_alias=spelled("timeout_seconds", "timeout"))
+
+
+class Knowledge(Spec):
+    """A pipeline whose passages are put before the model at the start of every run."""
+
+    pipeline: Reference
+    top_k: int | None = Field(default=None, ge=1, le=100)
+    """None: the pipeline's own."""
+
+
+class AgentSpec(Spec):
+    """An agent as it was declared."""
+
+    identity: Identity = Identity()
+    model: ModelSpec
+    prompts: Prompts = Prompts()
+    orchestration: Orchestration = Orchestration()
+    tools: Items[Tool] = ()
+    memory: MemorySpec = MemorySpec()
+    knowledge: Knowledge | None = None
+    guardrails: GuardrailsSpec = GuardrailsSpec()
+
+    @model_validator(mode="after")
+    def _tool_names_are_unique(self) -> Self:
+        names = [tool.name for tool in self.tools]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise PydanticCustomError("tools", "has two tools named {name}", {"name": repr(twice)})
+        return self

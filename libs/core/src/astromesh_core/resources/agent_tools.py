@@ -1,0 +1,123 @@
+"""The tools of an agent, by type, and the shape of their parameters. Executing them is the tools service's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
+
+from astromesh_core.resources.references import Reference
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
+from astromesh_core.resources.urls import HttpUrl
+
+_TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
+
+Effect = Literal["read", "idempotent", "write"]
+
+
+def _schema(value: object) -> object:
+    """Checks the shape of a JSON Schema for an object; unfolds the short form `{param: {type, description}}`."""
+    if not is_mapping(value):
+        return value
+    is_short = not value.keys() & {"type", "properties"} and all(is_mapping(inner) for inner in value.values())
+    declared: dict[str, JsonValue] = {"properties": value} if is_short else value
+    schema = {**_no_parameters(), **declared}
+    if schema["type"] != "object":
+        raise PydanticCustomError("schema", "must be a JSON Schema of type object")
+    _check_properties(schema)
+    return schema
+
+
+def _check_properties(schema: dict[str, JsonValue]) -> None:
+    properties = schema["properties"]
+    if not is_mapping(properties):
+        raise PydanticCustomError("schema", "has properties that are not a mapping")
+    for name, inner in properties.items():
+        _check_types(name, inner)
+    required = schema.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise PydanticCustomError("schema", "has a 'required' that is not a list of names")
+    unknown = next((name for name in required if name not in properties), None)
+    if unknown is not None:
+        raise PydanticCustomError(
+            "schema", "requires {name}, which is not among its properties", {"name": repr(unknown)}
+        )
+
+
+def _check_types(name: str, inner: JsonValue) -> None:
+    if isinstance(inner, bool):
+        return
+    if not is_mapping(inner):
+        raise PydanticCustomError("schema", "property {name} is not a schema", {"name": repr(name)})
+    given = inner.get("type", [])
+    types = given if isinstance(given, list) else [given]
+    wrong = next((kind for kind in types if kind not in _TYPES), None)
+    if wrong is not None:
+        context = {"name": repr(name), "type": repr(wrong)}
+        raise PydanticCustomError("schema", "property {name} has the unknown type {type}", context)
+
+
+def _no_parameters() -> dict[str, JsonValue]:
+    return {"type": "object", "properties": {}}
+
+
+Parameters = Annotated[dict[str, JsonValue], BeforeValidator(_schema)]
+"""A JSON Schema of type object."""
+
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class ToolSpec(Spec):
+    """What tools of every type have."""
+
+    name: ToolName
+    description: str = ""
+
+
+class InternalTool(ToolSpec):
+    """A Python function, found in `<config>/tools/` or on the Python path."""
+
+    type: Literal["internal"]
+    function: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    """`module:attribute`."""
+    parameters: Parameters = Field(default_factory=_no_parameters)
+    effect: Effect = "write"
+    timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+
+
+class RagTool(ToolSpec):
+    """Retrieval as a tool: the model asks, the pipeline answers with passages."""
+
+    type: Literal["rag"]
+    pipeline: Reference
+    top_k: int | None = Field(default=None, ge=1, le=100)
+    """None: the pipeline's own."""
+    timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+
+
+class WebhookTool(ToolSpec):
+    """A call of an HTTP endpoint."""
+
+    type: Literal["webhook"]
+    endpoint: HttpUrl = Field(validation_alias=spelled("endpoint", "url"))
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    parameters: Parameters = Field(default_factory=_no_parameters)
+    effect: Effect = "write"
+    timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+
+
+class McpTool(ToolSpec):
+    """The tools of an MCP server."""
+
+    type: Literal["mcp", "mcp_stdio", "mcp_sse", "mcp_http"]
+    transport: Literal["stdio", "sse", "http"] | None = None
+    command: str | None = None
+    args: Items[str] = ()
+    env: dict[str, str] = Field(default_factory=dict[str, str])
+    url: HttpUrl | None = Field(default=None, validation_alias=spelled("url", "endpoint"))
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+Tool = Annotated[InternalTool | RagTool | WebhookTool | McpTool, Field(discriminator="type")]

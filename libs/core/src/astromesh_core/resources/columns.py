@@ -1,0 +1,153 @@
+"""The table that `astromesh get` and `kubectl get` print for each kind. Pure: figures and time are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.candidates import Candidate
+from astromesh_core.resources.channel import ChannelSpec
+from astromesh_core.resources.provider import VENDORS, ProviderSpec
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
+from astromesh_core.resources.resource import Resource
+from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+
+PLURALS: dict[str, str] = {
+    "agents": "Agent",
+    "agent": "Agent",
+    "ag": "Agent",
+    "providers": "Provider",
+    "provider": "Provider",
+    "channels": "Channel",
+    "channel": "Channel",
+    "ragpipelines": "RAGPipeline",
+    "ragpipeline": "RAGPipeline",
+    "runtimeconfigs": "RuntimeConfig",
+    "runtimeconfig": "RuntimeConfig",
+}
+"""The names of a kind on a command line."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known of a resource besides its declaration. `figures` are a pipeline's documents, chunks, …"""
+
+    resource: Resource
+    ready: bool
+    created: datetime
+    now: datetime
+    figures: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+Column = tuple[str, Callable[[Observed], str]]
+
+
+def headings(kind: str) -> list[str]:
+    """The headings of a kind's table, as kubectl prints them."""
+    return [heading for heading, _ in _COLUMNS[kind]]
+
+
+def cells(observed: Observed) -> list[str]:
+    """One line of the table, under `headings` of the resource's kind."""
+    return [cell(observed) for _, cell in _COLUMNS[observed.resource.kind]]
+
+
+def age(span: timedelta) -> str:
+    """Writes a span as kubectl does: 45s, 12m, 5h, 3d."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def _name(observed: Observed) -> str:
+    return observed.resource.name
+
+
+def _ready(observed: Observed) -> str:
+    return "true" if observed.ready else "false"
+
+
+def _age(observed: Observed) -> str:
+    return age(observed.now - observed.created)
+
+
+def _figure(name: str) -> Callable[[Observed], str]:
+    return lambda observed: f"{observed.figures.get(name, 0):,}"
+
+
+def _last_ingested(observed: Observed) -> str:
+    seconds = observed.figures.get("last_ingested_unix_seconds", 0)
+    return f"{age(timedelta(seconds=observed.now.timestamp() - seconds))} ago" if seconds else "never"
+
+
+def _of_agent(read: Callable[[AgentSpec], str]) -> Callable[[Observed], str]:
+    return lambda observed: read(observed.resource.spec) if isinstance(observed.resource.spec, AgentSpec) else ""
+
+
+def _of_provider(read: Callable[[ProviderSpec], str]) -> Callable[[Observed], str]:
+    return lambda observed: read(observed.resource.spec) if isinstance(observed.resource.spec, ProviderSpec) else ""
+
+
+def _of_channel(read: Callable[[ChannelSpec], str]) -> Callable[[Observed], str]:
+    return lambda observed: read(observed.resource.spec) if isinstance(observed.resource.spec, ChannelSpec) else ""
+
+
+def _of_pipeline(read: Callable[[RAGPipelineSpec], str]) -> Callable[[Observed], str]:
+    return lambda observed: read(observed.resource.spec) if isinstance(observed.resource.spec, RAGPipelineSpec) else ""
+
+
+def _of_config(read: Callable[[RuntimeConfigSpec], str]) -> Callable[[Observed], str]:
+    return lambda observed: (
+        read(observed.resource.spec) if isinstance(observed.resource.spec, RuntimeConfigSpec) else ""
+    )
+
+
+def _provider_of(candidate: Candidate) -> str:
+    return candidate.provider or candidate.provider_ref or ""
+
+
+_COLUMNS: dict[str, tuple[Column, ...]] = {
+    "Agent": (
+        ("NAME", _name),
+        ("DISPLAY NAME", _of_agent(lambda agent: agent.identity.display_name)),
+        ("PROVIDER", _of_agent(lambda agent: _provider_of(agent.model.primary))),
+        ("MODEL", _of_agent(lambda agent: agent.model.primary.model or "")),
+        ("PATTERN", _of_agent(lambda agent: agent.orchestration.pattern)),
+        ("READY", _ready),
+        ("AGE", _age),
+    ),
+    "Provider": (
+        ("NAME", _name),
+        ("TYPE", _of_provider(lambda provider: provider.type)),
+        ("ENDPOINT", _of_provider(lambda provider: provider.endpoint or VENDORS[provider.type].endpoint)),
+        ("MODELS", _of_provider(lambda provider: str(len(provider.models)))),
+        ("HEALTHY", _ready),
+        ("AGE", _age),
+    ),
+    "Channel": (
+        ("NAME", _name),
+        ("TYPE", _of_channel(lambda channel: channel.type)),
+        ("DEFAULT AGENT", _of_channel(lambda channel: channel.default_agent or "")),
+        ("CONNECTED", _ready),
+        ("AGE", _age),
+    ),
+    "RAGPipeline": (
+        ("NAME", _name),
+        ("STORE", _of_pipeline(lambda pipeline: pipeline.vector_store.backend)),
+        ("EMBEDDING MODEL", _of_pipeline(lambda pipeline: pipeline.embeddings.model)),
+        ("DOCUMENTS", _figure("documents")),
+        ("CHUNKS", _figure("chunks")),
+        ("LAST INGESTED", _last_ingested),
+        ("AGE", _age),
+    ),
+    "RuntimeConfig": (
+        ("NAME", _name),
+        ("KEYS", _of_config(lambda config: str(len(config.api_keys)))),
+        ("READY", _ready),
+        ("AGE", _age),
+    ),
+}

@@ -1,0 +1,190 @@
+"""What this release can do. A resource that asks for more is stored and not Ready; nothing that it says is ignored.
+
+When a feature is built, its line here goes and its fields work. Fields that will never exist stand in `refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_memory import ConversationalMemory, MemorySpec
+from astromesh_core.resources.candidates import ModelSpec
+from astromesh_core.resources.channel import ChannelSpec
+from astromesh_core.resources.embeddings import MINILM
+from astromesh_core.resources.provider import VENDORS, ProviderSpec
+from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, VectorStore
+from astromesh_core.resources.resource import Resource
+from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.yaml_documents import Path
+
+PATTERNS = frozenset(("react",))
+PROVIDER_TYPES = frozenset(("extractive", "ollama", "openai_compat", "openai"))
+TOOL_TYPES = frozenset(("internal", "rag"))
+RULE_TYPES = frozenset(("max_length", "pii_detection"))
+CONVERSATION_BACKENDS = frozenset(("sqlite",))
+CONVERSATION_STRATEGIES = frozenset(("sliding_window",))
+CHUNKING_STRATEGIES = frozenset(("recursive",))
+VECTOR_STORES = frozenset(("faiss",))
+
+Gap = tuple[Path, str]
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A field, as it was written, that asks for something this release does not have."""
+
+    field: str
+    reason: str
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file else ""
+        return f"{place}{self.field}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A field that is served by something other than it names. `reason` is the reason of the condition."""
+
+    field: str
+    reason: str
+    message: str
+
+
+def unsupported(resource: Resource) -> list[Unsupported]:
+    """Lists everything that keeps a resource from being Ready in this release; empty: it can be served."""
+    found: list[Unsupported] = []
+    for path, reason in _gaps(resource):
+        file, field, line = resource.locate(path)
+        found.append(Unsupported(field, reason, file, line))
+    return found
+
+
+def fallbacks(resource: Resource) -> list[Fallback]:
+    """Lists what is served by a stand-in: conversations in SQLite where Redis or PostgreSQL is named and not strict."""
+    if not isinstance(resource.spec, AgentSpec):
+        return []
+    memory = resource.spec.memory.conversational
+    if memory is None or memory.strict or memory.backend in CONVERSATION_BACKENDS:
+        return []
+    _, field, _ = resource.locate(("memory", "conversational", "backend"))
+    return [Fallback(field, "FallbackSQLite", f"{memory.backend} is not available; conversations are kept in SQLite")]
+
+
+def _gaps(resource: Resource) -> Iterator[Gap]:
+    match resource.spec:
+        case AgentSpec() as agent:
+            yield from _agent(agent)
+        case ProviderSpec() as provider:
+            yield from _provider(provider)
+        case ChannelSpec() as channel:
+            yield ("type",), f"{channel.type} channels are not built yet"
+        case RAGPipelineSpec() as pipeline:
+            yield from _pipeline(pipeline)
+        case RuntimeConfigSpec() as config:
+            yield from _runtime_config(config)
+
+
+def _agent(agent: AgentSpec) -> Iterator[Gap]:
+    yield from _models(agent.model)
+    if agent.orchestration.pattern not in PATTERNS:
+        yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
+    for index, tool in enumerate(agent.tools):
+        if tool.type not in TOOL_TYPES:
+            yield ("tools", index, "type"), f"tools of type {tool.type} are not built yet"
+    yield from _memory(agent.memory)
+    for stage, rules in (("input", agent.guardrails.input), ("output", agent.guardrails.output)):
+        for index, rule in enumerate(rules):
+            if rule.type not in RULE_TYPES:
+                yield ("guardrails", stage, index, "type"), f"the guardrail {rule.type} is not built yet"
+
+
+def _models(model: ModelSpec) -> Iterator[Gap]:
+    places: list[Path] = [("model", "primary"), *(("model", "fallback", index) for index in range(len(model.fallback)))]
+    for place, candidate in zip(places, model.candidates, strict=True):
+        if candidate.provider is not None:
+            yield from _provider_type((*place, "provider"), candidate.provider)
+    strategy = model.routing.strategy
+    if strategy is not None and len(model.candidates) > 1:
+        reason = f"routing by {strategy} is not built yet; without a strategy the candidates are tried in order"
+        yield ("model", "routing", "strategy"), reason
+
+
+def _provider_type(path: Path, provider: str) -> Iterator[Gap]:
+    if provider in PROVIDER_TYPES:
+        return
+    speaks = VENDORS[provider].dialect == "openai_compat"
+    advice = "; it speaks OpenAI's dialect: use openai_compat with its endpoint" if speaks else ""
+    yield path, f"the provider {provider} is not built yet{advice}"
+
+
+def _memory(memory: MemorySpec) -> Iterator[Gap]:
+    if memory.conversational is not None:
+        yield from _conversations(memory.conversational)
+    if memory.semantic is not None:
+        yield ("memory", "semantic"), "semantic memory is not built yet"
+    if memory.episodic is not None:
+        yield ("memory", "episodic"), "episodic memory is not built yet"
+
+
+def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
+    place = ("memory", "conversational")
+    if memory.strategy not in CONVERSATION_STRATEGIES:
+        yield (*place, "strategy"), f"the strategy {memory.strategy} is not built yet"
+    if memory.ttl is not None:
+        yield (*place, "ttl"), "expiry of conversations is not built yet"
+    if memory.strict and memory.backend not in CONVERSATION_BACKENDS:
+        yield (*place, "backend"), f"{memory.backend} is not built yet, and strict forbids the fallback to SQLite"
+
+
+def _provider(provider: ProviderSpec) -> Iterator[Gap]:
+    yield from _provider_type(("type",), provider.type)
+    if provider.health_check is not None:
+        yield ("health_check",), "health checks of providers are not built yet"
+    if provider.circuit_breaker is not None:
+        yield ("circuit_breaker",), "the circuit breaker is not built yet"
+
+
+def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
+    chunking, embeddings = pipeline.chunking, pipeline.embeddings
+    if chunking.strategy not in CHUNKING_STRATEGIES:
+        yield ("chunking", "strategy"), f"chunking by {chunking.strategy} is not built yet"
+    elif chunking.similarity_threshold is not None:
+        yield ("chunking", "similarity_threshold"), "only semantic chunking has a threshold, and it is not built yet"
+    if not embeddings.is_built_in:
+        named = f"{embeddings.provider} with {embeddings.model}"
+        place = "model" if embeddings.provider in ("onnx", "sentence_transformers") else "provider"
+        yield ("embeddings", place), f"embeddings by {named} are not built yet; {MINILM} is"
+    elif embeddings.endpoint is not None or embeddings.api_key is not None:
+        place = "endpoint" if embeddings.endpoint is not None else "api_key"
+        yield ("embeddings", place), "the built-in model has no endpoint and no key"
+    yield from _vector_store(pipeline.vector_store)
+    if pipeline.reranking.enabled:
+        yield ("reranking", "enabled"), "reranking is not built yet"
+    for index, source in enumerate(pipeline.ingestion.sources):
+        if not isinstance(source, DirectorySource):
+            yield ("ingestion", "sources", index, "type"), f"sources of type {source.type} are not built yet"
+    if pipeline.ingestion.schedule is not None:
+        yield ("ingestion", "schedule"), "scheduled ingestion is not built yet"
+
+
+def _vector_store(store: VectorStore) -> Iterator[Gap]:
+    if store.backend not in VECTOR_STORES:
+        yield ("vector_store", "backend"), f"the vector store {store.backend} is not built yet"
+        return
+    for field in ("connection", "dsn", "url", "api_key", "host", "port", "persist_directory"):
+        if getattr(store, field) is not None:
+            yield ("vector_store", field), "faiss keeps its index in the mesh's data folder and is not connected to"
+    if store.distance_metric != "cosine":
+        yield ("vector_store", "distance_metric"), f"the distance {store.distance_metric} is not built yet"
+
+
+def _runtime_config(config: RuntimeConfigSpec) -> Iterator[Gap]:
+    if config.services.channels:
+        yield ("services", "channels"), "channels are not built yet"
+    if config.defaults.orchestration.pattern not in PATTERNS:
+        reason = f"the pattern {config.defaults.orchestration.pattern} is not built yet"
+        yield ("defaults", "orchestration", "pattern"), reason

@@ -1,0 +1,110 @@
+"""The RAGPipeline: how documents are cut, embedded, stored, found and taken in. Doing it is the rag service's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_core.resources.secrets import Secret
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
+from astromesh_core.resources.stores import Connection, StoreName
+from astromesh_core.resources.urls import HttpUrl
+
+
+class Chunking(Spec):
+    """How a document is cut into chunks. Sizes are in characters."""
+
+    strategy: Literal["recursive", "fixed", "sentence", "semantic"] = "recursive"
+    chunk_size: int = Field(default=500, ge=1, le=100_000)
+    overlap: int = Field(default=50, ge=0, validation_alias=spelled("overlap", "chunk_overlap"))
+    separators: Items[str] = ("\n\n", "\n", ". ", " ")
+    similarity_threshold: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _small_chunks_overlap_less(cls, value: object) -> object:
+        """The default overlap shrinks with chunks that it would not fit into."""
+        if not is_mapping(value) or {"overlap", "chunk_overlap", "chunkOverlap"} & value.keys():
+            return value
+        size = value.get("chunk_size", value.get("chunkSize"))
+        return {**value, "overlap": size // 10} if isinstance(size, int) and 0 < size <= 50 else value
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> Self:
+        if self.overlap >= self.chunk_size:
+            context = {"overlap": self.overlap, "size": self.chunk_size}
+            raise PydanticCustomError("overlap", "overlap {overlap} must be less than the chunk size {size}", context)
+        return self
+
+
+class VectorStore(Spec):
+    """Where a pipeline's vectors are kept. `collection` None: one of the pipeline's own name."""
+
+    backend: StoreName = "faiss"
+    collection: str | None = Field(default=None, min_length=1)
+    dimensions: int | None = Field(default=None, gt=0, validation_alias=spelled("dimensions", "dimension"))
+    distance_metric: Literal["cosine", "l2", "ip"] = "cosine"
+    connection: Connection | None = None
+    dsn: str | None = None
+    url: HttpUrl | None = None
+    api_key: Secret | None = None
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    persist_directory: str | None = None
+
+
+class Reranking(Spec):
+    """A second, slower judgement of what was found."""
+
+    enabled: bool = False
+    provider: Literal["cross_encoder", "cohere"] | None = None
+    model: str | None = None
+    api_key: Secret | None = None
+    top_k: int | None = Field(default=None, ge=1)
+
+
+class Retrieval(Spec):
+    """How much is found."""
+
+    top_k: int = Field(default=5, ge=1, le=100)
+
+
+class DirectorySource(Spec):
+    """Files of a folder. A relative path starts at the config folder."""
+
+    type: Literal["directory"]
+    path: str = Field(min_length=1)
+    glob: str = Field(default="**/*.md", min_length=1)
+
+
+class UrlSource(Spec):
+    """Pages of the web."""
+
+    type: Literal["url"]
+    urls: Items[HttpUrl] = Field(min_length=1)
+
+
+Source = Annotated[DirectorySource | UrlSource, Field(discriminator="type")]
+
+
+class Ingestion(Spec):
+    """What a pipeline takes in by itself, and when."""
+
+    sources: Items[Source] = ()
+    schedule: str | None = Field(default=None, pattern=r"^\S+( \S+){4}$")
+    """Five cron fields."""
+
+
+class RAGPipelineSpec(Spec):
+    """A pipeline as it was declared."""
+
+    description: str = ""
+    chunking: Chunking = Chunking()
+    embeddings: EmbeddingsSpec = Field(default=EmbeddingsSpec(), validation_alias=spelled("embeddings", "embedding"))
+    vector_store: VectorStore = Field(default=VectorStore(), validation_alias=spelled("vector_store", "store"))
+    reranking: Reranking = Reranking()
+    retrieval: Retrieval = Retrieval()
+    ingestion: Ingestion = Ingestion()

@@ -1,0 +1,72 @@
+"""Fields and values of earlier versions that Astromesh does not have: each is refused with its reason.
+
+Paths are canonical and leave out list positions. What is planned but not built stands in `features`.
+"""
+
+from __future__ import annotations
+
+_ROLES = "models by role do not exist; write model.primary and model.fallback"
+_PATTERN = "belongs to a pattern that does not exist here"
+
+FIELDS: dict[str, dict[str, str]] = {
+    "Agent": {
+        "spec.chain": "chains of agents do not exist; call one agent after the other from your application",
+        "spec.program": "the glyph pattern does not exist",
+        "spec.prefetch": "prefetching does not exist; declare a tool with effect: read, or knowledge",
+        "spec.channels": "channels are resources of their own: write config/channels.yaml or kind: Channel",
+        "spec.skills": "agent cards do not exist",
+        "spec.observability": "telemetry is the mesh's: write spec.telemetry in runtime.yaml",
+        "spec.permissions": "permissions on tools do not exist; list only the tools that the agent may use",
+        "spec.output_schema": "structured answers do not exist",
+        "spec.knowledge.bundle": "bundles do not exist; name a pipeline",
+        "spec.model.extra": "has no order; write further candidates in model.fallback, a list in order of preference",
+        "spec.model.default": _ROLES,
+        "spec.model.roles": _ROLES,
+        "spec.model.routing.health_check_interval": "health checks belong to the Provider: spec.healthCheck",
+        "spec.prompts.context": "a prompt for each turn does not exist; write it into prompts.system",
+        "spec.prompts.templates": "named templates do not exist; write prompts.system",
+        "spec.orchestration.role_map": _PATTERN,
+        "spec.orchestration.stages": _PATTERN,
+        "spec.orchestration.max_handoffs": _PATTERN,
+        "spec.orchestration.narrate": _PATTERN,
+        "spec.orchestration.max_repairs": _PATTERN,
+        "spec.orchestration.max_tool_result_tokens": "results of tools are not trimmed",
+        "spec.tools.confirm": "asking a human before a call does not exist",
+        "spec.tools.max_result_tokens": "results of tools are not trimmed",
+        "spec.tools.rate_limit": "rate limits on tools do not exist",
+    },
+    "Provider": {
+        "spec.endpoint_name": "is not read; metadata.name names the provider",
+        "spec.contract": "provider contracts do not exist",
+    },
+    "ProviderConfig": {
+        "spec.routing": "routing is the agent's: write spec.model.routing in the agent",
+        "spec.health_check_interval": "health checks belong to the Provider: spec.healthCheck",
+    },
+    "RAGPipeline": {
+        "spec.retrieval.similarity_threshold": "passages are not cut off by similarity; bound them by retrieval.top_k",
+    },
+    "RuntimeConfig": {
+        "spec.peers": "peers are found through the message bus; there is nothing to list",
+        "spec.mesh": "gossip between nodes does not exist; replicas meet on the message bus",
+    },
+}
+"""Why a field of a kind is refused."""
+
+_AGENT_TOOL = "agents as tools do not exist"
+_OWN_CALL = "write a Python function and declare it with type: internal"
+
+VALUES: dict[str, dict[str, str]] = {
+    "spec.orchestration.pattern": {"glyph": "the glyph pattern does not exist"},
+    "spec.defaults.orchestration.pattern": {"glyph": "the glyph pattern does not exist"},
+    "spec.memory.conversational.backend": {"in_memory": "memory that forgets does not exist; use sqlite"},
+    "spec.tools": {
+        "builtin": f"there are no built-in tools; {_OWN_CALL}",
+        "agent": _AGENT_TOOL,
+        "a2a": _AGENT_TOOL,
+        "client": "tools that the caller executes do not exist",
+        "integration": f"ready-made integrations do not exist; {_OWN_CALL}",
+        "api": f"tenant APIs do not exist; {_OWN_CALL}",
+    },
+}
+"""Why a value is refused at a place: the value of a choice, or the `type` of a list's items."""

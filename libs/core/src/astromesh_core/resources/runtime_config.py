@@ -1,0 +1,83 @@
+"""RuntimeConfig: the mesh's own settings that stand in the config folder. Those of one process are `core.settings`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from astromesh_core.resources.agent import Orchestration
+from astromesh_core.resources.references import Name
+from astromesh_core.resources.spelling import Items, Spec, spelled
+from astromesh_core.resources.urls import HttpUrl
+
+
+class Api(Spec):
+    """Where the gateway listens. None leaves it to the command line and the environment."""
+
+    host: str | None = Field(default=None, min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65535)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
+
+
+class ApiKey(Spec):
+    """A key that may call the mesh. Only its hash is written down."""
+
+    name: Name
+    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    """`sha256:` and the lower-case hex of the key's SHA-256."""
+    namespace: Name = "default"
+    role: Literal["admin", "user", "viewer"] = "user"
+
+
+class Admission(Spec):
+    """How many runs a namespace may have open before further ones are refused with 429."""
+
+    max_open_runs: int = Field(default=1000, ge=1)
+
+
+class Otlp(Spec):
+    """Where spans are sent."""
+
+    enabled: bool = True
+    endpoint: HttpUrl | None = None
+
+
+class Telemetry(Spec):
+    """What is told to the outside about runs. Message content only when switched on."""
+
+    otlp: Otlp | None = None
+    record_content: bool = False
+
+
+class Services(Spec):
+    """Which services run in `astromesh up`."""
+
+    gateway: bool = Field(default=True, validation_alias=spelled("gateway", "api"))
+    runtime: bool = Field(default=True, validation_alias=spelled("runtime", "agents"))
+    router: bool = Field(default=True, validation_alias=spelled("router", "inference"))
+    memory: bool = True
+    tools: bool = True
+    guardrails: bool = True
+    rag: bool = True
+    history: bool = True
+    operator: bool = True
+    channels: bool = False
+    observability: bool = True
+
+
+class Defaults(Spec):
+    """What agents have that do not say otherwise."""
+
+    orchestration: Orchestration = Orchestration()
+
+
+class RuntimeConfigSpec(Spec):
+    """The settings as they were declared."""
+
+    api: Api = Api()
+    api_keys: Items[ApiKey] = ()
+    admission: Admission = Admission()
+    telemetry: Telemetry = Field(default=Telemetry(), validation_alias=spelled("telemetry", "observability"))
+    services: Services = Services()
+    defaults: Defaults = Defaults()

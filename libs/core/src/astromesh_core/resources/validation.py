@@ -1,0 +1,99 @@
+"""Checks across resources: does each reference lead somewhere, do dimensions agree, is every name given once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_tools import RagTool
+from astromesh_core.resources.channel import ChannelSpec
+from astromesh_core.resources.problems import Problem, did_you_mean
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
+from astromesh_core.resources.references import ResourceKey, refer
+from astromesh_core.resources.resource import Resource
+from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.yaml_documents import Path
+
+Link = tuple[Path, str, str]
+"""Where a reference stands, the kind that it names, and what it says."""
+
+
+def check(resources: Iterable[Resource]) -> list[Problem]:
+    """Lists what is wrong among resources that are each valid by themselves. `Problem.resource` names the one to mend.
+
+    Codes: DuplicateName, UnknownProvider, UnknownPipeline, UnknownAgent, DimensionMismatch, DuplicateKey. A duplicate
+    is a problem of every one but the first.
+    """
+    given = list(resources)
+    known = {resource.key for resource in given}
+    problems: list[Problem] = list(_duplicates(given))
+    for resource in given:
+        for path, kind, reference in links(resource):
+            if refer(kind, reference, resource.namespace) not in known:
+                problems.append(_unknown(resource, path, kind, reference, known))
+        problems.extend(_own(resource))
+    return problems
+
+
+def links(resource: Resource) -> Iterator[Link]:
+    """Lists the references of a resource to others."""
+    spec = resource.spec
+    if isinstance(spec, AgentSpec):
+        for index, candidate in enumerate(spec.model.candidates):
+            place: Path = ("model", "fallback", index - 1) if index else ("model", "primary")
+            if candidate.provider_ref is not None:
+                yield (*place, "provider_ref"), "Provider", candidate.provider_ref
+        for index, tool in enumerate(spec.tools):
+            if isinstance(tool, RagTool):
+                yield ("tools", index, "pipeline"), "RAGPipeline", tool.pipeline
+        if spec.knowledge is not None:
+            yield ("knowledge", "pipeline"), "RAGPipeline", spec.knowledge.pipeline
+    elif isinstance(spec, ChannelSpec) and spec.default_agent is not None:
+        yield ("default_agent",), "Agent", spec.default_agent
+
+
+def _duplicates(given: list[Resource]) -> Iterator[Problem]:
+    first: dict[ResourceKey, Resource] = {}
+    for resource in given:
+        other = first.setdefault(resource.key, resource)
+        if other is not resource:
+            place, line = (other.origin.file, other.locate(())[2]) if other.origin else (other.managed_by, 0)
+            where = f"{place}:{line}" if line else place
+            yield _problem(resource, (), "DuplicateName", f"{resource.key} exists already, in {where}", "rename one")
+
+
+def _unknown(resource: Resource, path: Path, kind: str, reference: str, known: set[ResourceKey]) -> Problem:
+    wanted = refer(kind, reference, resource.namespace)
+    elsewhere = sorted(f"{key.namespace}/{key.name}" for key in known if key.kind == kind and key.name == wanted.name)
+    names = [key.name for key in known if key.kind == kind and key.namespace == wanted.namespace]
+    hint = f"in another namespace: write {elsewhere[0]}" if elsewhere else did_you_mean(wanted.name, names)
+    code = {"RAGPipeline": "UnknownPipeline"}.get(kind, f"Unknown{kind}")
+    return _problem(resource, path, code, f"there is no {wanted}", hint)
+
+
+def _own(resource: Resource) -> Iterator[Problem]:
+    if isinstance(resource.spec, RAGPipelineSpec):
+        yield from _dimensions(resource, resource.spec)
+    if isinstance(resource.spec, RuntimeConfigSpec):
+        names: set[str] = set()
+        for index, key in enumerate(resource.spec.api_keys):
+            if key.name in names:
+                yield _problem(resource, ("api_keys", index, "name"), "DuplicateKey", f"{key.name} is given twice")
+            names.add(key.name)
+
+
+def _dimensions(resource: Resource, pipeline: RAGPipelineSpec) -> Iterator[Problem]:
+    embeddings, store = pipeline.embeddings, pipeline.vector_store
+    actual = embeddings.known_dimension
+    if actual is not None and embeddings.dimension not in (None, actual):
+        reason = f"{embeddings.model} makes vectors of {actual} dimensions, not {embeddings.dimension}"
+        yield _problem(resource, ("embeddings", "dimension"), "DimensionMismatch", reason, f"write {actual}")
+    expected = actual or embeddings.dimension
+    if expected is not None and store.dimensions not in (None, expected):
+        reason = f"the store has {store.dimensions} dimensions, the embeddings have {expected}"
+        yield _problem(resource, ("vector_store", "dimensions"), "DimensionMismatch", reason, f"write {expected}")
+
+
+def _problem(resource: Resource, path: Path, code: str, reason: str, hint: str = "") -> Problem:
+    file, written, line = resource.locate(path)
+    return Problem(file, line, written, reason, hint, code, str(resource.key))
