@@ -1,1 +1,107 @@
-"""The agents as the data plane runs them: watched in KV, compiled once for each version, swapped between runs."""
+"""Agents as the data plane runs them: looked up by name for new runs and by hash for stored ones, compiled once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from astromesh.v1.tools_pb2 import DescribeToolsRequest
+from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
+from astromesh.v1.values_pb2 import ResourceRef, ToolSpec
+from astromesh_core.bus.resource_store import ResourceStore
+from astromesh_core.errors import NotFound, NotSupported
+from astromesh_core.events.canonical import catalogue_sha256
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_runtime.patterns.catalogue import newest
+from astromesh_runtime.prompts import Prompt, compile_prompt
+
+KEPT_VERSIONS = 256
+"""Agent versions held compiled; older ones are compiled again when a stored run needs them."""
+
+DESCRIBE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSource:
+    """The pipeline asked at the start of every run."""
+
+    namespace: str
+    pipeline: str
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentVersion:
+    """One version of an agent, ready to run."""
+
+    ref: ResourceRef
+    pattern: str
+    pattern_version: int
+    max_iterations: int
+    timeout_seconds: float
+    """0: none."""
+    prompt: Prompt
+    tools: tuple[ToolSpec, ...]
+    tools_sha256: bytes
+    checks_input: bool
+    checks_output: bool
+    remembers: bool
+    knowledge: KnowledgeSource | None
+
+
+class Agents:
+    """Agent versions by name and by hash."""
+
+    def __init__(self, resources: ResourceStore, tools: ToolsServiceAsyncStub) -> None:
+        self._resources = resources
+        self._tools = tools
+        self._versions: OrderedDict[bytes, AgentVersion] = OrderedDict()
+
+    async def current(self, namespace: str, name: str) -> AgentVersion:
+        """The agent's newest version. Raises NotFound, or NotSupported where it uses what is not built."""
+        record = await self._resources.get("Agent", namespace, name)
+        if record is None:
+            raise NotFound(f"there is no agent {name!r} in namespace {namespace!r}")
+        return await self.by_ref(record.ref)
+
+    async def by_ref(self, ref: ResourceRef) -> AgentVersion:
+        """The version with this hash, however old."""
+        known = self._versions.get(ref.sha256)
+        if known is not None:
+            self._versions.move_to_end(ref.sha256)
+            return known
+        spec = AgentSpec.model_validate_json(await self._resources.by_hash(ref))
+        response = await self._tools.DescribeTools(DescribeToolsRequest(agent=ref), timeout=DESCRIBE_SECONDS)
+        version = _compile(ref, spec, tuple(response.tools))
+        self._versions[ref.sha256] = version
+        if len(self._versions) > KEPT_VERSIONS:
+            self._versions.popitem(last=False)
+        return version
+
+
+def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> AgentVersion:
+    pattern = spec.orchestration.pattern
+    version = newest(pattern)
+    if version is None:
+        raise NotSupported(f"agent {ref.name!r}: spec.orchestration.pattern {pattern!r} is not built in this release")
+    return AgentVersion(
+        ref=ref,
+        pattern=pattern,
+        pattern_version=version,
+        max_iterations=spec.orchestration.max_iterations,
+        timeout_seconds=spec.orchestration.timeout_seconds or 0.0,
+        prompt=compile_prompt(spec.prompts.system),
+        tools=tools,
+        tools_sha256=catalogue_sha256(tools),
+        checks_input=bool(spec.guardrails.input),
+        checks_output=bool(spec.guardrails.output),
+        remembers=spec.memory.conversational is not None,
+        knowledge=_knowledge(ref, spec),
+    )
+
+
+def _knowledge(ref: ResourceRef, spec: AgentSpec) -> KnowledgeSource | None:
+    if spec.knowledge is None:
+        return None
+    namespace, _, name = spec.knowledge.pipeline.rpartition("/")
+    return KnowledgeSource(namespace or ref.namespace, name, spec.knowledge.top_k or 0)

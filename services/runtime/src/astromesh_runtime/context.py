@@ -119,7 +119,9 @@ async def _retrieve(scope: RunScope, query: str) -> list[Passage]:
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
     """These calls change nothing, so a service that restarts costs a run a moment and not its life."""
-    async for attempt in stamina.retry_context(on=Unavailable, attempts=6, timeout=20.0, wait_initial=0.1, wait_max=5.0):
+    async for attempt in stamina.retry_context(
+        on=Unavailable, attempts=6, timeout=20.0, wait_initial=0.1, wait_max=5.0
+    ):
         with attempt:
             return await call()
     raise Bug("the retries ended without an outcome")

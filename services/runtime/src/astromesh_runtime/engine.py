@@ -1,7 +1,7 @@
 """Drives one run: performs each effect of its saga, or feeds back what the log holds, and records how it ended.
 
-    recorded outcome?  yes ▸ send it in          no ▸ perform, record, send it in
-    the saga returns   ▸ completed | failed      a write is unknown ▸ suspended, the run is let go
+recorded outcome?  yes ▸ send it in          no ▸ perform, record, send it in
+the saga returns   ▸ completed | failed      a write is unknown ▸ suspended, the run is let go
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class LetGo:
 class RunDriver:
     """One run under one worker, from where its log stands to its end or its next wait."""
 
-    def __init__(self, scope: RunScope, pattern: PatternFunction) -> None:
+    def __init__(self, scope: RunScope, pattern: PatternFunction | None) -> None:
+        """`pattern` is None where this release does not hold the run's version: the run waits for one that does."""
         self._scope = scope
         self._pattern = pattern
         self._main: asyncio.Task[Ended | LetGo] | None = None
@@ -88,6 +89,9 @@ class RunDriver:
     async def _drive(self) -> Ended | LetGo:
         started = self._scope.recorded.started
         assert started is not None
+        if self._pattern is None:
+            name = f"{started.pattern} version {started.pattern_version}"
+            return await self._suspend(SUSPENSION_REASON_VERSION, "", f"no worker here runs {name}")
         try:
             ending = await self._feed(saga(plan_of(self._scope.requested, started), self._pattern))
         except OutcomeUnknown as unknown:
@@ -112,7 +116,7 @@ class RunDriver:
             generator.close()
 
     async def _perform_in_time(self, effect: SagaEffect) -> Outcome:
-        """Performs within the run's deadline. Tools have timeouts of their own, so that no write is cut in the middle."""
+        """Performs within the run's deadline. Tools have timeouts of their own: no write is cut in the middle."""
         left = self._scope.seconds_left()
         if left is None:
             return await self._perform(effect)

@@ -15,7 +15,9 @@ from astromesh_core.events.contents import plain
 MAX_PROMPT_CHARACTERS = 1_000_000
 """A rendered prompt beyond this is refused: a template that loops costs memory, not only tokens."""
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=ChainableUndefined, autoescape=False, keep_trailing_newline=False)
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=ChainableUndefined, autoescape=False, keep_trailing_newline=False
+)
 # Neither a way to read files nor one to reach into the interpreter; loops and text tools stay.
 for _name in ("lipsum", "cycler", "joiner"):
     _ENVIRONMENT.globals.pop(_name)

@@ -69,6 +69,7 @@ class Recorded:
     memory: MemoryStored | None = None
     suspended: Suspended | None = None
     ended: RunEvent | None = None
+    traceparent: str = ""
     epoch: int = 0
     events: int = 0
     timed_out: bool = False
@@ -105,6 +106,11 @@ class Recorded:
             self.ended = envelope.run
         else:
             self._add_frame(kind, envelope)
+
+    def resume(self, now: int) -> None:
+        """The run goes on at this time; its deadline moves by what it waited."""
+        self.suspended = None
+        self.waited_nano += now - self._suspended_at
 
     def outcome(self, effect: SagaEffect) -> Outcome | None:
         """The recorded outcome of an effect; None where it has none yet. Raises Diverged."""
@@ -174,7 +180,7 @@ class Recorded:
         run = envelope.run
         match kind:
             case "requested":
-                self.requested = run.requested
+                self.requested, self.traceparent = run.requested, envelope.traceparent
             case "input_checked":
                 self.input_checked = run.input_checked
             case "context_assembled":
@@ -198,8 +204,7 @@ class Recorded:
             case "suspended":
                 self.suspended, self._suspended_at = run.suspended, envelope.time_unix_nano
             case "resumed":
-                self.suspended = None
-                self.waited_nano += envelope.time_unix_nano - self._suspended_at
+                self.resume(envelope.time_unix_nano)
             case _:
                 where = f"{envelope.aggregate_id}:{envelope.index}"
                 raise Bug(f"{where} is an event of a kind that this release cannot read: {kind!r}")

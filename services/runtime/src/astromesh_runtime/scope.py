@@ -1,4 +1,4 @@
-"""What belongs to one run while a worker drives it: its log, what the log holds, its agent, and the services it calls."""
+"""What belongs to one run while a worker drives it: its log, what that holds, its agent, the services it calls."""
 
 from __future__ import annotations
 
@@ -92,6 +92,10 @@ class RunScope:
             await self.writer.stored(index)
         except AstromeshError as error:
             raise LogLost(error) from error
+
+    async def flushed(self) -> None:
+        """Returns when everything recorded is stored. Raises LogLost."""
+        await self.stored(self.writer.next_index - 1)
 
     def storing(self, index: int) -> asyncio.Task[None]:
         """Starts storing up to the index, to be awaited before anything is told of what depends on it."""

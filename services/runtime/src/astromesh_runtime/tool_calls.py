@@ -1,8 +1,8 @@
 """Performs tool effects: intent before call, and a third outcome.
 
-    read        may start before its intent is stored, and again after a crash
-    idempotent  starts when its intent is stored; called again with the same key after a crash or a lost answer
-    write       starts when its intent is stored; without a definite answer it is `unknown`, never called again
+read        may start before its intent is stored, and again after a crash
+idempotent  starts when its intent is stored; called again with the same key after a crash or a lost answer
+write       starts when its intent is stored; without a definite answer it is `unknown`, never called again
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT_MS = 30_000
 """For a tool that declares none."""
 
 ANSWER_SLACK_SECONDS = 2.0
-"""On top of the tool's own timeout, for its answer to come back: the tools service is the one to say that time is up."""
+"""On top of the tool's own timeout, for its answer to come back: the tools service is to say that time is up."""
 
 IDEMPOTENT_ATTEMPTS = 3
 IDEMPOTENT_PAUSE_SECONDS = 0.5

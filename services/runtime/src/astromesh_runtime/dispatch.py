@@ -1,0 +1,247 @@
+"""The open runs of a worker: starts each session's head, wakes the waiting, retries what the log did not take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
+
+import structlog
+
+from astromesh.v1.signal_pb2 import Signal
+from astromesh_core.bus.positions import Position
+from astromesh_core.bus.subjects import session_aggregate
+from astromesh_core.errors import AstromeshError, Bug, Conflict, TemporaryError
+from astromesh_runtime.clearing import ClearSession, SessionWriter
+from astromesh_runtime.engine import Ended, LetGo, RunDriver
+from astromesh_runtime.open_runs import Opener, OpenRun, Over
+from astromesh_runtime.patterns.catalogue import pattern_function
+from astromesh_runtime.scope import LogLost, RunScope
+from astromesh_runtime.sessions import SessionQueues
+from astromesh_runtime.waking import apply_signals
+
+RETRY_SECONDS = 0.05
+RETRY_SECONDS_AT_MOST = 5.0
+KEPT_SESSION_ENDS = 20_000
+"""Sessions whose last end is remembered, for the next run to wait until memory has it."""
+
+log = structlog.get_logger("astromesh.runtime")
+
+Item = OpenRun | ClearSession
+
+
+def _ignore_signal(signal: Signal, partition: int) -> None:
+    del signal, partition
+
+
+def _ignore_change(partition: int) -> None:
+    del partition
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """Open runs by id, and the tasks that work on them."""
+
+    opener: Opener
+    sessions: SessionWriter
+    queues: SessionQueues[Item]
+    known_end: Position = Position.START
+    """The log's end when partitions were last acquired: every run that ended before lies below."""
+    on_signal_settled: Callable[[Signal, int], None] = _ignore_signal
+    on_change: Callable[[int], None] = _ignore_change
+
+    def __post_init__(self) -> None:
+        self._open = dict[str, OpenRun]()
+        self._tasks = set[asyncio.Task[None]]()
+        self._last_ends = OrderedDict[str, Position]()
+        self._draining = False
+
+    def add(self, run: OpenRun) -> None:
+        """Takes a run into its session's queue. One that is here already is ignored."""
+        if run.aggregate.id not in self._open:
+            self._open[run.aggregate.id] = run
+            self.queues.push(run.aggregate.namespace, run.session_key, run)
+            self._start_ready()
+
+    def signal(self, signal: Signal, partition: int) -> None:
+        """Brings a signal to its run or session. One for a run that is not open here says nothing any more."""
+        if signal.HasField("clear_session"):
+            self._clear(signal, partition)
+            return
+        run = self._open.get(signal.aggregate_id)
+        if run is None:
+            self.on_signal_settled(signal, partition)
+            return
+        run.signals.append(signal)
+        if run.parked:
+            run.parked = False
+            self.queues.unpark()
+            self._spawn(self._work(run))
+        elif signal.HasField("cancel"):
+            self._cancel(run, signal)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Forgets the runs of partitions that belong to another worker now, in the middle of whatever they did."""
+        for run in [run for run in self._open.values() if run.aggregate.partition in partitions]:
+            run.dropped = True
+            if run.task is not None:
+                run.task.cancel()
+            elif run.parked or not self.queues.remove(run.aggregate.namespace, run.session_key, run):
+                self._leave(run)
+            del self._open[run.aggregate.id]
+
+    def open_in(self, partition: int) -> list[OpenRun]:
+        """The partition's runs that have not ended."""
+        return [run for run in self._open.values() if run.aggregate.partition == partition]
+
+    def load(self) -> Counter[str]:
+        """Open runs by namespace, without those that wait for the world."""
+        return Counter(run.aggregate.namespace for run in self._open.values() if not run.parked)
+
+    async def drain(self, seconds: float) -> None:
+        """Starts nothing more, lets what is at work end, and stops what has not after `seconds`."""
+        self._draining = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start_ready(self) -> None:
+        while not self._draining and (item := self.queues.next()) is not None:
+            self._spawn(self._work(item) if isinstance(item, OpenRun) else self._work_clear(item))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _cancel(self, run: OpenRun, signal: Signal) -> None:
+        if run.driver is not None:
+            run.driver.cancel(signal)
+        elif run.task is None and self.queues.remove(run.aggregate.namespace, run.session_key, run):
+            # It never started: it ends at once and nothing behind it has to wait.
+            run.detached = True
+            self._spawn(self._work(run))
+
+    async def _work(self, run: OpenRun) -> None:
+        run.task = asyncio.current_task()
+        pause = RETRY_SECONDS
+        try:
+            while True:
+                try:
+                    result = await self._drive(run)
+                    break
+                except (LogLost, Conflict, TemporaryError) as error:
+                    log.info("run taken up again", run_id=run.aggregate.id, reason=str(error))
+                run.fresh = None
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
+        except asyncio.CancelledError:
+            self._leave(run)
+            raise
+        finally:
+            run.task = run.driver = None
+        self._finish(run, result)
+
+    async def _drive(self, run: OpenRun) -> Ended | LetGo | Over:
+        after = self._last_ends.get(run.session_key, self.known_end)
+        scope = await self.opener.open(run, after)
+        if isinstance(scope, Over):
+            return scope
+        try:
+            return await self._drive_scope(run, scope)
+        except (LogLost, AstromeshError):
+            raise
+        except Exception as error:
+            log.exception("a run met a bug", run_id=run.aggregate.id)
+            await self.opener.fail(scope.writer, Bug(f"{type(error).__name__} in the runtime; the log has the details"))
+            return Ended()
+        finally:
+            run.ended_at = scope.writer.position
+            await scope.writer.close()
+
+    async def _drive_scope(self, run: OpenRun, scope: RunScope) -> Ended | LetGo:
+        handled = list(run.signals)
+        over = await apply_signals(scope, handled)
+        for signal in handled:
+            self._settle(run, signal)
+        if over is not None:
+            return over
+        started = scope.recorded.started
+        assert started is not None
+        driver = RunDriver(scope, pattern_function(started.pattern, started.pattern_version))
+        run.driver = driver
+        late = next((signal for signal in run.signals if signal.HasField("cancel")), None)
+        if late is not None:
+            driver.cancel(late)
+        return await driver.drive()
+
+    def _settle(self, run: OpenRun, signal: Signal) -> None:
+        if signal in run.signals:
+            run.signals.remove(signal)
+        self.on_signal_settled(signal, run.aggregate.partition)
+
+    def _finish(self, run: OpenRun, result: Ended | LetGo | Over) -> None:
+        waits = isinstance(result, LetGo) or (isinstance(result, Over) and result.waiting)
+        if waits and not run.dropped:
+            self._park(run)
+        else:
+            self._end(run)
+        self.on_change(run.aggregate.partition)
+        self._start_ready()
+
+    def _park(self, run: OpenRun) -> None:
+        run.fresh = None
+        if run.signals:
+            self._spawn(self._work(run))
+        else:
+            run.parked = True
+            self.queues.park()
+
+    def _end(self, run: OpenRun) -> None:
+        for signal in list(run.signals):
+            self._settle(run, signal)
+        self._open.pop(run.aggregate.id, None)
+        if run.ended_at is not None:
+            self._remember_end(run.session_key, run.ended_at)
+        if not run.detached:
+            self.queues.done(run.aggregate.namespace, run.session_key)
+
+    def _leave(self, run: OpenRun) -> None:
+        """The run goes on elsewhere: only its place in the queue is given back."""
+        if run.parked:
+            run.parked = False
+            self.queues.unpark()
+        if not run.detached:
+            self.queues.done(run.aggregate.namespace, run.session_key)
+
+    def _remember_end(self, session: str, position: Position) -> None:
+        self._last_ends[session] = position
+        self._last_ends.move_to_end(session)
+        if len(self._last_ends) > KEPT_SESSION_ENDS:
+            # What is forgotten is below this, so a later run of that session waits for enough.
+            _, forgotten = self._last_ends.popitem(last=False)
+            self.known_end = max(self.known_end, forgotten)
+
+    def _clear(self, signal: Signal, partition: int) -> None:
+        aggregate = session_aggregate(signal.namespace, signal.aggregate_id)
+        self.queues.push(signal.namespace, signal.aggregate_id, ClearSession(aggregate, signal, partition))
+        self._start_ready()
+
+    async def _work_clear(self, item: ClearSession) -> None:
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                position = await self.sessions.clear(item)
+                break
+            except (Conflict, TemporaryError) as error:
+                log.info("session clearing tried again", reason=error.message)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
+        self._remember_end(item.aggregate.id, position)
+        self.queues.done(item.aggregate.namespace, item.aggregate.id)
+        self.on_signal_settled(item.signal, item.partition)
+        self._start_ready()

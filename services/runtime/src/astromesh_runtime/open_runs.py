@@ -1,0 +1,179 @@
+"""A run that has not ended, as its partition's owner holds it, and how it is taken up: fresh, or from its log."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.run_events_pb2 import RunClaimed, RunEvent, RunFailed, RunStarted
+from astromesh.v1.signal_pb2 import Signal
+from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.positions import Position
+from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.bus.writer import AggregateWriter
+from astromesh_core.errors import AstromeshError, Conflict, PermanentError
+from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
+from astromesh_core.events.runs import is_terminal
+from astromesh_runtime.agents import Agents, AgentVersion
+from astromesh_runtime.engine import RunDriver
+from astromesh_runtime.recorded import Recorded
+from astromesh_runtime.saga import failure_of
+from astromesh_runtime.scope import Clock, RunScope, Services
+
+
+@dataclass(slots=True, eq=False)
+class OpenRun:
+    """A run between its request and its end."""
+
+    aggregate: Aggregate
+    session_key: str
+    position: Position
+    """Of its request: orders the session's queue."""
+    fresh: StoredEvent | None = None
+    """The request, where nothing else can be in the log yet."""
+    signals: list[Signal] = field(default_factory=list[Signal])
+    """Arrived and not yet turned into events."""
+    driver: RunDriver | None = None
+    task: asyncio.Task[None] | None = None
+    parked: bool = False
+    """It waits for a signal: nobody works on it."""
+    detached: bool = False
+    """It was taken out of its session's queue."""
+    dropped: bool = False
+    """Its partition belongs to another worker now."""
+    ended_at: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The log ends here already, or waits for a signal that has not come."""
+
+    waiting: bool
+
+
+@dataclass(slots=True)
+class Opener:
+    """Takes up runs for a worker: claims, reads and starts them."""
+
+    bus: Bus
+    agents: Agents
+    services: Services
+    worker: str
+    clock: Clock
+    epoch: Callable[[int], int]
+    """The worker's epoch for a partition it owns."""
+
+    async def open(self, run: OpenRun, after: Position) -> RunScope | Over:
+        """The run's scope, started; or why there is nothing to do. A run whose agent is not there fails, and is over.
+
+        Raises Conflict where another worker appended first, TemporaryError where the bus or a service is away.
+        """
+        if run.fresh is not None:
+            recorded = Recorded.of([await self._resolved(run.fresh)])
+            return await self._scope(run, recorded, (run.position, run.fresh.head()), after)
+        tail = await self.bus.log.tail(run.aggregate)
+        if tail is None:
+            return Over(waiting=False)
+        last = tail.last.envelope.run
+        if is_terminal(last):
+            return Over(waiting=False)
+        if last.WhichOneof("event") == "suspended" and not run.signals:
+            return Over(waiting=True)
+        claimed = await self._claim(run.aggregate, (tail.position, tail.head))
+        stored = await self.bus.log.read(run.aggregate, at_least=claimed)
+        recorded = Recorded.of([await self._resolved(event) for event in stored.events])
+        return await self._scope(run, recorded, (stored.position, stored.events[-1].head()), after)
+
+    async def _claim(self, aggregate: Aggregate, at: tuple[Position, ChainHead]) -> Position:
+        """From here on the previous worker's appends fail. Raises AppendConflict where it was quicker."""
+        position, head = at
+        envelope = Envelope(
+            event_id=secrets.token_hex(16),
+            aggregate_type=aggregate.type,
+            aggregate_id=aggregate.id,
+            time_unix_nano=self.clock(),
+            producer=self.worker,
+            namespace=aggregate.namespace,
+            run=RunEvent(claimed=RunClaimed(worker=self.worker, epoch=self.epoch(aggregate.partition))),
+        )
+        data, _ = seal(envelope, head)
+        return await self.bus.log.append(aggregate.log, aggregate, build_commit([data]), position)
+
+    async def _resolved(self, event: StoredEvent) -> Envelope:
+        """The envelope with its contents fetched: a copy where there is anything to fetch, so the bytes stay true."""
+        envelope = Envelope()
+        envelope.CopyFrom(event.envelope)
+        await self.bus.values.resolve_all(envelope)
+        return envelope
+
+    async def _scope(
+        self, run: OpenRun, recorded: Recorded, at: tuple[Position, ChainHead], after: Position
+    ) -> RunScope | Over:
+        aggregate = run.aggregate
+        writer = AggregateWriter(
+            self.bus.log,
+            self.bus.values,
+            aggregate,
+            position=at[0],
+            head=at[1],
+            producer=self.worker,
+            clock=self.clock,
+        )
+        try:
+            agent = await self._agent(aggregate.namespace, recorded)
+        except Conflict:
+            raise
+        except PermanentError as error:
+            run.ended_at = await self.fail(writer, error)
+            return Over(waiting=False)
+        scope = RunScope(
+            traceparent=recorded.traceparent,
+            namespace=aggregate.namespace,
+            run_id=aggregate.id,
+            agent=agent,
+            writer=writer,
+            recorded=recorded,
+            services=self.services,
+            clock=self.clock,
+            epoch=self.epoch(aggregate.partition),
+            after_position=after.encode(),
+        )
+        if recorded.started is None:
+            self._start(scope)
+        return scope
+
+    async def fail(self, writer: AggregateWriter, error: AstromeshError) -> Position:
+        """Ends the run with this error; answers where its log ends."""
+        await writer.stored(writer.record(RunEvent(failed=RunFailed(failure=failure_of(error)))))
+        return writer.position
+
+    async def _agent(self, namespace: str, recorded: Recorded) -> AgentVersion:
+        started = recorded.started
+        if started is None:
+            return await self.agents.current(namespace, recorded.requested.agent)
+        version = await self.agents.by_ref(started.agent)
+        # The catalogue is the one that the run began with, whatever the tools service offers by now.
+        return replace(version, tools=tuple(started.tools), tools_sha256=started.tools_sha256)
+
+    def _start(self, scope: RunScope) -> None:
+        agent, now = scope.agent, scope.clock()
+        deadline = now + int(agent.timeout_seconds * 1e9) if agent.timeout_seconds else 0
+        started = RunStarted(
+            worker=self.worker,
+            epoch=scope.epoch,
+            pattern=agent.pattern,
+            pattern_version=agent.pattern_version,
+            agent=agent.ref,
+            max_iterations=agent.max_iterations,
+            deadline_unix_nano=deadline,
+            tools=agent.tools,
+            tools_sha256=agent.tools_sha256,
+            checks_input=agent.checks_input,
+            checks_output=agent.checks_output,
+            remembers=agent.remembers and scope.requested.uses_memory,
+        )
+        scope.record(RunEvent(started=started))
+        scope.recorded.started = started

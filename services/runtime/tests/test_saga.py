@@ -1,0 +1,341 @@
+"""The saga and its replay: given recorded outcomes, the same effects follow, from any prefix on."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astromesh.v1 import run_events_pb2 as ev
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.values_pb2 import (
+    ROLE_ASSISTANT,
+    VERDICT_ACTION_BLOCK,
+    Failure,
+    Message,
+    Passage,
+    ToolCall,
+    ToolResult,
+    Verdict,
+)
+from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.effects import (
+    Answer,
+    AssembleContext,
+    CallModel,
+    CallTool,
+    CallTools,
+    CheckInput,
+    CheckOutput,
+    PatternFunction,
+    Remember,
+    RunContext,
+    SagaEffect,
+    ToolOutcome,
+)
+from astromesh_runtime.patterns.react.v1 import react
+from astromesh_runtime.recorded import Diverged, Recorded
+from astromesh_runtime.replay import plan_of, replay
+from astromesh_runtime.saga import Completed, Ending, Failed, saga
+
+CALL = ToolCall(id="c1", name="add", arguments=text_content('{"a": 1}'))
+
+
+@dataclass
+class World:
+    """Answers effects from a script, and keeps the log as the engine would."""
+
+    script: Callable[[SagaEffect | CallTool], Any]
+    frame: ev.RunStarted = field(default_factory=ev.RunStarted)
+    query: str = "what is it?"
+    log: list[Envelope] = field(default_factory=list[Envelope])
+    effects: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+
+    def begin(self) -> World:
+        requested = ev.RunRequested(
+            agent="a", query=text_content(self.query), digest_key=text_content(base64.b64encode(b"k" * 16).decode())
+        )
+        self.add(ev.RunEvent(requested=requested))
+        self.frame.pattern, self.frame.pattern_version = "react", 1
+        self.frame.max_iterations = self.frame.max_iterations or 4
+        self.add(ev.RunEvent(started=self.frame))
+        return self
+
+    def add(self, event: ev.RunEvent) -> None:
+        self.log.append(Envelope(aggregate_id="07-x", index=len(self.log), run=event))
+
+    def drive(self, pattern: PatternFunction = react) -> Ending:
+        """Goes on from wherever the log stands."""
+        recorded = Recorded.of(self.log)
+        assert recorded.started is not None
+        generator = saga(plan_of(recorded.requested, recorded.started), pattern)
+        try:
+            effect = next(generator)
+            while True:
+                self._note(effect)
+                outcome = recorded.outcome(effect)
+                effect = generator.send(self._perform(effect, recorded) if outcome is None else outcome)
+        except StopIteration as stop:
+            return self._end(stop.value)
+
+    def _note(self, effect: SagaEffect) -> None:
+        if isinstance(effect, CallModel):
+            self.effects.append((effect.path, effect.sha256))
+        elif isinstance(effect, CallTools):
+            self.effects.extend((member.path, member.sha256) for member in effect.calls)
+
+    def _perform(self, effect: SagaEffect, recorded: Recorded) -> Any:
+        if isinstance(effect, CallTools):
+            return [self._perform_tool(member, recorded) for member in effect.calls]
+        outcome = self.script(effect)
+        if isinstance(effect, CallModel):
+            self.add(ev.RunEvent(model_call_begun=ev.ModelCallBegun(path=effect.path, effect_sha256=effect.sha256)))
+            outcome.path, outcome.effect_sha256 = effect.path, effect.sha256
+            self.add(ev.RunEvent(model_replied=outcome))
+        else:
+            self.add(_event(outcome))
+        return outcome
+
+    def _perform_tool(self, member: CallTool, recorded: Recorded) -> ToolOutcome:
+        known = recorded.tool_outcome(member)
+        if known is not None:
+            return known
+        identity = {"path": member.path, "effect_sha256": member.sha256}
+        self.add(ev.RunEvent(tool_intended=ev.ToolIntended(call=member.call, **identity)))
+        outcome = self.script(member)
+        outcome.path, outcome.effect_sha256 = member.path, member.sha256
+        self.add(_event(outcome))
+        return outcome
+
+    def _end(self, ending: Ending) -> Ending:
+        if isinstance(ending, Completed):
+            self.add(ev.RunEvent(completed=ev.RunCompleted(answer=text_content(ending.answer))))
+        else:
+            self.add(ev.RunEvent(failed=ev.RunFailed(failure=ending.failure)))
+        return ending
+
+
+def _event(outcome: Any) -> ev.RunEvent:
+    names = {
+        ev.InputChecked: "input_checked",
+        ev.ContextAssembled: "context_assembled",
+        ev.OutputChecked: "output_checked",
+        ev.MemoryStored: "memory_stored",
+        ev.ToolSucceeded: "tool_succeeded",
+        ev.ToolFailed: "tool_failed",
+    }
+    return ev.RunEvent(**{names[type(outcome)]: outcome})
+
+
+def says(text: str, *calls: ToolCall) -> ev.ModelReplied:
+    return ev.ModelReplied(message=Message(role=ROLE_ASSISTANT, content=text_content(text), tool_calls=calls))
+
+
+def frame_outcome(effect: SagaEffect | CallTool) -> Any:
+    match effect:
+        case CheckInput(text):
+            return ev.InputChecked(text=text_content(text.replace("secret", "[GONE]")))
+        case AssembleContext():
+            return ev.ContextAssembled(system_prompt=text_content("be kind"))
+        case CheckOutput(text):
+            return ev.OutputChecked(text=text_content(text.upper()))
+        case Remember(turn):
+            return ev.MemoryStored(turn=turn)
+        case _:
+            raise AssertionError(effect)
+
+
+def scripted(*outcomes: Any) -> Callable[[SagaEffect | CallTool], Any]:
+    left = iter(outcomes)
+
+    def script(effect: SagaEffect | CallTool) -> Any:
+        return next(left) if isinstance(effect, CallModel | CallTool) else frame_outcome(effect)
+
+    return script
+
+
+def succeeded(text: str) -> ev.ToolSucceeded:
+    return ev.ToolSucceeded(result=ToolResult(output=text_content(text)))
+
+
+def test_react_calls_tools_until_the_model_answers() -> None:
+    world = World(scripted(says("", CALL), succeeded("2"), says("it is 2"))).begin()
+    ending = world.drive()
+    assert isinstance(ending, Completed)
+    assert ending.answer == "it is 2"
+    assert [path for path, _ in world.effects] == ["1", "2.1", "3"]
+    assert replay(world.log).identical
+
+
+def test_react_stops_after_its_iterations_and_says_what_to_do() -> None:
+    outcomes = [outcome for _ in range(4) for outcome in (says("", CALL), succeeded("2"))]
+    ending = World(scripted(*outcomes)).begin().drive()
+    assert isinstance(ending, Failed)
+    assert ending.failure.error_class == "limit-exceeded"
+    assert "max_iterations" in plain(ending.failure.message)
+
+
+def test_a_failed_tool_is_told_to_the_model_and_a_failed_model_ends_the_run() -> None:
+    refused = ev.ToolFailed(failure=Failure(error_class="invalid-input", message=text_content("b is missing")))
+    gone = ev.ModelReplied(failure=Failure(error_class="unavailable", message=text_content("no provider answered")))
+    world = World(scripted(says("", CALL), refused, gone)).begin()
+    ending = world.drive()
+    assert isinstance(ending, Failed)
+    assert ending.failure.error_class == "unavailable"
+    assert replay(world.log).identical
+
+
+def test_checked_text_goes_on_and_is_what_is_remembered() -> None:
+    frame = ev.RunStarted(checks_input=True, checks_output=True, remembers=True)
+    world = World(scripted(says("fine")), frame, query="my secret").begin()
+    ending = world.drive()
+    assert isinstance(ending, Completed)
+    assert ending.answer == "FINE"
+    turn = next(item.run.memory_stored.turn for item in world.log if item.run.HasField("memory_stored"))
+    assert [plain(message.content) for message in turn] == ["my [GONE]", "FINE"]
+
+
+def test_a_refused_question_ends_the_run_before_any_model_call() -> None:
+    blocked = ev.InputChecked(blocked=True, verdicts=[Verdict(rule="max_length", action=VERDICT_ACTION_BLOCK)])
+    world = World(lambda effect: blocked, ev.RunStarted(checks_input=True)).begin()
+    ending = world.drive()
+    assert isinstance(ending, Failed)
+    assert ending.failure.error_class == "policy-refused"
+    assert world.effects == []
+
+
+def test_sources_are_what_was_retrieved_best_first_and_once() -> None:
+    found = [Passage(id="a", score=0.2), Passage(id="b", score=0.9), Passage(id="a", score=0.2)]
+    retrieved = ev.ToolSucceeded(result=ToolResult(output=text_content("…"), passages=found))
+    ending = World(scripted(says("", CALL), retrieved, says("so"))).begin().drive()
+    assert isinstance(ending, Completed)
+    assert [passage.id for passage in ending.sources] == ["b", "a"]
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+calls = st.builds(
+    lambda number, text: ToolCall(id=f"c{number}", name="add", arguments=text_content(text)), st.integers(0, 99), texts
+)
+model_outcomes = st.one_of(
+    st.builds(says, texts),
+    st.builds(lambda text, some: says(text, *some), texts, st.lists(calls, min_size=1, max_size=3)),
+    st.builds(
+        lambda text: ev.ModelReplied(failure=Failure(error_class="unavailable", message=text_content(text))), texts
+    ),
+)
+tool_outcomes = st.one_of(
+    st.builds(succeeded, texts),
+    st.builds(lambda text: ev.ToolFailed(failure=Failure(error_class="permanent", message=text_content(text))), texts),
+)
+frames = st.builds(
+    lambda checks_input, checks_output, remembers: ev.RunStarted(
+        checks_input=checks_input, checks_output=checks_output, remembers=remembers
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@settings(max_examples=150)
+@given(
+    frames,
+    st.lists(model_outcomes, min_size=4, max_size=4),
+    st.lists(tool_outcomes, min_size=12, max_size=12),
+    st.data(),
+)
+def test_recovery_after_any_prefix_leads_to_the_same_effects_and_the_same_end(
+    frame: ev.RunStarted, models: list[ev.ModelReplied], tools: list[ToolOutcome], data: st.DataObject
+) -> None:
+    by_path = dict[str, Any]()
+
+    def world_of(log: list[Envelope]) -> World:
+        """The world answers by path, as a real one would after a crash in between."""
+
+        def script(effect: SagaEffect | CallTool) -> Any:
+            if isinstance(effect, CallModel):
+                return by_path.setdefault(effect.path, models[int(effect.path) // 2])
+            if isinstance(effect, CallTool):
+                return by_path.setdefault(effect.path, tools[len(by_path) % len(tools)])
+            return frame_outcome(effect)
+
+        return World(script, frame, log=list(log))
+
+    whole = world_of([]).begin()
+    ending = whole.drive()
+    cut = data.draw(st.integers(2, len(whole.log) - 1))
+    recovered = world_of(whole.log[:cut])
+    assert recovered.drive() == ending
+    assert recovered.effects == whole.effects
+    assert replay(whole.log).identical
+    assert replay(whole.log[:cut]).identical
+
+
+def impure_clock() -> Callable[[RunContext], Generator[Any, Any, Answer]]:
+    readings = iter(range(100))
+
+    def pattern(run: RunContext) -> Generator[Any, Any, Answer]:
+        told = ToolCall(id="c", name="add", arguments=text_content(f'{{"now": {next(readings)}}}'))
+        yield from run.tools([told])
+        return Answer("done")
+
+    return pattern
+
+
+def another_order(run: RunContext) -> Generator[Any, Any, Answer]:
+    reply = yield from run.model(run.transcript)
+    yield from run.tools([*reversed(reply.tool_calls)])
+    return Answer("done")
+
+
+def one_call_less(run: RunContext) -> Generator[Any, Any, Answer]:
+    reply = yield from run.model(run.transcript)
+    yield from run.tools(reply.tool_calls[:1])
+    return Answer("done")
+
+
+def another_answer(run: RunContext) -> Generator[Any, Any, Answer]:
+    answer = yield from react(run)
+    return Answer(answer.text + "!")
+
+
+def two_calls() -> World:
+    other = ToolCall(id="c2", name="add", arguments=text_content('{"a": 2}'))
+    world = World(scripted(says("", CALL, other), succeeded("1"), succeeded("2"), says("done"))).begin()
+    world.drive()
+    return world
+
+
+@pytest.mark.parametrize("pattern", [another_order, one_call_less, another_answer])
+def test_a_pattern_that_asks_for_something_else_is_caught(pattern: PatternFunction) -> None:
+    difference = replay(two_calls().log, pattern).difference
+    assert isinstance(difference, Diverged)
+    assert difference.recorded != difference.replayed
+
+
+def test_a_pattern_that_reads_a_clock_is_caught() -> None:
+    pattern = impure_clock()
+    world = World(scripted(succeeded("1"))).begin()
+    world.drive(pattern)
+    difference = replay(world.log, pattern).difference
+    assert difference is not None
+    assert difference.path == "1.1"
+
+
+def test_a_changed_tool_list_is_caught() -> None:
+    world = two_calls()
+    world.log[1].run.started.tools_sha256 = b"other"
+    assert replay(world.log).difference is not None
+
+
+def test_an_unknown_pattern_version_is_named() -> None:
+    world = two_calls()
+    world.log[1].run.started.pattern_version = 99
+    difference = replay(world.log).difference
+    assert difference is not None
+    assert "version 99" in difference.recorded
