@@ -1,0 +1,54 @@
+"""The rpc of guardrails: finds the agent's policy and the text, applies one to the other, translates the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer
+from astromesh.v1.values_pb2 import Content, ResourceRef
+from astromesh_core.events.contents import plain, text_content
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.compiled import Compiled, Specs
+from astromesh_core.rpc.ports import ServicerContext
+from astromesh_guardrails.policy import Policy, compile_policy
+
+LONGEST_INLINE: Final = 16_384
+"""Characters up to which a text is checked on the event loop (some 2 ms); a longer one goes to a thread."""
+
+
+class Values(Protocol):
+    """Fetches contents that were moved to the object store."""
+
+    async def resolve(self, content: Content) -> Content:
+        """Returns the content itself."""
+        ...
+
+
+class GuardrailsService(GuardrailsServiceServicer):
+    """Checks texts by agents' rules, each version's compiled once."""
+
+    def __init__(self, specs: Specs, values: Values) -> None:
+        self._policies = Compiled(specs, _policy)
+        self._values = values
+
+    async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
+        """Returns what goes on, or why nothing does. Raises NotFound for an unknown agent version or a sealed text."""
+        policy = await self._policies.of(request.agent)
+        text = plain(await self._values.resolve(request.text))
+        if len(text) <= LONGEST_INLINE:
+            checked = policy.check(request.stage, text)
+        else:
+            checked = await asyncio.to_thread(policy.check, request.stage, text)
+        return CheckTextResponse(
+            text=None if checked.blocked else text_content(checked.text),
+            blocked=checked.blocked,
+            reason=checked.reason,
+            verdicts=checked.verdicts,
+            policy_sha256=policy.sha256,
+        )
+
+
+def _policy(ref: ResourceRef, spec_json: str) -> Policy:
+    return compile_policy(AgentSpec.from_json(spec_json).guardrails)

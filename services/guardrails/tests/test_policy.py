@@ -1,0 +1,120 @@
+"""Rules in their order, what they make of a text, and what cannot be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, GUARDRAIL_STAGE_OUTPUT, GUARDRAIL_STAGE_UNSPECIFIED
+from astromesh.v1.values_pb2 import (
+    VERDICT_ACTION_ALLOW,
+    VERDICT_ACTION_BLOCK,
+    VERDICT_ACTION_REDACT,
+    VERDICT_ACTION_WARN,
+)
+from astromesh_core.errors import InvalidInput, NotSupported
+from astromesh_core.resources.guardrail_rules import GuardrailsSpec
+from astromesh_guardrails.policy import Checked, Policy, compile_policy
+
+INPUT = GUARDRAIL_STAGE_INPUT
+
+
+def policy(*rules: Mapping[str, object], output: tuple[Mapping[str, object], ...] = ()) -> Policy:
+    return compile_policy(GuardrailsSpec.model_validate({"input": list(rules), "output": list(output)}))
+
+
+def actions(checked: Checked) -> list[int]:
+    return [verdict.action for verdict in checked.verdicts]
+
+
+def test_redaction_leaves_kinds_in_place_of_what_was_found() -> None:
+    checked = policy({"type": "pii_detection"}).check(INPUT, "ada@example.com pays with 4111 1111 1111 1111")
+    assert checked.text == "[EMAIL] pays with [CREDIT_CARD]"
+    assert actions(checked) == [VERDICT_ACTION_REDACT]
+    assert [(f.kind, f.start, f.end) for f in checked.verdicts[0].findings] == [
+        ("EMAIL", 0, 15),
+        ("CREDIT_CARD", 26, 45),
+    ]
+
+
+def test_a_block_names_kinds_and_holds_no_text() -> None:
+    checked = policy({"type": "pii_detection", "action": "block"}).check(INPUT, "I am ada@example.com")
+    assert checked.blocked
+    assert checked.text == ""
+    assert "EMAIL" in checked.reason
+    assert "ada" not in checked.reason
+    assert actions(checked) == [VERDICT_ACTION_BLOCK]
+
+
+def test_a_warning_lets_the_text_through_with_its_findings() -> None:
+    checked = policy({"type": "pii_detection", "action": "warn"}).check(INPUT, "I am ada@example.com")
+    assert checked.text == "I am ada@example.com"
+    assert actions(checked) == [VERDICT_ACTION_WARN]
+
+
+def test_a_clean_text_passes_unchanged() -> None:
+    checked = policy({"type": "pii_detection"}, {"type": "max_length", "max_characters": 20}).check(INPUT, "hello")
+    assert checked == ("hello", False, "", checked.verdicts)
+    assert actions(checked) == [VERDICT_ACTION_ALLOW, VERDICT_ACTION_ALLOW]
+
+
+def test_a_length_that_blocks_is_judged_before_anything_is_searched() -> None:
+    rules = policy({"type": "pii_detection"}, {"type": "max_length", "max_characters": 10})
+    checked = rules.check(INPUT, "a@b.example " * 10)
+    assert checked.blocked
+    assert "120" in checked.reason
+    assert [verdict.rule for verdict in checked.verdicts] == ["max_length"]
+
+
+def test_truncation_counts_characters_not_bytes() -> None:
+    rules = policy({"type": "max_length", "max_characters": 3, "action": "truncate"})
+    checked = rules.check(INPUT, "äöüß")
+    assert checked.text == "äöü"
+    assert not checked.blocked
+
+
+def test_each_rule_sees_what_the_one_before_it_left() -> None:
+    rules = policy({"type": "pii_detection"}, {"type": "max_length", "max_characters": 7, "action": "truncate"})
+    assert rules.check(INPUT, "ada@example.com and more").text == "[EMAIL]"
+
+
+def test_only_the_named_kinds_are_looked_for() -> None:
+    rules = policy({"type": "pii_detection", "kinds": ["email"]})
+    assert rules.check(INPUT, "a@b.example 10.0.0.1").text == "[EMAIL] 10.0.0.1"
+
+
+def test_the_stages_have_rules_of_their_own() -> None:
+    rules = policy({"type": "max_length", "max_characters": 1}, output=({"type": "pii_detection"},))
+    assert rules.check(INPUT, "ada@example.com").blocked
+    assert rules.check(GUARDRAIL_STAGE_OUTPUT, "ada@example.com").text == "[EMAIL]"
+
+
+def test_an_unnamed_stage_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        policy().check(GUARDRAIL_STAGE_UNSPECIFIED, "x")
+
+
+def test_equal_rules_have_one_hash_and_other_rules_another() -> None:
+    spelt = [{"type": "max_length", "maxCharacters": 5}, {"type": "max_length", "max_characters": 5, "action": "block"}]
+    first, second = (policy(rule).sha256 for rule in spelt)
+    assert first == second != policy({"type": "max_length", "max_characters": 6}).sha256
+
+
+def test_a_country_without_numbering_plan_is_refused_with_its_place() -> None:
+    with pytest.raises(InvalidInput, match=r"guardrails\.input\[0\]: XX"):
+        policy({"type": "pii_detection", "countries": ["XX"]})
+
+
+def test_a_rule_that_is_not_built_is_refused_with_its_place() -> None:
+    with pytest.raises(NotSupported, match=r"guardrails\.output\[0\]: content_filter"):
+        policy(output=({"type": "content_filter", "forbidden_keywords": ["x"]},))
+
+
+@given(st.lists(st.sampled_from(["ada@example.com", "4111111111111111", "10.0.0.1", " ", "+1 650 253 0000", "x", "-"])))
+def test_redacting_twice_changes_nothing_more(parts: list[str]) -> None:
+    rules = policy({"type": "pii_detection"})
+    once = rules.check(INPUT, " ".join(parts)).text
+    assert rules.check(INPUT, once).text == once
