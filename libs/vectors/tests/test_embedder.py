@@ -97,6 +97,16 @@ async def test_a_closed_embedder_says_so(data: Path) -> None:
         await embedder.embed(["late"])
 
 
+async def test_closing_in_the_midst_of_a_long_call_ends_it(data: Path) -> None:
+    embedder = MiniLMEmbedder(data)
+    await embedder.embed(["load"])
+    long_call = asyncio.create_task(embedder.embed(["word " * 200] * 400))
+    await asyncio.sleep(0.2)
+    await embedder.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await long_call
+
+
 @given(st.lists(st.integers(2, 256), max_size=200))
 def test_batches_hold_each_text_once_and_stay_in_bounds(lengths: list[int]) -> None:
     groups = batches(lengths, texts=32, tokens=1024)

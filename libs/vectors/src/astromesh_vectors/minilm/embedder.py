@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from astromesh_core.errors import Unavailable
 from astromesh_vectors.minilm.batches import batches
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from astromesh_vectors.ports import Vectors
+
+T = TypeVar("T")
 
 MAX_TOKENS = 256
 """What the model was trained on; the rest of a longer text is not seen."""
@@ -45,13 +47,11 @@ class MiniLMEmbedder:
 
         Raises NotSupported with the install command when the weights are missing, Unavailable after `close`.
         """
-        if self._closed:
-            raise Unavailable("the embedder is closed")
-        model, encodings, vectors = await self._worker.call(lambda: self._tokenized(list(texts)))
+        model, encodings, vectors = await self._call(lambda: self._tokenized(list(texts)))
         # Batch by batch through the thread, so that a short call need not wait for the whole of a long one.
         for group in batches([len(encoding.ids) for encoding in encodings]):
             batch = [encodings[index] for index in group]
-            vectors[group] = await self._worker.call(lambda batch=batch: model.run(batch))
+            vectors[group] = await self._call(lambda batch=batch: model.run(batch))
         return vectors
 
     async def close(self) -> None:
@@ -59,6 +59,11 @@ class MiniLMEmbedder:
         self._closed = True
         await self._worker.close()
         self._model = None
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise Unavailable("the embedder is closed")
+        return await self._worker.call(work)
 
     def _tokenized(self, texts: list[str]) -> tuple[_Model, list[Encoding], Vectors]:
         import numpy as np
