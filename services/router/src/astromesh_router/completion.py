@@ -1,0 +1,55 @@
+"""A dialect's reply in the contract's words: the assistant's message with its call ids, the usage, the cost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Content, Message, ToolCall, Usage
+from astromesh_core.events.contents import plain, text_content
+from astromesh_router.dialects.port import Reply, WrittenCall
+
+CHARACTERS_A_TOKEN = 4
+"""Of English text, about; only for providers that report no usage."""
+
+NANOS = 1_000_000_000
+
+
+def assistant_message(reply: Reply, request: CompleteRequest) -> Message:
+    """The assistant's message; arguments go on as the model wrote them, and the tools service judges them."""
+    calls = identified(reply.calls, request) if reply.calls else []
+    return Message(role=ROLE_ASSISTANT, content=text_content(reply.text), tool_calls=calls)
+
+
+def identified(calls: Iterable[WrittenCall], request: CompleteRequest) -> list[ToolCall]:
+    """Gives each call an id unique in the run: the vendor's, or `call_{path}_{n}` where that is missing or taken."""
+    taken = {call.id for message in request.messages for call in message.tool_calls}
+    done: list[ToolCall] = []
+    for number, call in enumerate(calls, 1):
+        own = call.id and call.id not in taken
+        chosen = call.id if own else f"call_{request.path.replace('.', '_')}_{number}"
+        taken.add(chosen)
+        done.append(ToolCall(id=chosen, name=call.name, arguments=text_content(call.arguments)))
+    return done
+
+
+def estimated_usage(request: CompleteRequest, reply: Reply) -> Usage:
+    """What a call has probably used, by the length of its texts, marked as estimated."""
+    asked = sum(_length(message) for message in request.messages)
+    asked += sum(len(tool.name) + len(tool.description) + len(tool.parameters_json) for tool in request.tools)
+    answered = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.calls)
+    return Usage(input_tokens=_tokens(asked), output_tokens=_tokens(answered), estimated=True)
+
+
+def cost_nanos(usage: Usage, cost_per_1k_tokens: float) -> int:
+    """The price of a call in 1e-9 of the currency."""
+    return round((usage.input_tokens + usage.output_tokens) / 1000 * cost_per_1k_tokens * NANOS)
+
+
+def _length(message: Message) -> int:
+    contents: list[Content] = [message.content, *(call.arguments for call in message.tool_calls)]
+    return sum(len(plain(content)) for content in contents)
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // CHARACTERS_A_TOKEN)

@@ -1,0 +1,205 @@
+"""OpenAI chat completions, as OpenAI and every compatible server speak them: the request, and the stream's decoder.
+
+Rules of the stream: chunks with `choices[0].delta`; a tool call comes in fragments keyed by `index`, its id and name in
+the first alone; `finish_reason` completes the reply; the usage comes in a chunk of its own whose choices are empty or
+null; `[DONE]` ends. Some servers leave out `[DONE]`, the usage, ids, or indices. Reasoning is no part of the answer.
+Source: OpenAI API reference, "Chat Completions" and "Streaming events".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh.v1.values_pb2 import (
+    ROLE_ASSISTANT,
+    ROLE_SYSTEM,
+    ROLE_TOOL,
+    ROLE_USER,
+    Message,
+    Role,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
+from astromesh_core.events.contents import plain
+from astromesh_router.candidates import Candidate
+from astromesh_router.dialects.decoding import (
+    JsonObject,
+    Malformed,
+    as_count,
+    as_list,
+    as_object,
+    as_text,
+    json_object,
+    reported_error,
+)
+from astromesh_router.dialects.lines import EventReader
+from astromesh_router.dialects.port import Reply, WrittenCall
+
+ROLES: dict[Role.ValueType, str] = {
+    ROLE_SYSTEM: "system",
+    ROLE_USER: "user",
+    ROLE_ASSISTANT: "assistant",
+    ROLE_TOOL: "tool",
+}
+FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
+
+
+class OpenAIChat:
+    """The wire format of `POST {endpoint}/chat/completions` and `GET {endpoint}/models`."""
+
+    chat_path = "/chat/completions"
+    models_path = "/models"
+
+    def body(self, candidate: Candidate, request: CompleteRequest) -> bytes:
+        """The request's JSON. A parameter that is null takes the field out, for servers that refuse it."""
+        fields: dict[str, object] = {
+            "model": candidate.model,
+            "messages": [written_message(message) for message in request.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if request.tools:
+            fields["tools"] = [written_tool(tool) for tool in request.tools]
+        fields.update(candidate.parameters)
+        return orjson.dumps({name: value for name, value in fields.items() if value is not None})
+
+    def decoder(self) -> OpenAIChatDecoder:
+        return OpenAIChatDecoder()
+
+    def models(self, body: JsonObject) -> list[str]:
+        """The names in a list of models."""
+        return [as_text(as_object(entry).get("id")) for entry in as_list(body.get("data"))]
+
+
+def written_message(message: Message) -> dict[str, object]:
+    text = plain(message.content)
+    written: dict[str, object] = {"role": ROLES[message.role], "content": text}
+    if message.tool_calls:
+        written["tool_calls"] = [written_call(call) for call in message.tool_calls]
+        written["content"] = text or None
+    if message.role == ROLE_TOOL:
+        written["tool_call_id"] = message.tool_call_id
+    return written
+
+
+def written_call(call: ToolCall) -> dict[str, object]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": plain(call.arguments)}}
+
+
+def written_tool(tool: ToolSpec) -> dict[str, object]:
+    schema = orjson.Fragment(tool.parameters_json or '{"type":"object","properties":{}}')
+    function = {"name": tool.name, "description": tool.description, "parameters": schema}
+    return {"type": "function", "function": function}
+
+
+@dataclass
+class Fragments:
+    """A tool call in the making."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class OpenAIChatDecoder:
+    """Reads one streamed chat completion."""
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self._texts: list[str] = []
+        self._calls: dict[int, Fragments] = {}
+        self._finish = ""
+        self._usage: Usage | None = None
+        self.done = False
+
+    def feed(self, data: bytes) -> str:
+        return self._read(self._events.feed(data))
+
+    def finish(self) -> str:
+        return self._read(self._events.finish())
+
+    def reply(self) -> Reply:
+        if not self._finish and not self.done:
+            raise Malformed("ended the stream before the reply was complete")
+        if not (self._finish or self._texts or self._calls):
+            raise Malformed("sent no reply in its stream")
+        calls = tuple(
+            WrittenCall(call.id, call.name, call.arguments or "{}") for _, call in sorted(self._calls.items())
+        )
+        if any(not call.name for call in calls):
+            raise Malformed("sent a tool call without a name")
+        reason = FINISH_REASONS.get(self._finish) or ("tool_calls" if calls else "stop")
+        return Reply("".join(self._texts), calls, reason, self._usage)
+
+    def _read(self, events: Iterable[bytes]) -> str:
+        text = "".join([self._chunk(data) for data in events])
+        if text:
+            self._texts.append(text)
+        return text
+
+    def _chunk(self, data: bytes) -> str:
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return ""
+        body = json_object(data)
+        error = reported_error(body)
+        if error:
+            raise error
+        usage = as_object(body.get("usage"))
+        if usage:
+            self._usage = read_usage(usage)
+        text = ""
+        for choice in as_list(body.get("choices"))[:1]:
+            text = self._choice(as_object(choice))
+        return text
+
+    def _choice(self, choice: JsonObject) -> str:
+        delta = as_object(choice.get("delta"))
+        for position, fragment in enumerate(as_list(delta.get("tool_calls"))):
+            self._fragment(as_object(fragment), position)
+        self._finish = as_text(choice.get("finish_reason")) or self._finish
+        return read_text(delta.get("content")) or as_text(delta.get("refusal"))
+
+    def _fragment(self, fragment: JsonObject, position: int) -> None:
+        index = fragment.get("index")
+        call = self._calls.setdefault(
+            index if isinstance(index, int) else self._unnumbered(fragment, position), Fragments()
+        )
+        function = as_object(fragment.get("function"))
+        call.id = call.id or as_text(fragment.get("id"))
+        call.name = call.name or as_text(function.get("name"))
+        arguments = function.get("arguments")
+        # Some servers send the arguments as an object, whole.
+        call.arguments += arguments if isinstance(arguments, str) else json_text(arguments)
+
+    def _unnumbered(self, fragment: JsonObject, position: int) -> int:
+        """The place of a fragment without index: a new call where it brings a name, else the last one's."""
+        begins = bool(as_object(fragment.get("function")).get("name"))
+        return len(self._calls) if begins else max(len(self._calls) - 1, position)
+
+
+def json_text(arguments: object) -> str:
+    return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else ""
+
+
+def read_text(content: object) -> str:
+    """Content is text, null, or (Mistral) a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(as_text(as_object(part).get("text")) for part in as_list(content))
+
+
+def read_usage(usage: JsonObject) -> Usage:
+    prompt_details = as_object(usage.get("prompt_tokens_details"))
+    details = as_object(usage.get("completion_tokens_details"))
+    return Usage(
+        input_tokens=as_count(usage.get("prompt_tokens")),
+        output_tokens=as_count(usage.get("completion_tokens")),
+        cached_input_tokens=as_count(prompt_details.get("cached_tokens")),
+        reasoning_tokens=as_count(details.get("reasoning_tokens")),
+    )

@@ -1,0 +1,96 @@
+"""How a candidate fails: the error a caller sees and the short reason a route records. What follows: `fallback`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from astromesh_core.errors import (
+    AstromeshError,
+    BudgetExceeded,
+    Denied,
+    InvalidInput,
+    NotFound,
+    RateLimited,
+    TemporaryError,
+    TimedOut,
+    Unavailable,
+)
+from astromesh_router.candidates import Candidate
+
+SHOWN = 300
+"""Characters of a vendor's own message that are passed on."""
+
+
+class CandidateFailed(Exception):
+    """One candidate gave no complete reply. Never leaves the router: fallback turns the last ones into an error.
+
+    `error` is for the caller and may quote the vendor; `reason` is for the route and quotes nobody.
+    """
+
+    def __init__(self, error: AstromeshError, reason: str) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.reason = reason
+
+
+def failed(candidate: Candidate, kind: type[AstromeshError], reason: str, *, advice: str = "") -> CandidateFailed:
+    """A failure that names the provider, its endpoint, what went wrong and what to do."""
+    message = f"{candidate.label}: {reason}"
+    return CandidateFailed(kind(f"{message}; {advice}" if advice else message), reason)
+
+
+def refused(candidate: Candidate, status: int, vendor_text: str, vendor_code: str, retry_after: str) -> CandidateFailed:
+    """A failure by HTTP status, with the vendor's words where they cannot hold a key."""
+    kind, advice = _by_status(candidate, status, vendor_code)
+    reason = f"answered {status}"
+    wait = seconds(retry_after) if issubclass(kind, TemporaryError) else None
+    said = "" if kind is Denied else " ".join(vendor_text.split())[:SHOWN]
+    message = f"{candidate.label}: {reason}{f' ({said})' if said else ''}{f'; {advice}' if advice else ''}"
+    return CandidateFailed(kind(message, retry_after=wait), reason)
+
+
+def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[type[AstromeshError], str]:
+    if status in {401, 403}:
+        return Denied, f"check {candidate.key_name}" if candidate.key_name else "give it a key with api_key_env"
+    if status == 404:
+        return NotFound, f"check the endpoint, and that it serves the model {candidate.model}"
+    if status == 429:
+        quota = vendor_code == "insufficient_quota"
+        return (BudgetExceeded, "the account's quota is spent") if quota else (RateLimited, "")
+    if status in {408, 504}:
+        return TimedOut, ""
+    if 300 <= status < 400:
+        return (
+            InvalidInput,
+            "it points to another address, and redirects are not followed: set endpoint to the final one",
+        )
+    return (Unavailable, "") if status >= 500 else (InvalidInput, "")
+
+
+def seconds(retry_after: str, now: datetime | None = None) -> float | None:
+    """Reads a Retry-After header: seconds or an HTTP date (RFC 9110, 10.2.3). None where it says nothing usable."""
+    try:
+        wait = float(retry_after)
+    except ValueError:
+        try:
+            wait = (parsedate_to_datetime(retry_after) - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(wait, 0.0) if math.isfinite(wait) else None
+
+
+def none_answered(failures: Sequence[CandidateFailed]) -> AstromeshError:
+    """The error of a call that no candidate answered: of the kind that leaves most hope, naming each failure.
+
+    Temporary before permanent, the shortest wait first; among permanent ones the first candidate's.
+    """
+    if len(failures) == 1:
+        return failures[0].error
+    errors = [failure.error for failure in failures]
+    temporary = [error for error in errors if isinstance(error, TemporaryError)]
+    most_hopeful = min(temporary, key=lambda error: error.retry_after or 0.0) if temporary else errors[0]
+    told = "; ".join(f"({number}) {error.message}" for number, error in enumerate(errors, 1))
+    return type(most_hopeful)(f"none of {len(errors)} models answered: {told}", retry_after=most_hopeful.retry_after)

@@ -1,0 +1,47 @@
+"""The router's gRPC methods: translation only. Choosing stands in `fallback`, talking in `dialects`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from astromesh.v1.router_pb2 import (
+    CheckProvidersRequest,
+    CheckProvidersResponse,
+    CompleteRequest,
+    CompleteResponse,
+)
+from astromesh.v1.router_pb2_grpc import RouterServiceServicer
+from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.rpc.ports import ServicerContext
+from astromesh_router.candidates import Candidate
+from astromesh_router.fallback import Fallback
+from astromesh_router.health import check_all
+
+
+class CandidateSource(Protocol):
+    """Knows which models an agent may use."""
+
+    async def candidates(self, ref: ResourceRef) -> Sequence[Candidate]:
+        """The candidates of an agent, in order, or of one Provider alone. Raises NotFound, InvalidInput."""
+        ...
+
+
+class RouterService(RouterServiceServicer):
+    """Completes prompts with the models that agents declare."""
+
+    def __init__(self, source: CandidateSource, fallback: Fallback) -> None:
+        self._source = source
+        self._fallback = fallback
+
+    async def Complete(self, request: CompleteRequest, context: ServicerContext) -> AsyncIterator[CompleteResponse]:
+        # Every role leads to the agent's one list of models: agents declare no roles yet.
+        candidates = await self._source.candidates(request.agent)
+        async with aclosing(self._fallback.complete(candidates, request)) as responses:
+            async for response in responses:
+                yield response
+
+    async def CheckProviders(self, request: CheckProvidersRequest, context: ServicerContext) -> CheckProvidersResponse:
+        candidates = await self._source.candidates(request.agent)
+        return CheckProvidersResponse(providers=await check_all(candidates, self._fallback))
