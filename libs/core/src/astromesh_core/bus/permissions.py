@@ -68,7 +68,8 @@ _GRANTS: dict[str, _Grant] = {
             "delta.>",
             "load.*",
         ),
-        subscribe=("live.mesh.>",),
+        # Records and heartbeats are heard as they are written, so that a change of owner takes milliseconds.
+        subscribe=("live.mesh.>", f"$KV.{PARTITIONS}.partition.*", f"$KV.{WORKERS}.*"),
         read=(RUNS, SIGNALS),
         buckets=(PARTITIONS, WORKERS),
     ),
