@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.references import Reference
-from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
@@ -65,7 +65,9 @@ def _no_parameters() -> dict[str, JsonValue]:
 Parameters = Annotated[dict[str, JsonValue], BeforeValidator(_schema)]
 """A JSON Schema of type object."""
 
-ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ToolName = Annotated[
+    str, shaped(r"[A-Za-z0-9_-]{1,64}", "a name that models understand (1 to 64 letters, digits, _, -)", "search_docs")
+]
 
 
 class ToolSpec(Spec):
@@ -79,7 +81,7 @@ class InternalTool(ToolSpec):
     """A Python function, found in `<config>/tools/` or on the Python path."""
 
     type: Literal["internal"]
-    function: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    function: Annotated[str, shaped(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", "module:attribute", "shop:add")]
     """`module:attribute`."""
     parameters: Parameters = Field(default_factory=_no_parameters)
     effect: Effect = "write"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.secrets import Secret
-from astromesh_core.resources.spelling import Spec, is_mapping
+from astromesh_core.resources.spelling import Spec, is_mapping, shaped
 
 _SHORT_FORM = {
     "verify_token": "webhook",
@@ -23,7 +23,7 @@ _SHORT_FORM = {
 class Webhook(Spec):
     """Where the platform delivers, and the token by which it is known."""
 
-    path: str | None = Field(default=None, pattern=r"^/")
+    path: Annotated[str, shaped(r"/\S*", "a path", "/v1/channels/whatsapp/webhook")] | None = None
     verify_token: Secret | None = None
 
 

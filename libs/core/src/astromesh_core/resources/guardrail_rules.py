@@ -6,14 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from astromesh_core.resources.spelling import Items, Spec, spelled
+from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 
 PiiKind = Literal["email", "phone", "iban", "credit_card", "us_ssn", "ip_address", "secret"]
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+Country = Annotated[str, shaped(r"[A-Z]{2}", "a country of ISO 3166", "US")]
 """ISO 3166 alpha-2."""
-
-
-PiiKind = Literal["secret", "email", "iban", "credit_card", "us_ssn", "ip_address", "phone"]
 
 
 class PiiDetection(Spec):

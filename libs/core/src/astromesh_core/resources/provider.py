@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.secrets import Secret, check_variable_name
-from astromesh_core.resources.spelling import Items, Spec, spelled
+from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl
 
 
@@ -88,11 +88,14 @@ def _named_model(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+Span = Annotated[str, shaped(r"\d+(ms|s|m|h)", "a span of time", "30s")]
+
+
 class HealthCheck(Spec):
     """How often a provider is asked whether it is well."""
 
-    interval: Annotated[str, Field(pattern=r"^\d+(ms|s|m|h)$")] = "30s"
-    timeout: Annotated[str, Field(pattern=r"^\d+(ms|s|m|h)$")] = "5s"
+    interval: Span = "30s"
+    timeout: Span = "5s"
     path: str | None = None
 
 

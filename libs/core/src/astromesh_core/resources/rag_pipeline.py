@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.secrets import Secret
-from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.stores import Connection, StoreName
 from astromesh_core.resources.urls import HttpUrl
 
@@ -94,7 +94,7 @@ class Ingestion(Spec):
     """What a pipeline takes in by itself, and when."""
 
     sources: Items[Source] = ()
-    schedule: str | None = Field(default=None, pattern=r"^\S+( \S+){4}$")
+    schedule: Annotated[str, shaped(r"\S+( \S+){4}", "a schedule of five cron fields", "0 2 * * *")] | None = None
     """Five cron fields."""
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from astromesh_core.resources.agent import Orchestration
 from astromesh_core.resources.references import Name
-from astromesh_core.resources.spelling import Items, Spec, spelled
+from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl
 
 
@@ -24,7 +24,7 @@ class ApiKey(Spec):
     """A key that may call the mesh. Only its hash is written down."""
 
     name: Name
-    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    hash: Annotated[str, shaped(r"sha256:[0-9a-f]{64}", "a hash", "sha256:9f86d081… with 64 digits of 0-9 and a-f")]
     """`sha256:` and the lower-case hex of the key's SHA-256."""
     namespace: Name = "default"
     role: Literal["admin", "user", "viewer"] = "user"

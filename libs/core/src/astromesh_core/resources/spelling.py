@@ -6,8 +6,9 @@ import re
 from typing import Annotated, Self, TypeGuard, TypeVar
 
 import orjson
-from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, JsonValue, Strict
+from pydantic import AfterValidator, AliasChoices, AliasGenerator, BaseModel, ConfigDict, JsonValue, Strict
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 Item = TypeVar("Item")
 
@@ -24,6 +25,18 @@ def spelled(*names: str) -> AliasChoices:
 def snake(word: str) -> str:
     """Turns `chunkSize` into `chunk_size`; leaves snake_case alone."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", word).lower()
+
+
+def shaped(pattern: str, what: str, example: str) -> AfterValidator:
+    """Lets text of a shape through; says what is wanted, with an example, instead of the pattern."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text):
+            return text
+        raise PydanticCustomError("shape", "is not {what}", {"what": what, "hint": f"such as {example}"})
+
+    return AfterValidator(check)
 
 
 def is_mapping(value: object) -> TypeGuard[dict[str, JsonValue]]:
