@@ -9,7 +9,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +43,7 @@ class Figure:
 
 
 def new_run() -> Aggregate:
-    return run_aggregate("default", random_run_id(_session_key()))
-
-
-def _session_key() -> str:
-    return random_session()
+    return run_aggregate("default", random_run_id(random_session()))
 
 
 async def main() -> None:
@@ -70,7 +66,9 @@ async def appends(bus: Bus) -> list[Figure]:
     wall, cpu = await timed([new_run() for _ in range(RUNS)], one)
     total = RUNS * COMMITS
     return [
-        Figure(f"commits of {COMMIT_BYTES} B, {AT_ONCE} runs at once", f"{total / wall:,.0f}/s", "3,500/s measured bare"),
+        Figure(
+            f"commits of {COMMIT_BYTES} B, {AT_ONCE} runs at once", f"{total / wall:,.0f}/s", "3,500/s measured bare"
+        ),
         Figure("client CPU an append", f"{cpu / total * 1e6:.0f} µs", "< 120 µs"),
     ]
 
@@ -81,7 +79,9 @@ async def alone(bus: Bus) -> Figure:
     begun = time.perf_counter()
     for _ in range(count):
         position = await bus.log.append(run.log, run, os.urandom(COMMIT_BYTES), position)
-    return Figure("an append alone", f"{(time.perf_counter() - begun) / count * 1e3:.2f} ms", "0.44-0.58 ms measured bare")
+    return Figure(
+        "an append alone", f"{(time.perf_counter() - begun) / count * 1e3:.2f} ms", "0.44-0.58 ms measured bare"
+    )
 
 
 async def writers(bus: Bus) -> list[Figure]:
@@ -111,10 +111,12 @@ async def long_run(bus: Bus) -> Figure:
     stored = await bus.log.read(run)
     wall = time.perf_counter() - begun
     assert len(stored.events) == LONG_RUN_EVENTS
-    return Figure(f"reading a run of {LONG_RUN_EVENTS:,} events in as many commits", f"{wall * 1e3:.0f} ms", "<= 100 ms")
+    return Figure(
+        f"reading a run of {LONG_RUN_EVENTS:,} events in as many commits", f"{wall * 1e3:.0f} ms", "<= 100 ms"
+    )
 
 
-async def timed(runs: list[Aggregate], one: "Work") -> tuple[float, float]:
+async def timed(runs: list[Aggregate], one: Callable[[Aggregate], Awaitable[None]]) -> tuple[float, float]:
     """Wall and CPU seconds of this process for all runs, 64 at once."""
     queue: Iterator[Aggregate] = iter(runs)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from astromesh_core.bus.connection import Bus, open_bus
@@ -19,6 +19,7 @@ class NatsServer:
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._server = server
+        self._paused = False
 
     @property
     def url(self) -> str:
@@ -46,6 +47,7 @@ class NatsServer:
     async def kill(self) -> None:
         """SIGKILL, and waits until it is gone."""
         os.kill(self.pid, signal.SIGKILL)
+        self._paused = False
         await self._server.wait_ended()
 
     async def restart(self, *, max_store_bytes: int | None = None) -> None:
@@ -55,18 +57,21 @@ class NatsServer:
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        self._paused = True
 
     def resume(self) -> None:
-        """SIGCONT."""
-        os.kill(self.pid, signal.SIGCONT)
+        """SIGCONT, where it is paused."""
+        if self._paused:
+            os.kill(self.pid, signal.SIGCONT)
+            self._paused = False
 
 
 @asynccontextmanager
-async def nats_server(folder: Path, *, max_store_bytes: int | None = None) -> AsyncIterator[NatsServer]:
+async def nats_server(folder: Path, *, max_store_bytes: int | None = None) -> AsyncGenerator[NatsServer]:
     """Runs a server with its data under the folder, every stream declared; stopped at the end."""
-    async with EmbeddedServer(folder, max_store_bytes=max_store_bytes, restarts=False) as server:
+    async with EmbeddedServer(folder, max_store_bytes=max_store_bytes, restarts=False) as embedded:
+        server = NatsServer(embedded)
         try:
-            yield NatsServer(server)
+            yield server
         finally:
-            with suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGCONT)
+            server.resume()

@@ -187,10 +187,11 @@ class BusClient(Client):
     async def listen(self, subject: str, on_message: OnMessage) -> Listening:
         """Calls `on_message` from the read loop for each message from now on, also after reconnects."""
         try:
-            subscription = await self.subscribe(subject, future=_Sink(on_message))
+            # Only the type of `future` is left open by nats-py.
+            subscription = await self.subscribe(subject, future=_Sink(on_message))  # pyright: ignore[reportUnknownMemberType] -- see above
         except nats.errors.Error as error:
             raise Unavailable(f"cannot subscribe: {error}") from error
-        return Listening(self, subscription._id)
+        return Listening(self, subscription._id)  # pyright: ignore[reportPrivateUsage] -- its own name for the server
 
     def stop_listening(self, sid: int) -> None:
         """Ends the subscription. Idempotent."""
@@ -224,7 +225,7 @@ class BusClient(Client):
     def _enqueue(self, frame: bytes) -> None:
         self._pending.append(frame)
         self._pending_data_size += len(frame)
-        if self._flush_queue is not None and self._flush_queue.empty():
+        if self._flush_queue is not None and self._kick is not None and self._flush_queue.empty():
             # The flusher resolves a future per entry; one that is resolved already serves them all.
             self._flush_queue.put_nowait(self._kick)
 

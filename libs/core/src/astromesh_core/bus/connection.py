@@ -38,7 +38,7 @@ class Bus:
         self.service = service
         self.nc = nc
         """The raw connection: only for what stands in core.bus."""
-        self.js: JetStreamContext = nc.jetstream()
+        self.js = JetStreamContext(nc)
         """The raw JetStream context: only for what stands in core.bus."""
         self.log = EventLog(nc)
         self.values = ValueStore(nc)

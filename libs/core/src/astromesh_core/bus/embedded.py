@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from nats.js import JetStreamContext
 
 from astromesh_core.bus.connection import connect
 from astromesh_core.bus.credentials import Credentials, ensure_credentials, write_private
@@ -137,7 +138,7 @@ class EmbeddedServer:
     async def _declare(self) -> None:
         client = await connect(self.url, credentials=self.credentials(ADMIN), name="bootstrap")
         try:
-            await declare(client.jetstream())
+            await declare(JetStreamContext(client))
         finally:
             await client.close()
 

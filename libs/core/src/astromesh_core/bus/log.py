@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import structlog
@@ -61,15 +61,12 @@ class EventLog:
     """The stream RUNS. Safe for any number of concurrent callers."""
 
     def __init__(
-        self,
-        client: BusClient,
-        transport: Transport | None = None,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
+        self, client: BusClient, transport: Transport | None = None, *, attempt_seconds: float = _ATTEMPT_SECONDS
     ) -> None:
         self._client = client
         self._transport: Transport = transport or client
         self._reader = StreamReader(self._transport, RUNS)
-        self._sleep = sleep or asyncio.sleep
+        self._attempt_seconds = attempt_seconds
 
     async def append(self, subject: str, aggregate: Aggregate, commit: bytes, expected: Position) -> Position:
         """Stores a commit right after `expected`, once, and returns its position when it is on disk.
@@ -97,7 +94,7 @@ class EventLog:
                     # A publish without an answer may land later, so from here on only its own answer tells.
                     in_doubt = True
                     _log.warning("append not settled, asking again", subject=subject, reason=reason)
-            await self._sleep(pause)
+            await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def read(self, aggregate: Aggregate, *, at_least: Position | None = None) -> StoredAggregate:
@@ -146,7 +143,7 @@ class EventLog:
     async def _publish(self, subject: str, commit: bytes, headers: bytes) -> Answer:
         await self._transport.online()
         try:
-            reply = await self._transport.ask(subject, commit, headers=headers, seconds=_ATTEMPT_SECONDS)
+            reply = await self._transport.ask(subject, commit, headers=headers, seconds=self._attempt_seconds)
         except (TimedOut, Unavailable) as error:
             return Unsettled(error.message)
         return read_answer(reply)

@@ -38,7 +38,8 @@ def bucket_stream(bucket: str) -> str:
 
 def stream_configs() -> tuple[StreamConfig, ...]:
     """All streams and buckets as a single server holds them (one replica)."""
-    short_lived = replace(_stream(DEAD, "dead.>"), discard=DiscardPolicy.OLD, max_bytes=256 << 20, max_age=30 * _DAY)
+    # Bounded by number: a bound in bytes is reserved on the disk from the start.
+    short_lived = replace(_stream(DEAD, "dead.>"), discard=DiscardPolicy.OLD, max_msgs=100_000, max_age=30 * _DAY)
     return (
         # Nothing may ever leave this stream: no age, no size, no rollup, no TTL; a full store refuses appends.
         replace(_stream(RUNS, "mesh.*.run.>", "mesh.*.session.>"), republish=RePublish("mesh.>", "live.mesh.>")),
