@@ -45,7 +45,8 @@ class FaultyTransport:
     async def collect(self, subject: str, payload: bytes, *, seconds: float = 10.0) -> list[Msg]:
         """See Transport."""
         if subject.startswith(self._to) and self._faults:
-            self._faults.pop(0)
+            if self._faults.pop(0) == self.NO_RESPONDERS:
+                raise Unavailable("nobody answers, says the test")
             return []
         return await self._client.collect(subject, payload, seconds=seconds)
 

@@ -23,7 +23,7 @@ CHUNK_BYTES = 512 << 10
 
 _AT_ONCE = 8
 _ATTEMPTS = 5
-_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS = 0.03
 # The first message on a subject is the only one: a second is the same chunk again, for the subject names its hash.
 _WRITE_ONCE = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: 0\r\n\r\n"
 
