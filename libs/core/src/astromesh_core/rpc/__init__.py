@@ -1,0 +1,1 @@
+"""Calls between services: one contract, two placements (this process, or gRPC). No service logic lives here."""
