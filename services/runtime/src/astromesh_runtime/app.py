@@ -1,0 +1,98 @@
+"""Builds the runtime from the platform: a worker that owns partitions, and the service that replays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceStub
+from astromesh.v1.memory_pb2_grpc import MemoryServiceStub
+from astromesh.v1.rag_pb2_grpc import RagServiceStub
+from astromesh.v1.router_pb2_grpc import RouterServiceStub
+from astromesh.v1.runtime_pb2_grpc import add_RuntimeServiceServicer_to_server
+from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
+from astromesh_core.bus.loads import Loads
+from astromesh_core.bus.ownership import Ownership
+from astromesh_core.readiness import Check, Health
+from astromesh_core.rpc.ports import Registrar, RpcServer
+from astromesh_core.service import Platform
+from astromesh_runtime.agents import Agents
+from astromesh_runtime.clearing import SessionWriter
+from astromesh_runtime.dispatch import Dispatch
+from astromesh_runtime.open_runs import Opener
+from astromesh_runtime.scope import Services
+from astromesh_runtime.service import RuntimeServicer
+from astromesh_runtime.sessions import SessionQueues
+from astromesh_runtime.worker import Worker
+
+RUNS_AT_ONCE = 256
+"""Sessions that one worker drives at a time; what comes beyond waits in its queue."""
+
+DRAIN_SECONDS = 10.0
+LOAD_SECONDS = 0.25
+
+
+@asynccontextmanager
+async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
+    """Yields what adds the servicer. While open, this process drives the runs of the partitions that it owns.
+
+    Leaving lets runs at work end for ten seconds and hands the partitions over; what is left goes on elsewhere.
+    """
+    worker_name = platform.instance
+    services = _services(platform)
+    async with Ownership(platform.bus, worker_name, sole=platform.sole) as ownership:
+        agents = Agents(platform.bus.resources, services.tools)
+        opener = Opener(platform.bus, agents, services, worker_name, time.time_ns, ownership.epoch)
+        sessions = SessionWriter(platform.bus, worker_name, time.time_ns)
+        dispatch = Dispatch(opener, sessions, SessionQueues(RUNS_AT_ONCE))
+        worker = Worker(platform.bus, ownership, dispatch)
+        platform.readiness.register("runtime", _health(ownership))
+        tasks = [
+            asyncio.create_task(worker.run(), name="worker"),
+            asyncio.create_task(_tell_load(Loads(platform.bus.nc), worker_name, dispatch), name="load"),
+        ]
+        servicer = RuntimeServicer(platform.bus)
+
+        def register(server: RpcServer) -> None:
+            add_RuntimeServiceServicer_to_server(servicer, server)
+
+        try:
+            yield register
+        finally:
+            await dispatch.drain(DRAIN_SECONDS)
+            await worker.checkpoint_all()
+            await ownership.release()
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+def _services(platform: Platform) -> Services:
+    channel = platform.connections.channel
+    return Services(
+        router=RouterServiceStub(channel("router")),
+        tools=ToolsServiceStub(channel("tools")),
+        guardrails=GuardrailsServiceStub(channel("guardrails")),
+        memory=MemoryServiceStub(channel("memory")),
+        rag=RagServiceStub(channel("rag")),
+        publish_delta=platform.bus.deltas.publish,
+    )
+
+
+async def _tell_load(loads: Loads, worker: str, dispatch: Dispatch) -> None:
+    while True:
+        loads.tell(worker, dispatch.load())
+        await asyncio.sleep(LOAD_SECONDS)
+
+
+def _health(ownership: Ownership) -> Check:
+    async def check() -> Health:
+        held = len(ownership.held)
+        reason = ownership.trouble or ("" if held else "this worker owns no partition yet")
+        return Health(not reason, reason or f"owns {held} partitions")
+
+    return check
