@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from nats.js import JetStreamContext
 
 from astromesh_core.bus.connection import Bus, connect
 from astromesh_core.bus.credentials import load_credentials
@@ -48,7 +49,7 @@ async def gone(pid: int, seconds: float = 5.0) -> bool:
 async def test_every_stream_is_declared(nats: NatsServer) -> None:
     client = await connect(nats.url, credentials=nats.credentials(ADMIN), name="test")
     try:
-        streams = client.jetstream()
+        streams = JetStreamContext(client)
         for config in stream_configs():
             assert (await streams.stream_info(str(config.name))).config.subjects == config.subjects
         await declare(streams)

@@ -23,7 +23,9 @@ from astromesh_testing.nats import NatsServer, nats_server
 from astromesh_testing.transports import FaultyTransport
 
 
-def writer_of(bus: Bus, aggregate: Aggregate, position: Position = Position.START, head: ChainHead = GENESIS):
+def writer_of(
+    bus: Bus, aggregate: Aggregate, position: Position = Position.START, head: ChainHead = GENESIS
+) -> AggregateWriter:
     return AggregateWriter(bus.log, bus.values, aggregate, position, head, "runtime/test", lambda: 42)
 
 
@@ -62,8 +64,8 @@ async def test_events_gather_while_an_append_is_in_flight(bus: Bus) -> None:
     first = asyncio.create_task(writer.flush())
     await asyncio.sleep(0)
     for _ in range(200):
-        last = writer.record(begun())
-    await writer.stored(last)
+        writer.record(begun())
+    await writer.flush()
     await first
     assert await commits(bus, run) == 2
     assert len((await bus.log.read(run)).events) == 201
@@ -229,8 +231,8 @@ async def test_a_writer_waits_while_the_store_is_full(tmp_path: Path) -> None:
         for _ in range(12):
             body = begun()
             body.model_call_begun.role = "x" * 200_000
-            last = writer.record(body)
-        waiting = asyncio.create_task(writer.stored(last))
+            writer.record(body)
+        waiting = asyncio.create_task(writer.flush())
         await asyncio.sleep(0.5)
         assert not waiting.done()
         await server.restart(max_store_bytes=64 << 20)

@@ -150,6 +150,11 @@ class BusClient(Client):
         """Waits until the connection stands."""
         await self._online.wait()
 
+    @property
+    def subscriptions(self) -> int:
+        """How many there are, that of `ask` included."""
+        return len(self._subs)
+
     # -- traffic -------------------------------------------------------------------------------------------------------
 
     def send(self, subject: str, payload: bytes, *, reply: str = "", headers: bytes = b"") -> bool:

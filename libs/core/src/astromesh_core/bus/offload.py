@@ -27,14 +27,16 @@ async def offload(batch: Sequence[Envelope], values: ValueStore) -> int:
 
     Answers how many of them, from the first on, make the next commit: at least one. Raises like ValueStore.put.
     """
-    total = sum(_size(envelope) for envelope in batch)
-    if total <= COMMIT_BYTES:
-        return len(batch)
-    chosen = _largest(batch, total - COMMIT_BYTES)
+    chosen = _largest(batch, commit_bytes(batch) - COMMIT_BYTES)
     stored = await asyncio.gather(*(values.put(content.SerializeToString()) for content in chosen))
     for content, value in zip(chosen, stored, strict=True):
         content.stored.CopyFrom(value)
     return _fitting(batch)
+
+
+def commit_bytes(batch: Sequence[Envelope]) -> int:
+    """The size of a commit of these events, once they are sealed; never less than it will be."""
+    return sum(_size(envelope) for envelope in batch)
 
 
 def fixed_bytes(message: ProtoMessage) -> int:

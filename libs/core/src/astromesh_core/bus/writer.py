@@ -13,7 +13,7 @@ from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.session_events_pb2 import SessionEvent
 from astromesh_core.bus.log import AppendConflict, EventLog
-from astromesh_core.bus.offload import MAX_COMMIT_BYTES, fixed_bytes, offload
+from astromesh_core.bus.offload import COMMIT_BYTES, MAX_COMMIT_BYTES, commit_bytes, fixed_bytes, offload
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.values import ValueStore
@@ -171,7 +171,7 @@ class AggregateWriter:
             self._linger.cancel()
             self._linger = None
         if self._flusher is None and self._buffer and self._dead is None:
-            self._flusher = asyncio.create_task(self._write(), name=f"writer of {self._aggregate.id}")
+            self._flusher = asyncio.create_task(self._write())
             self._flusher.add_done_callback(self._written)
 
     async def _write(self) -> None:
@@ -189,7 +189,9 @@ class AggregateWriter:
         admits = self._aggregate.is_run and self.head.next_index == 0
         subject = self._aggregate.requested if admits else self._aggregate.log
         batch = self._buffer[:1] if admits else self._buffer[:]
-        fitting = await self._persistently(lambda: offload(batch, self._values))
+        fitting = len(batch)
+        if commit_bytes(batch) > COMMIT_BYTES:
+            fitting = await self._persistently(lambda: offload(batch, self._values))
         events, head = self._sealed(batch[:fitting])
         commit = build_commit(event.data for event in events)
         self.position = await self._persistently(
