@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 
 from nats.aio.msg import Msg
 
@@ -58,37 +59,65 @@ class _Arrivals:
         return None if self.incomplete or not self._commits else self._commits.popleft()
 
 
+@asynccontextmanager
+async def follow_new(
+    client: BusClient, reader: StreamReader, aggregate: Aggregate
+) -> AsyncGenerator[AsyncGenerator[StoredEvent, None], None]:
+    """See EventLog.follow_new."""
+    async with _listening(client, aggregate) as arrivals:
+        # Nothing is stored yet, so whatever comes first comes live.
+        arrivals.incomplete = False
+        async with aclosing(_join(arrivals, reader, aggregate, 0, Position.START)) as events:
+            yield events
+
+
 async def follow(
     client: BusClient, reader: StreamReader, aggregate: Aggregate, from_index: int, after: Position
 ) -> AsyncGenerator[StoredEvent, None]:
     """See EventLog.follow."""
+    async with (
+        _listening(client, aggregate) as arrivals,
+        aclosing(_join(arrivals, reader, aggregate, from_index, after)) as events,
+    ):
+        async for event in events:
+            yield event
+
+
+@asynccontextmanager
+async def _listening(client: BusClient, aggregate: Aggregate) -> AsyncGenerator[_Arrivals, None]:
     arrivals = _Arrivals()
-    next_index = from_index if after > Position.START else 0
     forget = client.on_reconnect(arrivals.break_off)
     listening = await client.listen(aggregate.live, arrivals.hear)
     try:
-        while True:
-            live = await arrivals.take(SILENCE_SECONDS)
-            if live is None:
-                arrivals.incomplete = False
-                events, after = await _read(reader, aggregate, after)
-            else:
-                events = open_commit(live.data)
-                if events[0].index > next_index:
-                    arrivals.incomplete = True
-                    continue
-                after = max(after, _place(live))
-            for event in events:
-                if event.index < next_index:
-                    continue
-                next_index = event.index + 1
-                if event.index >= from_index:
-                    yield event
-                if event.envelope.HasField("run") and is_terminal(event.envelope.run):
-                    return
+        yield arrivals
     finally:
         listening.close()
         forget()
+
+
+async def _join(
+    arrivals: _Arrivals, reader: StreamReader, aggregate: Aggregate, from_index: int, after: Position
+) -> AsyncGenerator[StoredEvent, None]:
+    next_index = from_index if after > Position.START else 0
+    while True:
+        live = await arrivals.take(SILENCE_SECONDS)
+        if live is None:
+            arrivals.incomplete = False
+            events, after = await _read(reader, aggregate, after)
+        else:
+            events = open_commit(live.data)
+            if events[0].index > next_index:
+                arrivals.incomplete = True
+                continue
+            after = max(after, _place(live))
+        for event in events:
+            if event.index < next_index:
+                continue
+            next_index = event.index + 1
+            if event.index >= from_index:
+                yield event
+            if event.envelope.HasField("run") and is_terminal(event.envelope.run):
+                return
 
 
 async def _read(reader: StreamReader, aggregate: Aggregate, after: Position) -> tuple[list[StoredEvent], Position]:

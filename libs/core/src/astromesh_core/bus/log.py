@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
 
 from astromesh_core.bus.answers import Answer, Full, Refused, Stored, Unsettled, WrongLast, read_answer
 from astromesh_core.bus.client import BusClient
-from astromesh_core.bus.following import follow
+from astromesh_core.bus.following import follow, follow_new
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StoredMessage, StreamReader, Transport
 from astromesh_core.bus.streams import RUNS
@@ -135,6 +136,14 @@ class EventLog:
         where you leave early.
         """
         return follow(self._client, self._reader, aggregate, from_index, after)
+
+    def follow_new(self, aggregate: Aggregate) -> AbstractAsyncContextManager[AsyncGenerator[StoredEvent, None]]:
+        """Within the block, every event from index 0 on of an aggregate that does not exist yet, as it is stored.
+
+        Listens from the start of the block, so a caller that appends the first event inside it hears everything that
+        follows without reading the log. Of one that exists already, what was stored before comes after two seconds.
+        """
+        return follow_new(self._client, self._reader, aggregate)
 
     async def end(self) -> Position:
         """The last position of the whole log."""
