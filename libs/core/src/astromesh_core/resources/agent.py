@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.agent_memory import MemorySpec
@@ -59,10 +59,11 @@ class AgentSpec(Spec):
     knowledge: Knowledge | None = None
     guardrails: GuardrailsSpec = GuardrailsSpec()
 
-    @model_validator(mode="after")
-    def _tool_names_are_unique(self) -> Self:
-        names = [tool.name for tool in self.tools]
+    @field_validator("tools", mode="after")
+    @classmethod
+    def _tool_names_are_unique(cls, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+        names = [tool.name for tool in tools]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise PydanticCustomError("tools", "has two tools named {name}", {"name": repr(twice)})
-        return self
+        return tools

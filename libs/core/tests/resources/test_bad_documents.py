@@ -1,0 +1,155 @@
+"""Each refusal names file, line, path and reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from astromesh_core.resources.loading import load_text
+
+AGENT = """\
+apiVersion: astromesh/v1
+kind: Agent
+metadata: {name: a}
+spec:
+  model: {primary: {provider: ollama, model: m}}
+"""
+PIPELINE = "apiVersion: astromesh/v1\nkind: RAGPipeline\nmetadata: {name: p}\nspec:\n"
+PROVIDER = "apiVersion: astromesh/v1\nkind: Provider\nmetadata: {name: p}\nspec:\n"
+CONFIG = "apiVersion: astromesh/v1\nkind: RuntimeConfig\nmetadata: {name: r}\nspec:\n"
+INTERNAL = 'tools: [{name: t, type: internal, function: "m:f"'
+
+BAD = [
+    # not YAML, or more than YAML may be here
+    ("kind: [", 2, "", "is not YAML"),
+    ("kind: Agent\nkind: Agent\n", 2, "kind", "is given twice; first on line 1"),
+    ("a: !!python/object:os.system {}\n", 1, "a", "carries the tag"),
+    ("a: !!set {x: null}\n", 1, "a", "carries the tag"),
+    ("a: .inf\n", 1, "a", "JSON cannot carry"),
+    ("a: 99999999999999999999\n", 1, "a", "JSON cannot carry"),
+    ("1: a\n", 1, "1", "is a key that is not text"),
+    ("? [a]\n: b\n", 1, "", "has a key that is not text"),
+    ("a: {<<: 3}\n", 1, "a.<<", "merges something that is not a mapping"),
+    ("a: " + "[" * 100 + "]" * 100, 1, "", "nested deeper than 64"),
+    ("- just\n- a list\n", 1, "", "is not a mapping"),
+    # the head
+    (AGENT.replace("Agent", "Agnet"), 2, "kind", "did you mean 'Agent'?"),
+    (AGENT.replace("astromesh/v1", "astromesh/v2"), 1, "apiVersion", "cannot be 'astromesh/v2'"),
+    (AGENT.replace("kind: Agent\n", ""), 1, "kind", "is required and missing"),
+    (AGENT.replace("name: a", "name: My Agent"), 3, "metadata.name", "write 'my-agent'"),
+    (AGENT.replace("name: a", "name: ../a"), 3, "metadata.name", "is not a DNS label"),
+    (AGENT.replace("name: a", "name: a, namespace: A_B"), 3, "metadata.namespace", "write 'a-b'"),
+    (AGENT.replace("name: a", "name: a, version: 1.0"), 3, "metadata.version", "put it in quotes"),
+    (AGENT.replace("name: a", "name: a, labels: {on: true}"), 3, "metadata.labels.on", "is a key that is not text"),
+    (
+        AGENT.replace("name: a", "name: a, labels: {live: yes}"),
+        3,
+        "metadata.labels.live",
+        "must be text, not true or false",
+    ),
+    (AGENT + "spek: {}\n", 6, "spek", "did you mean 'spec'?"),
+    # agents
+    (AGENT.replace("model: m", "modle: m"), 5, "spec.model.primary.modle", "did you mean 'model'?"),
+    (AGENT.replace("ollama", "olama"), 5, "spec.model.primary.provider", "did you mean 'ollama'?"),
+    (AGENT.replace("ollama", "litellm"), 5, "spec.model.primary.provider", "run its proxy"),
+    (AGENT.replace(", model: m", ""), 5, "spec.model.primary", "names no model"),
+    (AGENT.replace("model: m", "model: m, providerRef: x"), 5, "spec.model.primary", "keep one"),
+    (AGENT.replace("provider: ollama, model: m", "model: vendor/m"), 5, "spec.model.primary", "meant litellm"),
+    (AGENT.replace("model: m", "model: m, endpoint: ollama:11434"), 5, "spec.model.primary.endpoint", "http address"),
+    (AGENT.replace("model: m", "model: m, api_key: sk-123"), 5, "spec.model.primary.api_key", "'${NAME}'"),
+    (AGENT.replace("model: m", 'model: m, api_key: "${K:-sk-1}"'), 5, "spec.model.primary.api_key", "default value"),
+    (AGENT.replace("model: m", "model: m, api_key_env: a-b"), 5, "spec.model.primary.api_key_env", "such as LLM_KEY"),
+    (
+        AGENT.replace("model: m", "model: m, temperature: 3"),
+        5,
+        "spec.model.primary.temperature",
+        "less than or equal to 2",
+    ),
+    (
+        AGENT.replace("model: m", "model: m, temperature: 1, parameters: {temperature: 0}"),
+        5,
+        "spec.model.primary",
+        "gives temperature twice",
+    ),
+    (AGENT + "  chain: {mode: parallel}\n", 6, "spec.chain", "chains of agents do not exist"),
+    (AGENT + "  orchestration: {pattern: glyph}\n", 6, "spec.orchestration.pattern", "glyph pattern does not exist"),
+    (AGENT + "  orchestration: {pattern: reakt}\n", 6, "spec.orchestration.pattern", "did you mean 'react'?"),
+    (AGENT + "  orchestration: {max_iterations: '5'}\n", 6, "spec.orchestration.max_iterations", "whole number"),
+    (AGENT + "  orchestration: {max_iterations: 0}\n", 6, "spec.orchestration.max_iterations", "greater than or equal"),
+    (AGENT + "  orchestration: {timeout: 1, timeout_seconds: 2}\n", 6, "spec.orchestration.timeout", "two spellings"),
+    (AGENT + "  orchestration: {role_map: {}}\n", 6, "spec.orchestration.role_map", "belongs to a pattern"),
+    (AGENT + "  prompts:\n", 6, "spec.prompts", "is empty; it must be a mapping"),
+    (AGENT + "  tools: {name: x}\n", 6, "spec.tools", "must be a list, not a mapping"),
+    (AGENT + "  tools: [{name: x}]\n", 6, "spec.tools[0]", "has no type"),
+    (AGENT + "  tools:\n    - {name: x, type: rga}\n", 7, "spec.tools[0]", "did you mean 'rag'?"),
+    (AGENT + "  tools: [{name: x, type: a2a}]\n", 6, "spec.tools[0]", "agents as tools do not exist"),
+    (AGENT + "  tools:\n    - name: x\n      type: rag\n", 7, "spec.tools[0].pipeline", "required and missing"),
+    (AGENT + f"  {INTERNAL}, confirm: true}}]\n", 6, "spec.tools[0].confirm", "asking a human"),
+    (AGENT + f"  {INTERNAL}, effect: none}}]\n", 6, "spec.tools[0].effect", "'read', 'idempotent', 'write'"),
+    (AGENT + "  tools: [{name: t, type: internal, function: f}]\n", 6, "spec.tools[0].function", "such as shop:add"),
+    (AGENT + f"  {INTERNAL}, parameters: {{a: {{type: int}}}}}}]\n", 6, "spec.tools[0].parameters", "type 'int'"),
+    (
+        AGENT + f"  {INTERNAL}, parameters: {{properties: {{}}, required: [a]}}}}]\n",
+        6,
+        "spec.tools[0].parameters",
+        "requires 'a'",
+    ),
+    (
+        AGENT + '  tools:\n    - {name: t, type: internal, function: "m:f"}\n    - {name: t, type: rag, pipeline: p}\n',
+        6,
+        "spec.tools",
+        "has two tools named 't'",
+    ),
+    (
+        AGENT + "  memory: {conversational: {backend: in_memory}}\n",
+        6,
+        "spec.memory.conversational.backend",
+        "use sqlite",
+    ),
+    (AGENT + "  guardrails: {input: [{type: max_length}]}\n", 6, "spec.guardrails.input[0].max_characters", "missing"),
+    (AGENT + "  guardrails: {input: [{type: pii}]}\n", 6, "spec.guardrails.input[0]", "unknown type 'pii'"),
+    (AGENT + "  knowledge: {pipeline: Kb}\n", 6, "spec.knowledge.pipeline", "write 'kb'"),
+    # pipelines
+    (PIPELINE + "  chunking: {chunk_size: 50, overlap: 50}\n", 5, "spec.chunking", "less than the chunk size"),
+    (PIPELINE + "  chunking: {chunkSize: big}\n", 5, "spec.chunking.chunkSize", "must be a whole number, not text"),
+    (PIPELINE + "  retrieval: {similarity_threshold: 0.5}\n", 5, "spec.retrieval.similarity_threshold", "top_k"),
+    (PIPELINE + "  ingestion: {schedule: nightly}\n", 5, "spec.ingestion.schedule", "five cron fields"),
+    (PIPELINE + "  store: {backend: milvus}\n", 5, "spec.store.backend", "cannot be 'milvus'"),
+    # providers and settings
+    (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),
+    (PROVIDER + "  type: ollama\n  models: [{name: m, quality_score: 2}]\n", 6, "spec.models[0].quality_score", "less"),
+    (PROVIDER + "  type: ollama\n  healthCheck: {interval: soon}\n", 6, "spec.healthCheck.interval", "such as 30s"),
+    (CONFIG + "  mesh: {enabled: true}\n", 5, "spec.mesh", "message bus"),
+    (CONFIG + "  api: {port: 70000}\n", 5, "spec.api.port", "less than or equal to 65535"),
+    (CONFIG + "  api_keys: [{name: k, hash: secret}]\n", 5, "spec.api_keys[0].hash", "is not a hash"),
+    (CONFIG + "  api_keys: [{name: k, key: x}]\n", 5, "spec.api_keys[0].key", "unknown field"),
+    ("channels: {whatsapp: {app_secret: shh}}\n", 1, "channels.whatsapp.app_secret", "secret's value"),
+    ("channels: {}\nextra: 1\n", 2, "extra", "a channels.yaml holds channels alone"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "path", "words"), BAD, ids=[f"{words} {path}" for _, _, path, words in BAD])
+def test_says_where_and_why(text: str, line: int, path: str, words: str) -> None:
+    loaded = load_text(text, "bad.yaml")
+    assert loaded.resources == ()
+    matching = [problem for problem in loaded.problems if problem.path == path and problem.line == line]
+    assert matching, [str(problem) for problem in loaded.problems]
+    assert any(words in str(problem) for problem in matching), [str(problem) for problem in matching]
+    assert all(problem.file == "bad.yaml" for problem in loaded.problems)
+
+
+def test_says_everything_that_is_wrong_at_once() -> None:
+    text = AGENT.replace("model: m", "modle: m") + "  chain: {}\n  orchestration: {pattern: reakt}\n"
+    assert [problem.line for problem in load_text(text, "bad.yaml").problems] == [5, 6, 7]
+
+
+def test_never_repeats_a_secret() -> None:
+    text = AGENT.replace("model: m", "model: m, api_key: sk-very-secret")
+    assert "sk-very-secret" not in "".join(str(problem) for problem in load_text(text, "bad.yaml").problems)
+
+
+def test_a_bad_document_does_not_spoil_its_neighbours() -> None:
+    loaded = load_text(f"{AGENT}---\nkind: {{\n", "all.yaml")
+    assert loaded.resources == ()
+    loaded = load_text(f"{AGENT}---\nkind: Agent\n---\n{AGENT.replace('name: a', 'name: b')}", "all.yaml")
+    assert [resource.name for resource in loaded.resources] == ["a", "b"]
+    assert {problem.line for problem in loaded.problems} == {7}

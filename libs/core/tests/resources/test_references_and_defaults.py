@@ -1,0 +1,86 @@
+"""Checks across resources, and what the mesh gives to agents that leave it out."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.defaults import with_defaults
+from astromesh_core.resources.loading import load_text
+from astromesh_core.resources.parsing import parse_resource
+from astromesh_core.resources.resource import Resource
+from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.validation import check
+
+HEAD = "---\napiVersion: astromesh/v1\n"
+KB = HEAD + "kind: RAGPipeline\nmetadata: {name: kb, namespace: shared}\nspec: {}\n"
+OLLAMA = HEAD + "kind: Provider\nmetadata: {name: local}\nspec: {type: ollama, models: [m]}\n"
+
+
+def agent(name: str = "a", pipeline: str = "shared/kb", provider: str = "local", more: str = "") -> str:
+    return (
+        f"{HEAD}kind: Agent\nmetadata: {{name: {name}}}\nspec:\n"
+        f"  model: {{primary: {{providerRef: {provider}}}}}\n"
+        f"  tools: [{{name: find, type: rag, pipeline: {pipeline}}}]\n{more}"
+    )
+
+
+def resources(*texts: str) -> list[Resource]:
+    loaded = load_text("".join(texts), "all.yaml")
+    assert loaded.problems == ()
+    return list(loaded.resources)
+
+
+def test_finds_nothing_wrong_where_every_reference_leads_somewhere() -> None:
+    assert check(resources(KB, OLLAMA, agent())) == []
+
+
+def test_names_an_unknown_provider_and_the_nearest_one() -> None:
+    (problem,) = check(resources(KB, OLLAMA, agent(provider="locale")))
+    assert (problem.code, problem.path, problem.line) == ("UnknownProvider", "spec.model.primary.providerRef", 16)
+    assert problem.hint == "did you mean 'local'?"
+    assert problem.resource == "Agent default/a"
+
+
+def test_a_reference_without_namespace_stays_in_its_own() -> None:
+    (problem,) = check(resources(KB, OLLAMA, agent(pipeline="kb")))
+    assert (problem.code, problem.path) == ("UnknownPipeline", "spec.tools[0].pipeline")
+    assert problem.hint == "in another namespace: write shared/kb"
+
+
+def test_knowledge_and_default_agent_are_references_too() -> None:
+    channel = HEAD + "kind: Channel\nmetadata: {name: c}\nspec: {type: slack, defaultAgent: nobody}\n"
+    problems = check(resources(KB, OLLAMA, agent(more="  knowledge: {pipeline: gone}\n"), channel))
+    assert [problem.code for problem in problems] == ["UnknownPipeline", "UnknownAgent"]
+
+
+def test_a_name_is_given_once_in_a_namespace() -> None:
+    (problem,) = check(resources(KB, OLLAMA, agent(), agent()))
+    assert problem.code == "DuplicateName"
+    assert "all.yaml:" in problem.reason
+
+
+def test_dimensions_agree_with_the_model_and_the_store() -> None:
+    spec = "{embeddings: {model: all-MiniLM-L6-v2, dimension: 768}, vector_store: {dimensions: 100}}"
+    problems = check(resources(f"{HEAD}kind: RAGPipeline\nmetadata: {{name: p}}\nspec: {spec}\n"))
+    assert [(problem.code, problem.path) for problem in problems] == [
+        ("DimensionMismatch", "spec.embeddings.dimension"),
+        ("DimensionMismatch", "spec.vector_store.dimensions"),
+    ]
+
+
+def test_agents_take_only_what_they_leave_out_from_the_defaults() -> None:
+    config = RuntimeConfigSpec.from_json('{"defaults": {"orchestration": {"max_iterations": 3, "timeout": 9}}}')
+    primary: JsonValue = {"provider": "ollama", "model": "m"}
+    said = parse_resource(
+        {
+            "apiVersion": "astromesh/v1",
+            "kind": "Agent",
+            "metadata": {"name": "a"},
+            "spec": {"model": {"primary": primary}, "orchestration": {"max_iterations": 5}},
+        }
+    )
+    filled = with_defaults(said, config.defaults)
+    assert isinstance(filled.spec, AgentSpec)
+    assert (filled.spec.orchestration.max_iterations, filled.spec.orchestration.timeout_seconds) == (5, 9.0)
+    assert filled.sha256 != said.sha256

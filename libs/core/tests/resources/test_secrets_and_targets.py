@@ -1,0 +1,76 @@
+"""Secrets are references until they are used, and a key goes to no address but its own."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import JsonValue
+
+from astromesh_core.errors import InvalidInput, NotSupported
+from astromesh_core.resources.candidates import Candidate, target_of
+from astromesh_core.resources.parsing import parse_resource
+from astromesh_core.resources.problems import InvalidResource
+from astromesh_core.resources.provider import ProviderSpec
+from astromesh_core.resources.secrets import SecretKeyRef, resolve, variables
+
+
+def candidate(text: str) -> Candidate:
+    return Candidate.from_json(text)
+
+
+def provider(text: str) -> ProviderSpec:
+    return ProviderSpec.from_json(text)
+
+
+def test_resolves_variables_and_defaults() -> None:
+    environ = {"HOST": "db", "EMPTY": ""}
+    assert resolve("http://${HOST}:${PORT:-5432}/${EMPTY:-x}", environ) == "http://db:5432/x"
+
+
+def test_an_unset_variable_is_named() -> None:
+    with pytest.raises(InvalidInput, match="LLM_KEY is not set"):
+        resolve("${LLM_KEY}", {})
+
+
+def test_a_secret_of_kubernetes_is_not_resolved_here() -> None:
+    reference = SecretKeyRef.from_json('{"secretKeyRef": {"name": "llm", "key": "token"}}')
+    with pytest.raises(NotSupported, match="llm/token"):
+        resolve(reference, {})
+
+
+def test_lists_the_variables_that_must_be_set() -> None:
+    assert variables("${A}-${B:-x}-${C}") == ["A", "C"]
+
+
+def test_a_candidate_is_whole_by_itself() -> None:
+    target = target_of(candidate('{"provider": "ollama", "model": "m", "temperature": 0.5}'), None)
+    assert (target.dialect, target.endpoint, target.model) == ("ollama", "http://localhost:11434", "m")
+    assert target.parameters == {"temperature": 0.5}
+    assert target.api_key is None
+
+
+def test_a_candidate_overrides_the_provider_that_it_refers_to() -> None:
+    lab = provider(
+        '{"type": "vllm", "endpoint": "http://lab/v1/", "api_key_env": "K", "models": ["m1", "m2"], "timeout": 7}'
+    )
+    target = target_of(candidate('{"providerRef": "lab", "model": "m2"}'), lab)
+    assert (target.dialect, target.endpoint, target.model) == ("openai_compat", "http://lab/v1", "m2")
+    assert (target.api_key, target.timeout_seconds) == ("${K}", 7.0)
+    assert target.offer is not None
+    assert target_of(candidate('{"providerRef": "lab"}'), lab).model == "m1"
+
+
+def test_a_key_goes_to_no_address_but_its_own() -> None:
+    lab = provider('{"type": "openai", "api_key_env": "K", "endpoint": "http://lab/v1", "models": ["m"]}')
+    moved = candidate('{"providerRef": "lab", "endpoint": "http://elsewhere/v1"}')
+    assert target_of(moved, lab).api_key is None
+    assert target_of(candidate('{"provider": "openai", "model": "m"}'), None).api_key == "${OPENAI_API_KEY:-}"
+    other = candidate('{"provider": "openai", "model": "m", "endpoint": "http://llm:9000/v1"}')
+    assert target_of(other, None).api_key is None
+
+
+def test_a_request_with_a_key_is_refused_without_repeating_it() -> None:
+    spec: JsonValue = {"type": "ollama", "api_key": "sk-very-secret"}
+    with pytest.raises(InvalidResource) as refused:
+        parse_resource({"apiVersion": "astromesh/v1", "kind": "Provider", "metadata": {"name": "p"}, "spec": spec})
+    assert refused.value.code == "invalid-input"
+    assert "sk-very-secret" not in str(refused.value)
