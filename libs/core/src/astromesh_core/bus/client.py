@@ -227,6 +227,16 @@ class BusClient(Client):
         if ask is not None and ask.hear(message):
             self._asks.pop(token, None)
 
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        # nats-py looks at every character of every name, which costs more than the rest of a message.
+        headers: dict[str, str] = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, separator, value = line.partition(":")
+            if separator:
+                headers[name.strip()] = value.strip()
+        return headers
+
     def _enqueue(self, frame: bytes) -> None:
         self._pending.append(frame)
         self._pending_data_size += len(frame)
