@@ -34,12 +34,13 @@ scalars: st.SearchStrategy[JsonValue] = st.one_of(
     st.none(), st.booleans(), st.integers(-9, 9), st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]))
 )
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
+parameters: st.SearchStrategy[dict[str, JsonValue]] = st.dictionaries(names, scalars, max_size=3)
 candidates = mapping(
     {"provider": st.sampled_from(["ollama", "openai_compat", "openai", "extractive"]), "model": names},
     {
         "timeout_seconds": st.integers(1, 600) | st.floats(0.5, 600),
         "context_window": st.integers(1, 9999),
-        "parameters": st.dictionaries(names, scalars, max_size=3),
+        "parameters": parameters,
     },
 )
 tools = st.one_of(
