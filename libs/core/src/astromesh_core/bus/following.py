@@ -32,7 +32,7 @@ class _Arrivals:
 
     def __init__(self) -> None:
         self._commits: deque[Msg] = deque()
-        self._something = asyncio.Event()
+        self._taker: asyncio.Future[None] | None = None
         self.incomplete = True
         """The log is to be read: something may have passed unheard."""
 
@@ -41,22 +41,29 @@ class _Arrivals:
             self._commits.clear()
             self.incomplete = True
         self._commits.append(message)
-        self._something.set()
+        self._wake()
 
     def break_off(self) -> None:
+        """What passes from now on may pass unheard."""
         self.incomplete = True
-        self._something.set()
+        self._wake()
 
     async def take(self, seconds: float) -> Msg | None:
-        """The next commit; None once the log is to be read instead."""
+        """The next commit; None once the log is to be read instead: after this long a silence, or at once."""
         if not self._commits and not self.incomplete:
-            self._something.clear()
+            loop = asyncio.get_running_loop()
+            self._taker = loop.create_future()
+            silence = loop.call_later(seconds, self.break_off)
             try:
-                async with asyncio.timeout(seconds):
-                    await self._something.wait()
-            except TimeoutError:
-                self.incomplete = True
+                await self._taker
+            finally:
+                silence.cancel()
+                self._taker = None
         return None if self.incomplete or not self._commits else self._commits.popleft()
+
+    def _wake(self) -> None:
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
 
 
 @asynccontextmanager
