@@ -12,9 +12,13 @@ from nats.js import JetStreamContext
 
 from astromesh_core.bus.client import BusClient
 from astromesh_core.bus.credentials import Credentials
+from astromesh_core.bus.dead_letters import DeadLetters
 from astromesh_core.bus.deltas import Deltas
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.permissions import inbox_of
+from astromesh_core.bus.resource_store import ResourceStore
+from astromesh_core.bus.signals import Signals
+from astromesh_core.bus.status_store import StatusStore
 from astromesh_core.bus.values import ValueStore
 from astromesh_core.errors import Denied, Unavailable
 
@@ -43,11 +47,16 @@ class Bus:
         self.log = EventLog(nc)
         self.values = ValueStore(nc)
         self.deltas = Deltas(nc)
+        self.signals = Signals(nc)
+        self.resources = ResourceStore(nc, self.values)
+        self.status = StatusStore(nc)
+        self.dead_letters = DeadLetters(nc, service)
         self._checks: list[Callable[[], BusHealth]] = [self._connected]
 
-    def add_check(self, check: Callable[[], BusHealth]) -> None:
-        """Makes a consumer or a watcher part of the bus's health."""
+    def add_check(self, check: Callable[[], BusHealth]) -> Callable[[], None]:
+        """Makes a consumer or a watcher part of the bus's health, until the returned function is called (once)."""
         self._checks.append(check)
+        return lambda: self._checks.remove(check)
 
     def health(self) -> list[BusHealth]:
         """The connection and everything that reads from it."""

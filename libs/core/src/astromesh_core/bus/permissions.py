@@ -92,7 +92,8 @@ def permissions_of(user: str) -> Permissions:
         return _admin()
     services = SERVICES if user == MESH else (user,)
     grants = [(service, _GRANTS[service]) for service in services]
-    publish = (subject for service, grant in grants for subject in _published(service, grant))
+    publish = [subject for service, grant in grants for subject in _published(service, grant)]
+    publish += _told(user)
     subscribe = (subject for _, grant in grants for subject in grant.subscribe)
     return Permissions(_unique(publish), _unique((*subscribe, f"{inbox_of(user)}.>")))
 
@@ -110,13 +111,17 @@ def _admin() -> Permissions:
 
 def _published(service: str, grant: _Grant) -> Iterable[str]:
     yield "$JS.API.INFO"
-    yield f"observation.{service}"
-    yield f"dead.{service}.*"
+    yield from _told(service)
     yield from grant.publish
     for bucket in grant.buckets:
         yield f"$KV.{bucket}.>"
     for stream in (*_EVERYONE_READS, *grant.read, *(bucket_stream(bucket) for bucket in grant.buckets)):
         yield from _reading(stream)
+
+
+def _told(user: str) -> tuple[str, ...]:
+    """What a user says in its own name."""
+    return f"observation.{user}", f"dead.{user}.*"
 
 
 def _reading(stream: str) -> Iterable[str]:
