@@ -39,7 +39,6 @@ candidates = mapping(
     {"provider": st.sampled_from(["ollama", "openai_compat", "openai", "extractive"]), "model": names},
     {
         "timeout_seconds": st.integers(1, 600) | st.floats(0.5, 600),
-        "context_window": st.integers(1, 9999),
         "parameters": parameters,
     },
 )

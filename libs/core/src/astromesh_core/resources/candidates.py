@@ -31,7 +31,6 @@ class Candidate(Spec):
     timeout_seconds: float | None = Field(default=None, gt=0, validation_alias=spelled("timeout_seconds", "timeout"))
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, gt=0)
-    context_window: int | None = Field(default=None, gt=0)
     parameters: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """Sent to the model as they are. `temperature` and `max_tokens` may stand here or beside."""
 

@@ -136,12 +136,17 @@ def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
         yield (*place, "strategy"), f"the strategy {memory.strategy} is not built yet"
     if memory.ttl is not None:
         yield (*place, "ttl"), "expiry of conversations is not built yet"
+    if memory.connection is not None and memory.backend in CONVERSATION_BACKENDS:
+        yield (*place, "connection"), "sqlite keeps its file in the mesh's data folder and is not connected to"
     if memory.strict and memory.backend not in CONVERSATION_BACKENDS:
         yield (*place, "backend"), f"{memory.backend} is not built yet, and strict forbids the fallback to SQLite"
 
 
 def _provider(provider: ProviderSpec) -> Iterator[Gap]:
     yield from _provider_type(("type",), provider.type)
+    for index, offer in enumerate(provider.models):
+        if not offer.capabilities.tools:
+            yield ("models", index, "capabilities", "tools"), "models that cannot call tools are not told apart yet"
     if provider.health_check is not None:
         yield ("health_check",), "health checks of providers are not built yet"
     if provider.circuit_breaker is not None:

@@ -70,7 +70,6 @@ class Capabilities(Spec):
 
     tools: bool = True
     vision: bool = False
-    streaming: bool = True
 
 
 class ModelOffer(Spec):
@@ -81,7 +80,6 @@ class ModelOffer(Spec):
     quality_score: float | None = Field(default=None, ge=0, le=1)
     cost_per_1k_tokens: float | None = Field(default=None, ge=0)
     """In US dollars, input and output alike."""
-    context_window: int | None = Field(default=None, gt=0)
 
 
 def _named_model(value: object) -> object:

@@ -1,0 +1,94 @@
+"""A feature that is not built is named, field by field; what is built is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from astromesh_core.resources.features import fallbacks, unsupported
+from astromesh_core.resources.loading import load_text
+
+AGENT = """\
+apiVersion: astromesh/v1
+kind: Agent
+metadata: {name: a}
+spec:
+  model: {primary: {provider: %s, model: m}%s}
+"""
+PIPELINE = "apiVersion: astromesh/v1\nkind: RAGPipeline\nmetadata: {name: p}\nspec:\n"
+
+
+def gaps(text: str) -> list[str]:
+    loaded = load_text(text, "f.yaml")
+    assert loaded.problems == ()
+    return [str(gap) for resource in loaded.resources for gap in unsupported(resource)]
+
+
+def agent(more: str = "", provider: str = "ollama", models: str = "") -> str:
+    return AGENT % (provider, models) + (f"  {more}\n" if more else "")
+
+
+@pytest.mark.parametrize("provider", ["extractive", "ollama", "openai", "openai-compat", "openai_compat"])
+def test_built_providers(provider: str) -> None:
+    assert gaps(agent(provider=provider)) == []
+
+
+@pytest.mark.parametrize("provider", ["vllm", "llamacpp", "hf_tgi", "onnx"])
+def test_other_providers_of_the_documents_are_not_built(provider: str) -> None:
+    (gap,) = gaps(agent(provider=provider))
+    assert gap.startswith(f"f.yaml:5: spec.model.primary.provider: the provider {provider} is not built yet")
+
+
+def test_a_strategy_among_several_candidates_is_not_built() -> None:
+    models = ", fallback: [{provider: extractive}], routing: {strategy: round_robin}"
+    (gap,) = gaps(agent(models=models))
+    assert "spec.model.routing.strategy" in gap
+
+
+@pytest.mark.parametrize(
+    ("memory", "field"),
+    [
+        ("{backend: redis, strict: true}", "backend"),
+        ("{strategy: summary}", "strategy"),
+        ("{ttl: 60}", "ttl"),
+        ("{connection: {url: 'file:x'}}", "connection"),
+    ],
+)
+def test_what_memory_does_not_have_yet(memory: str, field: str) -> None:
+    (gap,) = gaps(agent(f"memory: {{conversational: {memory}}}"))
+    assert f"spec.memory.conversational.{field}:" in gap
+
+
+@pytest.mark.parametrize("backend", ["redis", "postgres"])
+def test_memory_falls_back_to_sqlite_unless_strict(backend: str) -> None:
+    (resource,) = load_text(agent(f"memory: {{conversational: {{backend: {backend}}}}}"), "f.yaml").resources
+    assert unsupported(resource) == []
+    assert [fallback.reason for fallback in fallbacks(resource)] == ["FallbackSQLite"]
+
+
+@pytest.mark.parametrize("pattern", ["plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"])
+def test_other_patterns_are_not_built(pattern: str) -> None:
+    (gap,) = gaps(agent(f"orchestration: {{pattern: {pattern}}}"))
+    assert f"the pattern {pattern} is not built yet" in gap
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ("chunking: {strategy: semantic}", "chunking.strategy"),
+        ("embedding: {model: other}", "embedding.model"),
+        ("embeddings: {endpoint: 'http://e'}", "embeddings.endpoint"),
+        ("store: {backend: faiss, distanceMetric: l2}", "store.distanceMetric"),
+        ("vector_store: {persist_directory: x}", "vector_store.persist_directory"),
+        ("reranking: {enabled: true}", "reranking.enabled"),
+        ("ingestion: {sources: [{type: url, urls: ['http://a']}]}", "ingestion.sources[0].type"),
+    ],
+)
+def test_what_pipelines_do_not_have_yet(spec: str, field: str) -> None:
+    (gap,) = gaps(f"{PIPELINE}  {spec}\n")
+    assert f"f.yaml:5: spec.{field}: " in gap
+
+
+@pytest.mark.parametrize("provider", ["onnx", "sentence-transformers", "sentence_transformer", "sentence_transformers"])
+@pytest.mark.parametrize("model", ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
+def test_minilm_is_built_in_under_each_of_its_names(provider: str, model: str) -> None:
+    assert gaps(f"{PIPELINE}  embeddings: {{provider: {provider}, model: {model}}}\n") == []
