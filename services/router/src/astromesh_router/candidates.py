@@ -72,7 +72,7 @@ def candidates_of(agent: AgentSpec, providers: Mapping[str, ProviderSpec]) -> tu
 
 def candidate_of_provider(provider: ProviderSpec) -> Candidate:
     """A candidate for a provider alone, asked for its first model."""
-    return _candidate(target_of(DeclaredCandidate(provider_ref="provider"), provider))
+    return _candidate(target_of(DeclaredCandidate.model_validate({"provider_ref": "provider"}), provider))
 
 
 def _whole(declared: DeclaredCandidate, providers: Mapping[str, ProviderSpec]) -> Candidate:

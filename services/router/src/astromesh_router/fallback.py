@@ -14,11 +14,13 @@ from contextlib import aclosing
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Completion, Restart
 from astromesh.v1.values_pb2 import Charge, Route, RouteStep
 from astromesh_core.errors import InvalidInput, NotSupported
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.candidates import Candidate
 from astromesh_router.completion import assistant_message, cost_nanos, estimated_usage
 from astromesh_router.deadlines import Deadlines, in_time
 from astromesh_router.dialects.port import Dialect, Reply
 from astromesh_router.failures import CandidateFailed, failed, none_answered
+from astromesh_router.measuring import Meter
 
 STRATEGY = "in_order"
 
@@ -30,11 +32,13 @@ class Fallback:
         self,
         dialects: Mapping[str, Dialect],
         deadlines: Deadlines,
+        telemetry: Telemetry,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._dialects = dialects
         self._deadlines = deadlines
         self._clock = clock
+        self._meter = Meter(telemetry, clock)
 
     async def complete(
         self, candidates: Sequence[Candidate], request: CompleteRequest
@@ -59,7 +63,8 @@ class Fallback:
         raise none_answered(attempt.failures)
 
     def _parts(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[str | Reply, None]:
-        return in_time(self.dialect(candidate).stream(candidate, request), candidate, self._deadlines)
+        stream = self.dialect(candidate).stream(candidate, request)
+        return self._meter.measured(in_time(stream, candidate, self._deadlines), candidate, request)
 
     def dialect(self, candidate: Candidate) -> Dialect:
         """How a candidate is talked to. Raises CandidateFailed for a dialect that is not built."""

@@ -93,14 +93,15 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class LoopbackServer:
     """Serves a handler on 127.0.0.1 while entered; a free port unless one is given.
 
-    `connections` counts accepted ones, `departures` the exchanges whose client left before the end.
+    `connections` counts accepted ones, `departures` the exchanges whose client left before the end; `changed` is
+    notified of whatever tests wait for.
     """
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
         self._handler = handler
         self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
-        self._departed = asyncio.Condition()
+        self.changed = asyncio.Condition()
         self.connections = 0
         self.departures = 0
         self.url = ""
@@ -122,8 +123,8 @@ class LoopbackServer:
 
     async def departed(self, count: int = 1) -> None:
         """Returns once so many clients have left before the end of their reply."""
-        async with self._departed:
-            await self._departed.wait_for(lambda: self.departures >= count)
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.departures >= count)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -148,9 +149,9 @@ class LoopbackServer:
         try:
             await self._handler(exchange)
         except ClientLeft:
-            async with self._departed:
+            async with self.changed:
                 self.departures += 1
-                self._departed.notify_all()
+                self.changed.notify_all()
             return False
         finally:
             await exchange.release()

@@ -50,7 +50,7 @@ class Reply:
     pause_first: float = 0.0
     """Seconds before the first delta, the headers being sent."""
     pause: float = 0.0
-    """Seconds before each further delta."""
+    """Seconds before each further delta, and before an ending that is not COMPLETE."""
     ending: Ending = Ending.COMPLETE
     after: int = 1_000_000
     """How many deltas are sent before an ending that is not COMPLETE."""

@@ -56,6 +56,11 @@ class ScriptedModelServer(LoopbackServer):
         self.models = list(models)
         self.requests: list[ChatRequest] = []
 
+    async def asked(self, count: int = 1) -> None:
+        """Returns once so many chat requests have come."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.requests) >= count)
+
     async def answer_other(self, exchange: Exchange) -> None:
         """Answers what is not a chat: the vendor's list of models and such."""
         raise NotImplementedError
@@ -73,7 +78,9 @@ class ScriptedModelServer(LoopbackServer):
             await self.answer_other(exchange)
             return
         request = ChatRequest(exchange.request.headers, cast(JsonObject, orjson.loads(exchange.request.body)))
-        self.requests.append(request)
+        async with self.changed:
+            self.requests.append(request)
+            self.changed.notify_all()
         await self._play(exchange, request, self._next(request))
 
     def _next(self, request: ChatRequest) -> Scripted:
@@ -111,6 +118,8 @@ async def play_pieces(
     for number, piece in enumerate(pieces[: reply.after]):
         await exchange.pause(reply.pause if number else reply.pause_first)
         await exchange.piece(piece)
+    if reply.ending is not Ending.COMPLETE:
+        await exchange.pause(reply.pause)  # so that the client has read the deltas
     match reply.ending:
         case Ending.COMPLETE:
             for piece in tail:

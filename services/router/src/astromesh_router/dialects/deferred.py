@@ -1,0 +1,33 @@
+"""Puts off what a dialect needs until it is first used: the HTTP stack alone takes a tenth of a cold start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh_router.candidates import Candidate
+from astromesh_router.dialects.port import Dialect, Part
+
+
+class Deferred:
+    """A dialect that `make` makes at its first use. `make` may import: it runs in a thread, perhaps twice at once."""
+
+    def __init__(self, make: Callable[[], Dialect]) -> None:
+        self._make = make
+        self._made: Dialect | None = None
+
+    async def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+        dialect = self._made or await self._dialect()
+        async with aclosing(dialect.stream(candidate, request)) as parts:
+            async for part in parts:
+                yield part
+
+    async def models(self, candidate: Candidate) -> list[str]:
+        return await (self._made or await self._dialect()).models(candidate)
+
+    async def _dialect(self) -> Dialect:
+        made = await asyncio.to_thread(self._make)
+        self._made = self._made or made
+        return self._made

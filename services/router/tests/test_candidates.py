@@ -1,0 +1,61 @@
+"""An agent's declaration becomes an ordered list of whole candidates."""
+
+import pytest
+
+from astromesh_core.errors import InvalidInput
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.provider import ProviderSpec
+from astromesh_router.candidates import candidates_of, references
+
+URL = "http://127.0.0.1:9"
+
+
+def agent(model: dict[str, object]) -> AgentSpec:
+    return AgentSpec.model_validate({"model": model}, strict=False)
+
+
+def test_the_primary_comes_first_then_each_fallback() -> None:
+    declared = agent(
+        {
+            "primary": {"provider": "ollama", "model": "llama3.1:8b", "timeout": 5, "parameters": {"temperature": 0.1}},
+            "fallback": [
+                {"provider": "openai-compat", "model": "small", "endpoint": f"{URL}/v1/", "api_key_env": "LLM_KEY"},
+                {"provider": "extractive"},
+            ],
+        }
+    )
+    first, second, third = candidates_of(declared, {})
+    assert (first.dialect, first.model, first.timeout_seconds) == ("ollama", "llama3.1:8b", 5)
+    assert first.parameters == {"temperature": 0.1}
+    assert (second.dialect, second.endpoint, second.key) == ("openai_compat", f"{URL}/v1", "${LLM_KEY}")
+    assert third.label == "extractive"
+
+
+def test_a_provider_ref_brings_endpoint_key_model_and_price() -> None:
+    declared = agent({"primary": {"providerRef": "lab"}})
+    provider = ProviderSpec.model_validate(
+        {
+            "type": "openai_compat",
+            "endpoint": URL,
+            "api_key_env": "LAB_KEY",
+            "models": [{"name": "small-1", "cost_per_1k_tokens": 0.5}],
+        },
+        strict=False,
+    )
+    (candidate,) = candidates_of(declared, {"lab": provider})
+    assert references(declared) == ["lab"]
+    assert (candidate.model, candidate.endpoint, candidate.key) == ("small-1", URL, "${LAB_KEY}")
+    assert candidate.cost_per_1k_tokens == 0.5
+
+
+def test_the_vendors_key_goes_to_no_other_address() -> None:
+    declared = agent({"primary": {"provider": "openai_compat", "model": "m", "endpoint": f"{URL}/v1"}})
+    (candidate,) = candidates_of(declared, {})
+    assert candidate.key is None
+
+
+@pytest.mark.parametrize("name", ["messages", "model", "stream", "tools"])
+def test_what_the_router_writes_cannot_be_a_parameter(name: str) -> None:
+    declared = agent({"primary": {"provider": "ollama", "model": "m", "parameters": {name: 1}}})
+    with pytest.raises(InvalidInput, match=f"parameters.{name}"):
+        candidates_of(declared, {})
