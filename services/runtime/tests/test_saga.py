@@ -105,8 +105,8 @@ class World:
         known = recorded.tool_outcome(member)
         if known is not None:
             return known
-        identity = {"path": member.path, "effect_sha256": member.sha256}
-        self.add(ev.RunEvent(tool_intended=ev.ToolIntended(call=member.call, **identity)))
+        intended = ev.ToolIntended(path=member.path, effect_sha256=member.sha256, call=member.call)
+        self.add(ev.RunEvent(tool_intended=intended))
         outcome = self.script(member)
         outcome.path, outcome.effect_sha256 = member.path, member.sha256
         self.add(_event(outcome))
@@ -218,28 +218,36 @@ def test_sources_are_what_was_retrieved_best_first_and_once() -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-calls = st.builds(
-    lambda number, text: ToolCall(id=f"c{number}", name="add", arguments=text_content(text)), st.integers(0, 99), texts
+
+
+def tool_call(number: int, text: str) -> ToolCall:
+    return ToolCall(id=f"c{number}", name="add", arguments=text_content(text))
+
+
+def asks(text: str, some: list[ToolCall]) -> ev.ModelReplied:
+    return says(text, *some)
+
+
+def model_failed(text: str) -> ev.ModelReplied:
+    return ev.ModelReplied(failure=Failure(error_class="unavailable", message=text_content(text)))
+
+
+def tool_failed(text: str) -> ev.ToolFailed:
+    return ev.ToolFailed(failure=Failure(error_class="permanent", message=text_content(text)))
+
+
+def framed(checks_input: bool, checks_output: bool, remembers: bool) -> ev.RunStarted:
+    return ev.RunStarted(checks_input=checks_input, checks_output=checks_output, remembers=remembers)
+
+
+calls = st.builds(tool_call, st.integers(0, 99), texts)
+model_outcomes = (
+    st.builds(says, texts)
+    | st.builds(asks, texts, st.lists(calls, min_size=1, max_size=3))
+    | st.builds(model_failed, texts)
 )
-model_outcomes = st.one_of(
-    st.builds(says, texts),
-    st.builds(lambda text, some: says(text, *some), texts, st.lists(calls, min_size=1, max_size=3)),
-    st.builds(
-        lambda text: ev.ModelReplied(failure=Failure(error_class="unavailable", message=text_content(text))), texts
-    ),
-)
-tool_outcomes = st.one_of(
-    st.builds(succeeded, texts),
-    st.builds(lambda text: ev.ToolFailed(failure=Failure(error_class="permanent", message=text_content(text))), texts),
-)
-frames = st.builds(
-    lambda checks_input, checks_output, remembers: ev.RunStarted(
-        checks_input=checks_input, checks_output=checks_output, remembers=remembers
-    ),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-)
+tool_outcomes = st.builds(succeeded, texts) | st.builds(tool_failed, texts)
+frames = st.builds(framed, st.booleans(), st.booleans(), st.booleans())
 
 
 @settings(max_examples=150)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
@@ -50,19 +51,36 @@ class AgentVersion:
 
 
 class Agents:
-    """Agent versions by name and by hash."""
+    """Agent versions by name and by hash. `watch` keeps the names up to date, so that a run asks nobody."""
 
     def __init__(self, resources: ResourceStore, tools: ToolsServiceAsyncStub) -> None:
         self._resources = resources
         self._tools = tools
+        self._current: dict[tuple[str, str], ResourceRef] = {}
         self._versions: OrderedDict[bytes, AgentVersion] = OrderedDict()
+
+    async def watch(self) -> None:
+        """Follows the agents' resources; ends when cancelled."""
+        async with aclosing(self._resources.watch()) as changes:
+            async for change in changes:
+                if change.kind != "Agent":
+                    continue
+                key = (change.namespace, change.name)
+                if change.record is None:
+                    self._current.pop(key, None)
+                else:
+                    self._current[key] = change.record.ref
 
     async def current(self, namespace: str, name: str) -> AgentVersion:
         """The agent's newest version. Raises NotFound, or NotSupported where it uses what is not built."""
-        record = await self._resources.get("Agent", namespace, name)
-        if record is None:
-            raise NotFound(f"there is no agent {name!r} in namespace {namespace!r}")
-        return await self.by_ref(record.ref)
+        ref = self._current.get((namespace, name))
+        if ref is None:
+            # It may be younger than what the watch has told.
+            record = await self._resources.get("Agent", namespace, name)
+            if record is None:
+                raise NotFound(f"there is no agent {name!r} in namespace {namespace!r}")
+            ref = record.ref
+        return await self.by_ref(ref)
 
     async def by_ref(self, ref: ResourceRef) -> AgentVersion:
         """The version with this hash, however old."""

@@ -13,6 +13,7 @@ from astromesh.v1.rag_pb2_grpc import RagServiceStub
 from astromesh.v1.router_pb2_grpc import RouterServiceStub
 from astromesh.v1.runtime_pb2_grpc import add_RuntimeServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
+from astromesh_core.bus.intake import Intake
 from astromesh_core.bus.loads import Loads
 from astromesh_core.bus.ownership import Ownership
 from astromesh_core.readiness import Check, Health
@@ -40,18 +41,21 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
 
     Leaving lets runs at work end for ten seconds and hands the partitions over; what is left goes on elsewhere.
     """
-    worker_name = platform.instance
+    # The lock on the embedded mesh's data folder keeps it alone: nothing of an earlier life is waited for.
+    sole = not platform.settings.nats_url
+    worker_name = "embedded" if sole else platform.instance
     services = _services(platform)
-    async with Ownership(platform.bus, worker_name, sole=platform.sole) as ownership:
+    async with Ownership(platform.bus, worker_name, sole=sole) as ownership, Intake(platform.bus) as intake:
         agents = Agents(platform.bus.resources, services.tools)
         opener = Opener(platform.bus, agents, services, worker_name, time.time_ns, ownership.epoch)
         sessions = SessionWriter(platform.bus, worker_name, time.time_ns)
         dispatch = Dispatch(opener, sessions, SessionQueues(RUNS_AT_ONCE))
-        worker = Worker(platform.bus, ownership, dispatch)
-        platform.readiness.register("runtime", _health(ownership))
+        worker = Worker(platform.bus.log, ownership, intake, dispatch)
+        platform.readiness.register("runtime", _health(ownership, intake))
         tasks = [
+            asyncio.create_task(agents.watch(), name="agents"),
             asyncio.create_task(worker.run(), name="worker"),
-            asyncio.create_task(_tell_load(Loads(platform.bus.nc), worker_name, dispatch), name="load"),
+            asyncio.create_task(_tell_load(platform.bus.loads, worker_name, dispatch), name="load"),
         ]
         servicer = RuntimeServicer(platform.bus)
 
@@ -89,10 +93,12 @@ async def _tell_load(loads: Loads, worker: str, dispatch: Dispatch) -> None:
         await asyncio.sleep(LOAD_SECONDS)
 
 
-def _health(ownership: Ownership) -> Check:
+def _health(ownership: Ownership, intake: Intake) -> Check:
     async def check() -> Health:
+        for part in (ownership.health(), intake.health()):
+            if not part.ok:
+                return Health(False, part.reason)
         held = len(ownership.held)
-        reason = ownership.trouble or ("" if held else "this worker owns no partition yet")
-        return Health(not reason, reason or f"owns {held} partitions")
+        return Health(bool(held), f"owns {held} partitions")
 
     return check

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass
 
 import structlog
 
@@ -13,6 +12,7 @@ from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import session_aggregate
 from astromesh_core.errors import AstromeshError, Bug, Conflict, TemporaryError
+from astromesh_core.rpc.identity import Caller, enter_caller
 from astromesh_runtime.clearing import ClearSession, SessionWriter
 from astromesh_runtime.engine import Ended, LetGo, RunDriver
 from astromesh_runtime.open_runs import Opener, OpenRun, Over
@@ -39,29 +39,27 @@ def _ignore_change(partition: int) -> None:
     del partition
 
 
-@dataclass(slots=True)
 class Dispatch:
     """Open runs by id, and the tasks that work on them."""
 
-    opener: Opener
-    sessions: SessionWriter
-    queues: SessionQueues[Item]
-    known_end: Position = Position.START
-    """The log's end when partitions were last acquired: every run that ended before lies below."""
-    on_signal_settled: Callable[[Signal, int], None] = _ignore_signal
-    on_change: Callable[[int], None] = _ignore_change
-
-    def __post_init__(self) -> None:
-        self._open = dict[str, OpenRun]()
-        self._tasks = set[asyncio.Task[None]]()
-        self._last_ends = OrderedDict[str, Position]()
+    def __init__(self, opener: Opener, sessions: SessionWriter, queues: SessionQueues[Item]) -> None:
+        self._opener = opener
+        self._sessions = sessions
+        self._queues = queues
+        self.known_end = Position.START
+        """The log's end when partitions were last acquired: every run that ended before lies below."""
+        self.on_signal_settled: Callable[[Signal, int], None] = _ignore_signal
+        self.on_change: Callable[[int], None] = _ignore_change
+        self._open: dict[str, OpenRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_ends: OrderedDict[str, Position] = OrderedDict()
         self._draining = False
 
     def add(self, run: OpenRun) -> None:
         """Takes a run into its session's queue. One that is here already is ignored."""
         if run.aggregate.id not in self._open:
             self._open[run.aggregate.id] = run
-            self.queues.push(run.aggregate.namespace, run.session_key, run)
+            self._queues.push(run.aggregate.namespace, run.session_key, run)
             self._start_ready()
 
     def signal(self, signal: Signal, partition: int) -> None:
@@ -76,7 +74,7 @@ class Dispatch:
         run.signals.append(signal)
         if run.parked:
             run.parked = False
-            self.queues.unpark()
+            self._queues.unpark()
             self._spawn(self._work(run))
         elif signal.HasField("cancel"):
             self._cancel(run, signal)
@@ -87,7 +85,7 @@ class Dispatch:
             run.dropped = True
             if run.task is not None:
                 run.task.cancel()
-            elif run.parked or not self.queues.remove(run.aggregate.namespace, run.session_key, run):
+            elif run.parked or not self._queues.remove(run.aggregate.namespace, run.session_key, run):
                 self._leave(run)
             del self._open[run.aggregate.id]
 
@@ -109,7 +107,7 @@ class Dispatch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start_ready(self) -> None:
-        while not self._draining and (item := self.queues.next()) is not None:
+        while not self._draining and (item := self._queues.next()) is not None:
             self._spawn(self._work(item) if isinstance(item, OpenRun) else self._work_clear(item))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -121,7 +119,7 @@ class Dispatch:
     def _cancel(self, run: OpenRun, signal: Signal) -> None:
         if run.driver is not None:
             run.driver.cancel(signal)
-        elif run.task is None and self.queues.remove(run.aggregate.namespace, run.session_key, run):
+        elif run.task is None and self._queues.remove(run.aggregate.namespace, run.session_key, run):
             # It never started: it ends at once and nothing behind it has to wait.
             run.detached = True
             self._spawn(self._work(run))
@@ -148,16 +146,19 @@ class Dispatch:
 
     async def _drive(self, run: OpenRun) -> Ended | LetGo | Over:
         after = self._last_ends.get(run.session_key, self.known_end)
-        scope = await self.opener.open(run, after)
+        scope = await self._opener.open(run, after)
         if isinstance(scope, Over):
             return scope
+        enter_caller(Caller(scope.requested.principal, scope.namespace, "run"))
         try:
             return await self._drive_scope(run, scope)
         except (LogLost, AstromeshError):
             raise
         except Exception as error:
             log.exception("a run met a bug", run_id=run.aggregate.id)
-            await self.opener.fail(scope.writer, Bug(f"{type(error).__name__} in the runtime; the log has the details"))
+            await self._opener.fail(
+                scope.writer, Bug(f"{type(error).__name__} in the runtime; the log has the details")
+            )
             return Ended()
         finally:
             run.ended_at = scope.writer.position
@@ -199,7 +200,7 @@ class Dispatch:
             self._spawn(self._work(run))
         else:
             run.parked = True
-            self.queues.park()
+            self._queues.park()
 
     def _end(self, run: OpenRun) -> None:
         for signal in list(run.signals):
@@ -208,15 +209,15 @@ class Dispatch:
         if run.ended_at is not None:
             self._remember_end(run.session_key, run.ended_at)
         if not run.detached:
-            self.queues.done(run.aggregate.namespace, run.session_key)
+            self._queues.done(run.aggregate.namespace, run.session_key)
 
     def _leave(self, run: OpenRun) -> None:
         """The run goes on elsewhere: only its place in the queue is given back."""
         if run.parked:
             run.parked = False
-            self.queues.unpark()
+            self._queues.unpark()
         if not run.detached:
-            self.queues.done(run.aggregate.namespace, run.session_key)
+            self._queues.done(run.aggregate.namespace, run.session_key)
 
     def _remember_end(self, session: str, position: Position) -> None:
         self._last_ends[session] = position
@@ -228,20 +229,20 @@ class Dispatch:
 
     def _clear(self, signal: Signal, partition: int) -> None:
         aggregate = session_aggregate(signal.namespace, signal.aggregate_id)
-        self.queues.push(signal.namespace, signal.aggregate_id, ClearSession(aggregate, signal, partition))
+        self._queues.push(signal.namespace, signal.aggregate_id, ClearSession(aggregate, signal, partition))
         self._start_ready()
 
     async def _work_clear(self, item: ClearSession) -> None:
         pause = RETRY_SECONDS
         while True:
             try:
-                position = await self.sessions.clear(item)
+                position = await self._sessions.clear(item)
                 break
             except (Conflict, TemporaryError) as error:
                 log.info("session clearing tried again", reason=error.message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
         self._remember_end(item.aggregate.id, position)
-        self.queues.done(item.aggregate.namespace, item.aggregate.id)
+        self._queues.done(item.aggregate.namespace, item.aggregate.id)
         self.on_signal_settled(item.signal, item.partition)
         self._start_ready()

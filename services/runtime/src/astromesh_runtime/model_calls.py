@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 
 from astromesh.v1.router_pb2 import CompleteRequest, Completion
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
@@ -12,6 +11,7 @@ from astromesh.v1.values_pb2 import Usage
 from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import add_usage
+from astromesh_core.rpc.streams import reading
 from astromesh_runtime.effects import CallModel
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
@@ -73,7 +73,7 @@ class _ModelCall:
     async def stream(self) -> Completion:
         """The completion, with its text published on the way."""
         timeout = self._scope.seconds_left() or MODEL_CALL_SECONDS
-        async with aclosing(self._scope.services.router.Complete(self._request(), timeout=timeout)) as parts:
+        async with reading(self._scope.services.router.Complete(self._request(), timeout=timeout)) as parts:
             async for part in parts:
                 kind = part.WhichOneof("part")
                 if kind == "text_delta":

@@ -10,7 +10,7 @@ from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import NotFound
-from astromesh_core.rpc.serving import Context
+from astromesh_core.rpc.ports import ServicerContext
 from astromesh_runtime.replay import replay
 
 
@@ -20,7 +20,7 @@ class RuntimeServicer(RuntimeServiceServicer):
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def ReplayRun(self, request: ReplayRunRequest, context: Context) -> ReplayRunResponse:
+    async def ReplayRun(self, request: ReplayRunRequest, context: ServicerContext) -> ReplayRunResponse:
         """Reads the run's log and re-executes it: no service is called, and no provider."""
         del context
         stored = await self._bus.log.read(run_aggregate(request.namespace, request.run_id))
