@@ -198,11 +198,13 @@ async def test_a_full_store_refuses_and_loses_nothing(tmp_path_factory: pytest.T
             except StoreFull as error:
                 full = error
         assert full.retry_after is not None
+        assert [check.name for check in bus.health() if not check.ok] == ["event store"]
         assert 3 < stored < 30
         assert len((await bus.log.read(run)).events) == stored
         await server.restart(max_store_bytes=64 << 20)
         await bus.nc.online()
         await bus.log.append(run.log, run, commit, position)
+        assert all(check.ok for check in bus.health())
         assert verify_chain(event.data for event in (await bus.log.read(run)).events).events == stored + 1
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 
+from astromesh_core.bus.bootstrap import declare_streams
 from astromesh_core.bus.connection import Bus, connect
 from astromesh_core.bus.credentials import load_credentials
 from astromesh_core.bus.embedded import EmbeddedServer
 from astromesh_core.bus.permissions import ADMIN, MESH, USERS
 from astromesh_core.bus.positions import Position
-from astromesh_core.bus.streams import declare, stream_configs
+from astromesh_core.bus.streams import stream_configs
 from astromesh_core.errors import Conflict, NotFound, Unavailable
 from astromesh_testing.commits import commit_of, new_run, requested
 from astromesh_testing.nats import NatsServer
@@ -52,9 +53,17 @@ async def test_every_stream_is_declared(nats: NatsServer) -> None:
         streams = JetStreamContext(client)
         for config in stream_configs():
             assert (await streams.stream_info(str(config.name))).config.subjects == config.subjects
-        await declare(streams)
     finally:
         await client.close()
+
+
+async def test_declaring_again_changes_nothing(nats: NatsServer) -> None:
+    run = new_run()
+    commit, _ = commit_of(run, [requested()])
+    async with nats.bus() as bus:
+        position = await bus.log.append(run.requested, run, commit, Position.START)
+        await declare_streams(nats.url, credentials=nats.credentials(ADMIN))
+        assert (await bus.log.read(run)).position == position
 
 
 async def test_its_secrets_are_readable_by_their_owner_alone(nats: NatsServer, tmp_path: Path) -> None:

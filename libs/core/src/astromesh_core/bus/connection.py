@@ -14,6 +14,7 @@ from astromesh_core.bus.client import BusClient
 from astromesh_core.bus.credentials import Credentials
 from astromesh_core.bus.dead_letters import DeadLetters
 from astromesh_core.bus.deltas import Deltas
+from astromesh_core.bus.loads import Loads
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.permissions import inbox_of
 from astromesh_core.bus.resource_store import ResourceStore
@@ -47,11 +48,12 @@ class Bus:
         self.log = EventLog(nc)
         self.values = ValueStore(nc)
         self.deltas = Deltas(nc)
+        self.loads = Loads(nc)
         self.signals = Signals(nc)
         self.resources = ResourceStore(nc, self.values)
         self.status = StatusStore(nc)
         self.dead_letters = DeadLetters(nc, service)
-        self._checks: list[Callable[[], BusHealth]] = [self._connected]
+        self._checks: list[Callable[[], BusHealth]] = [self._connected, self._has_room]
 
     def add_check(self, check: Callable[[], BusHealth]) -> Callable[[], None]:
         """Makes a consumer or a watcher part of the bus's health, until the returned function is called (once)."""
@@ -65,6 +67,10 @@ class Bus:
     def _connected(self) -> BusHealth:
         ok = self.nc.is_connected
         return BusHealth("bus", ok, "" if ok else "the connection to nats-server is down and being restored")
+
+    def _has_room(self) -> BusHealth:
+        full = self.log.full
+        return BusHealth("event store", not full, f"the server's store is full: {full}" if full else "")
 
 
 @asynccontextmanager
@@ -102,6 +108,9 @@ async def connect(url: str, *, credentials: Credentials, name: str) -> BusClient
                 ping_interval=_PING_SECONDS,
                 skip_subject_validation=True,
             )
+    except asyncio.CancelledError:
+        await client.close()
+        raise
     except (nats.errors.Error, OSError, TimeoutError) as error:
         await client.close()
         if "authorization violation" in str(error).lower():

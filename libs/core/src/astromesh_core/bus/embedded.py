@@ -14,13 +14,11 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from nats.js import JetStreamContext
 
-from astromesh_core.bus.connection import connect
+from astromesh_core.bus.bootstrap import declare_streams
 from astromesh_core.bus.credentials import Credentials, ensure_credentials, write_private
 from astromesh_core.bus.permissions import ADMIN, USERS
 from astromesh_core.bus.server_config import ServerSettings, render
-from astromesh_core.bus.streams import declare
 from astromesh_core.bus.supervised import SupervisedProcess
 from astromesh_core.errors import Conflict, NotSupported, Unavailable
 
@@ -73,7 +71,7 @@ class EmbeddedServer:
         try:
             self._lock = await _lock(self._folder)
             await self._start()
-            await self._declare()
+            await declare_streams(self.url, credentials=self.credentials(ADMIN))
         except BaseException:
             await self._stop()
             raise
@@ -134,13 +132,6 @@ class EmbeddedServer:
             if fatal:
                 return fatal[-1]
         return f"see {self._folder / 'server.log'}"
-
-    async def _declare(self) -> None:
-        client = await connect(self.url, credentials=self.credentials(ADMIN), name="bootstrap")
-        try:
-            await declare(JetStreamContext(client))
-        finally:
-            await client.close()
 
     async def _keep(self) -> None:
         while True:

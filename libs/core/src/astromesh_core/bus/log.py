@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _ATTEMPT_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 1.0
 _FULL_RETRY_SECONDS = 5.0
+# Not for ever: whoever is asked nothing because it is not ready would never learn that there is room again.
+_FULL_SHOWN_SECONDS = 15.0
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +71,13 @@ class EventLog:
         self._transport: Transport = transport or client
         self._reader = StreamReader(self._transport, RUNS)
         self._attempt_seconds = attempt_seconds
+        self._full = ("", 0.0)
+
+    @property
+    def full(self) -> str:
+        """Why the store refused an append in the last seconds, with none taken since; else empty."""
+        reason, when = self._full
+        return reason if time.monotonic() - when < _FULL_SHOWN_SECONDS else ""
 
     async def append(self, subject: str, aggregate: Aggregate, commit: bytes, expected: Position) -> Position:
         """Stores a commit right after `expected`, once, and returns its position when it is on disk.
@@ -82,12 +92,14 @@ class EventLog:
             answer = await self._publish(subject, commit, headers)
             match answer:
                 case Stored(sequence):
+                    self._full = ("", 0.0)
                     return Position(sequence)
                 case WrongLast(last):
                     settled = await self._judge(aggregate, commit, expected, Position(last))
                     if settled is not None:
                         return settled
                 case Full(reason) if not in_doubt:
+                    self._full = (reason, time.monotonic())
                     raise StoreFull(f"the event store is full: {reason}", retry_after=_FULL_RETRY_SECONDS)
                 case Refused(_, reason):
                     raise InvalidInput(f"the event store refuses the commit: {reason}")
@@ -165,6 +177,7 @@ class EventLog:
             _log.warning("conflict not settled, asking again", reason=error.message)
             return None
         if found is None and last > expected:
+            _log.warning("conflict not settled, asking again", reason="the log does not show yet what it told")
             return None
         if found is not None and found.data == commit:
             return found.position
