@@ -4,7 +4,7 @@ check."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -30,6 +30,9 @@ class Health:
 
 Check = Callable[[], Awaitable[Health]]
 
+Source = Callable[[], Iterable[tuple[str, bool, str]]]
+"""Tells name, health and reason of several parts at once, without waiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -46,9 +49,11 @@ class Report:
 class Readiness:
     """Collects checks and asks them, all at once, at most once a second."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, check_timeout: float = CHECK_TIMEOUT) -> None:
         self._clock = clock
+        self._timeout = check_timeout
         self._checks: dict[str, Check] = {}
+        self._sources: list[Source] = []
         self._report = Report({})
         self._good_until = 0.0
         self._asking = asyncio.Lock()
@@ -56,6 +61,11 @@ class Readiness:
     def register(self, name: str, check: Check) -> None:
         """Adds a check, or replaces the one of that name. It counts from the next report on."""
         self._checks[name] = check
+        self._good_until = 0.0
+
+    def include(self, source: Source) -> None:
+        """Adds whatever the source tells at each report, for parts that come and go."""
+        self._sources.append(source)
         self._good_until = 0.0
 
     def unregister(self, name: str) -> None:
@@ -68,22 +78,23 @@ class Readiness:
         async with self._asking:
             if self._clock() >= self._good_until:
                 names = sorted(self._checks)
-                found = await asyncio.gather(*(_ask(self._checks[name]) for name in names), return_exceptions=True)
-                self._report = Report({name: _health(name, result) for name, result in zip(names, found, strict=True)})
+                found = await asyncio.gather(*map(self._ask, names), return_exceptions=True)
+                checks = {name: _health(name, result, self._timeout) for name, result in zip(names, found, strict=True)}
+                checks |= {name: Health(ok, reason) for source in self._sources for name, ok, reason in source()}
+                self._report = Report(checks)
                 self._good_until = self._clock() + CACHED_FOR
             return self._report
 
+    async def _ask(self, name: str) -> Health:
+        async with asyncio.timeout(self._timeout):
+            return await self._checks[name]()
 
-async def _ask(check: Check) -> Health:
-    async with asyncio.timeout(CHECK_TIMEOUT):
-        return await check()
 
-
-def _health(name: str, result: Health | BaseException) -> Health:
+def _health(name: str, result: Health | BaseException, timeout: float) -> Health:
     if isinstance(result, Health):
         return result
     if isinstance(result, TimeoutError):
-        return Health(False, f"no answer within {CHECK_TIMEOUT:g} s")
+        return Health(False, f"no answer within {timeout:g} s")
     if isinstance(result, AstromeshError):
         return Health(False, result.message)
     _log.error("a readiness check raised", check=name, exc_info=result)
