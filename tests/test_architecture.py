@@ -42,6 +42,7 @@ CATCHES_EVERYTHING = {
     "libs/core/src/astromesh_core/bus": "the consumer loop",
     "services/runtime/src/astromesh_runtime/dispatch.py": "the loop that runs go through: a bug ends its run alone",
     "cli/src/astromesh_cli/__main__.py": "the launcher",
+    "services/tools/src/astromesh_tools/foreign.py": "the edge to users' functions: what they raise is their answer",
 }
 
 SERVICES_WITHOUT_RPC = {"operator": "its wire is the KV buckets; nobody calls it"}

@@ -1,4 +1,4 @@
-"""Places in a text that something was found at: resolving overlaps, writing tags over them. Finding is in `detectors`."""
+"""Places in a text where something was found: resolving overlaps, writing tags over them. Finding is `detectors`'s."""
 
 from __future__ import annotations
 

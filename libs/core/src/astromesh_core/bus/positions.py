@@ -28,7 +28,7 @@ class Position:
         return self._sequence
 
     def encode(self) -> bytes:
-        """Bytes to keep beside what was read so far."""
+        """Bytes to keep beside what was read so far. They sort as the positions do."""
         return _ENCODED.pack(_VERSION, self._sequence)
 
     @classmethod

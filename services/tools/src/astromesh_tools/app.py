@@ -1,0 +1,40 @@
+"""Builds the tools service from the platform."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import time_ns
+from typing import Final
+
+from astromesh.v1.rag_pb2_grpc import RagServiceStub
+from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
+from astromesh_core.rpc.ports import Registrar, RpcServer
+from astromesh_core.service import Platform
+from astromesh_tools.modules import Modules
+from astromesh_tools.service import ToolsService
+from astromesh_tools.threads import DaemonThreads
+from astromesh_tools.toolbox import Toolboxes
+
+THREADS: Final = 32
+"""Blocking functions that run at once; they mostly wait for others, so there are more than cores."""
+
+
+@asynccontextmanager
+async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
+    """Yields what adds the servicer to a server. Leaving starts no more functions and waits for none that hang."""
+    modules = Modules(Path(platform.settings.config_dir) / "tools")
+    threads = DaemonThreads(THREADS)
+    rag = RagServiceStub(platform.connections.channel("rag"))
+    toolboxes = Toolboxes(platform.bus.resources, modules, rag, threads, time_ns)
+    service = ToolsService(toolboxes, platform.bus.values, time_ns)
+
+    def register(server: RpcServer) -> None:
+        add_ToolsServiceServicer_to_server(service, server)
+
+    try:
+        yield register
+    finally:
+        threads.close()
+        toolboxes.close()

@@ -1,0 +1,67 @@
+"""The rpc of tools: finds the agent's tool, calls it, translates the outcome. An rpc error leaves the outcome open."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Protocol
+
+from astromesh.v1.tools_pb2 import (
+    DescribeToolsRequest,
+    DescribeToolsResponse,
+    ExecuteToolRequest,
+    ExecuteToolResponse,
+)
+from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer
+from astromesh.v1.values_pb2 import Content, Failure, Timing, ToolResult
+from astromesh_core.errors import NotFound
+from astromesh_core.events.contents import plain
+from astromesh_core.rpc.ports import ServicerContext
+from astromesh_tools.foreign import failure_of
+from astromesh_tools.tool import Clock, Invocation
+from astromesh_tools.toolbox import Toolbox, Toolboxes
+
+
+class Values(Protocol):
+    """Fetches contents that were moved to the object store."""
+
+    async def resolve(self, content: Content) -> Content:
+        """Returns the content itself."""
+        ...
+
+
+class ToolsService(ToolsServiceServicer):
+    """Knows and executes the tools of every agent."""
+
+    def __init__(self, toolboxes: Toolboxes, values: Values, clock: Clock) -> None:
+        self._toolboxes = toolboxes
+        self._values = values
+        self._clock = clock
+
+    async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
+        """Returns the agent's catalogue. Raises InvalidInput or NotSupported for a tool that cannot be offered."""
+        toolbox = await self._toolboxes.of(request.agent)
+        return DescribeToolsResponse(tools=[tool.spec for tool in toolbox.values()])
+
+    async def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> ExecuteToolResponse:
+        """Executes one call, or says definitely that it was not done. Raises where that is not known."""
+        toolbox = await self._toolboxes.of(request.agent)
+        arguments = plain(await self._values.resolve(request.call.arguments))
+        start, begun = self._clock(), perf_counter_ns()
+        outcome = await self._execute(toolbox, request, arguments)
+        timing = Timing(start_unix_nano=start, duration_nano=perf_counter_ns() - begun)
+        if isinstance(outcome, Failure):
+            return ExecuteToolResponse(failure=outcome, timing=timing)
+        return ExecuteToolResponse(result=outcome, timing=timing)
+
+    async def _execute(self, toolbox: Toolbox, request: ExecuteToolRequest, arguments: str) -> ToolResult | Failure:
+        tool = toolbox.get(request.call.name)
+        if tool is None:
+            names = ", ".join(toolbox) or "none"
+            return failure_of(NotFound(f"there is no tool {request.call.name!r}; the tools of this agent are: {names}"))
+        invocation = Invocation(
+            call_id=request.call.id,
+            arguments=arguments,
+            idempotency_key=request.idempotency_key,
+            start_before=request.start_before_unix_nano,
+        )
+        return await tool.call(invocation)

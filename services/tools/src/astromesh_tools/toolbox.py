@@ -1,0 +1,103 @@
+"""An agent's tools, made once for each version of the agent and each state of the users' modules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.errors import InvalidInput, NotSupported
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_tools import InternalTool, RagTool
+from astromesh_core.resources.agent_tools import Tool as Declared
+from astromesh_core.resources.compiled import Compiled, Specs
+from astromesh_tools.foreign import Raised
+from astromesh_tools.functions import FunctionTool
+from astromesh_tools.modules import Modules
+from astromesh_tools.retrieval import RetrievalTool
+from astromesh_tools.threads import DaemonThreads
+from astromesh_tools.tool import Clock, Tool
+
+if TYPE_CHECKING:
+    from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
+
+_Value = TypeVar("_Value")
+
+_KEPT: Final = 1024
+
+Toolbox = dict[str, Tool]
+"""Tools by name, in the order of the YAML."""
+
+
+class Toolboxes:
+    """The toolboxes of all agents. Users' modules are imported in one thread of their own."""
+
+    def __init__(
+        self, specs: Specs, modules: Modules, rag: RagServiceAsyncStub, threads: DaemonThreads, clock: Clock
+    ) -> None:
+        self._agents = Compiled(specs, _tools_of)
+        self._modules = modules
+        self._rag = rag
+        self._threads = threads
+        self._clock = clock
+        self._made: dict[tuple[str, str, bytes], tuple[int, Toolbox]] = {}
+        # One thread: no two imports at once. Of its own: functions that hang cannot keep it.
+        self._importing = DaemonThreads(1)
+        self._refreshing = False
+
+    async def of(self, agent: ResourceRef) -> Toolbox:
+        """Returns the agent's tools. An edit of a module is in force within half a second, for calls that begin then.
+
+        Raises NotFound for an unknown version, InvalidInput or NotSupported for a tool that cannot be offered, by name.
+        """
+        if self._modules.due and not self._refreshing:
+            await self._refresh()
+        key = (agent.namespace, agent.name, agent.sha256)
+        generation, toolbox = self._made.get(key, (0, {}))
+        if generation != self._modules.generation:
+            declared = await self._agents.of(agent)
+            generation, toolbox = await self._import(partial(self._make, declared, agent))
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+            self._made[key] = (generation, toolbox)
+        return toolbox
+
+    def close(self) -> None:
+        """Imports no more, and forgets what was imported."""
+        self._importing.close()
+        self._modules.close()
+
+    async def _refresh(self) -> None:
+        self._refreshing = True
+        try:
+            await self._import(self._modules.refresh)
+        finally:
+            self._refreshing = False
+
+    async def _import(self, call: Callable[[], _Value]) -> _Value:
+        try:
+            return await asyncio.wrap_future(self._importing.submit(call))
+        except Raised as raised:
+            raise raised.error from raised
+
+    def _make(self, declared: tuple[Declared, ...], agent: ResourceRef) -> tuple[int, Toolbox]:
+        return self._modules.generation, {tool.name: self._tool(tool, agent) for tool in declared}
+
+    def _tool(self, declared: Declared, agent: ResourceRef) -> Tool:
+        match declared:
+            case InternalTool():
+                try:
+                    function = self._modules.function(declared.function)
+                    return FunctionTool(declared, function, self._threads, self._clock)
+                except InvalidInput as error:
+                    raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
+            case RagTool():
+                return RetrievalTool(declared, agent.namespace, self._rag, self._clock)
+            case _:
+                raise NotSupported(f"agent {agent.name}, tool {declared.name}: type {declared.type} is not built yet")
+
+
+def _tools_of(ref: ResourceRef, spec_json: str) -> tuple[Declared, ...]:
+    return AgentSpec.from_json(spec_json).tools
