@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from nats.aio.msg import Msg
-
-from astromesh_core.bus.client import BusClient
+from astromesh_core.bus.client import BusClient, Message
 from astromesh_core.errors import TimedOut, Unavailable
 
 
@@ -25,7 +23,7 @@ class FaultyTransport:
         self.asked: list[tuple[str, bytes, bytes]] = []
         """Subject, payload and headers of every request that could have met a fault."""
 
-    async def ask(self, subject: str, payload: bytes = b"", *, headers: bytes = b"", seconds: float = 5.0) -> Msg:
+    async def ask(self, subject: str, payload: bytes = b"", *, headers: bytes = b"", seconds: float = 5.0) -> Message:
         """See Transport."""
         fault = None
         if subject.startswith(self._to):
@@ -36,13 +34,13 @@ class FaultyTransport:
         if fault == self.NO_RESPONDERS:
             raise Unavailable("nobody answers, says the test")
         if fault is not None and fault != self.UNHEARD:
-            return Msg(self._client, subject=subject, data=fault)
+            return Message(self._client, subject=subject, data=fault)
         answer = await self._client.ask(subject, payload, headers=headers, seconds=seconds)
         if fault == self.UNHEARD:
             raise TimedOut("the answer was lost, says the test")
         return answer
 
-    async def collect(self, subject: str, payload: bytes, *, seconds: float = 10.0) -> list[Msg]:
+    async def collect(self, subject: str, payload: bytes, *, seconds: float = 10.0) -> list[Message]:
         """See Transport."""
         if subject.startswith(self._to) and self._faults:
             if self._faults.pop(0) == self.NO_RESPONDERS:

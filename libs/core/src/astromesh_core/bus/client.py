@@ -18,6 +18,8 @@ from nats.aio.msg import Msg
 
 from astromesh_core.errors import Denied, InvalidInput, TimedOut, Unavailable
 
+Message = Msg
+"""A message of the server, for those who may not name nats-py."""
 OnMessage = Callable[[Msg], None]
 
 NO_RESPONDERS = "503"
