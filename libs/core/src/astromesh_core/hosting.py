@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 from astromesh_core.errors import ERRORS, AstromeshError, Bug
 from astromesh_core.rpc.ports import Registrar
@@ -17,7 +18,7 @@ _log = logger(__name__)
 @asynccontextmanager
 async def hosted(
     name: str, open_service: OpenService, platform: Platform, on_end: Callable[[AstromeshError], None]
-) -> AsyncIterator[Registrar | None]:
+) -> AsyncGenerator[Registrar | None]:
     """The service runs within the block; what adds its servicers is given.
 
     Raises what kept it from starting, named. Calls `on_end` where it ends by itself later on. Leaving the block
@@ -65,8 +66,7 @@ def _ending(name: str, task: asyncio.Task[None]) -> AstromeshError:
 
 def named(what: str, error: BaseException | None) -> AstromeshError:
     """The error as one of ours, of the same public class, saying what it befell."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    error = _alone(error)
     if isinstance(error, AstromeshError):
         kind = next(kind for kind in type(error).__mro__ if kind in ERRORS.values())
         failure: AstromeshError = kind(f"{what}: {error.message}", retry_after=error.retry_after)
@@ -74,3 +74,13 @@ def named(what: str, error: BaseException | None) -> AstromeshError:
         failure = Bug(f"{what}: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
+
+
+def _alone(error: BaseException | None) -> BaseException | None:
+    """What a task group's group wraps, where it is only one."""
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) != 1:
+            return group
+        error = group.exceptions[0]
+    return error

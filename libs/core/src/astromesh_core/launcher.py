@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class Mesh:
 
 
 @asynccontextmanager
-async def compose(services: Mapping[str, OpenService], settings: Settings, serve_at: str = "") -> AsyncIterator[Mesh]:
+async def compose(services: Mapping[str, OpenService], settings: Settings, serve_at: str = "") -> AsyncGenerator[Mesh]:
     """Runs the services in this process, started in the given order and stopped in the reverse.
 
     They reach each other in process and others by `settings.peers`. With `serve_at`, other processes reach them
@@ -159,7 +159,7 @@ async def _platform(
 
 
 @asynccontextmanager
-async def _open_bus(services: Mapping[str, OpenService], settings: Settings, instance: str) -> AsyncIterator[Bus]:
+async def _open_bus(services: Mapping[str, OpenService], settings: Settings, instance: str) -> AsyncGenerator[Bus]:
     user = next(iter(services)) if len(services) == 1 else MESH
     async with AsyncExitStack() as stack:
         if settings.nats_url:

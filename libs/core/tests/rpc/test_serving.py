@@ -165,10 +165,11 @@ async def test_health_follows_readiness_and_needs_no_token() -> None:
     readiness.register("bus", check)
     async with serving(readiness=readiness) as running, grpc.aio.insecure_channel(running.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        first = await watch.read()
+        statuses = aiter(watch)
+        first = await anext(statuses)
         state["ok"] = False
         async with asyncio.timeout(5):
-            second = await watch.read()
+            second = await anext(statuses)
         watch.cancel()
     assert first.status == health_pb2.HealthCheckResponse.SERVING
     assert second.status == health_pb2.HealthCheckResponse.NOT_SERVING

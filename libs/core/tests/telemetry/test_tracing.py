@@ -84,6 +84,7 @@ def test_spans_form_one_trace_under_the_parent_they_were_given() -> None:
     with telemetry.span("run", parent=HEADER, attributes={gen_ai.RUN_ID: "07-a"}), telemetry.span("model") as inner:
         inner.set(gen_ai.REQUEST_MODEL, "small-1")
     model, run = exporter.get_finished_spans()
+    assert run.context is not None
     assert f"{run.context.trace_id:032x}" == parse(HEADER).trace_id  # pyright: ignore[reportOptionalMemberAccess] - HEADER is well formed
     assert model.parent is not None
     assert model.parent.span_id == run.context.span_id
@@ -130,6 +131,7 @@ async def test_calls_between_services_join_one_trace_in_both_placements() -> Non
         await remote.close()
     first, second, run = exporter.get_finished_spans()
     assert first.name == second.name == "/astromesh.v1.RouterService/CheckProviders"
+    assert run.context is not None
     assert {span.parent.span_id for span in (first, second) if span.parent} == {run.context.span_id}
 
 

@@ -4,6 +4,7 @@ status details, which any gRPC client understands. No call is made here."""
 from __future__ import annotations
 
 import grpc
+import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
@@ -80,7 +81,8 @@ def decode(error: grpc.aio.AioRpcError) -> AstromeshError:
     """The error that a failed gRPC call means to its caller."""
     kind = CLASSES.get(error.code(), errors.Bug)
     retry_after: float | None = None
-    details = (error.trailing_metadata() or {}).get(DETAILS_KEY)
+    metadata: grpc.aio.Metadata | None = error.trailing_metadata()
+    details = None if metadata is None else metadata.get(DETAILS_KEY)
     if isinstance(details, bytes):
         for detail in status_pb2.Status.FromString(details).details:
             if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):

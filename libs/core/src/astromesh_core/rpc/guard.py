@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import grpc
-import grpc.aio
 from google.protobuf.message import Message
 
 from astromesh_core.errors import AstromeshError

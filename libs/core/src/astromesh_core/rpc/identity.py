@@ -3,7 +3,7 @@ matter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import NamedTuple
@@ -43,7 +43,7 @@ def enter_caller(caller: Caller) -> Token[Caller]:
 
 
 @contextmanager
-def acting_for(caller: Caller) -> Iterator[None]:
+def acting_for(caller: Caller) -> Generator[None]:
     """The block, and the calls it makes, work for `caller`."""
     token = _caller.set(caller)
     try:

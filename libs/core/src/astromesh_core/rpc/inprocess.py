@@ -148,7 +148,7 @@ class LocalUnaryMethod:
         """Starts the call. Raises what stands in the way of starting it; `wait_for_ready` has no meaning here."""
         server, method = self._server, self._method
         handler = server.handler(method)
-        copied = handler.request_deserializer(within_limit(request.SerializeToString(), "request"))
+        copied = _copied(request, "request")
         seconds = timeout_for(timeout)
         work = server.answering(method, handler, copied, metadata)
         return LocalUnaryCall(server.running, method, work, _arriving(seconds), seconds)
@@ -174,7 +174,7 @@ class LocalStreamMethod:
         """Starts the call. Raises what stands in the way of starting it; `wait_for_ready` has no meaning here."""
         server, method = self._server, self._method
         handler = server.handler(method)
-        copied = handler.request_deserializer(within_limit(request.SerializeToString(), "request"))
+        copied = _copied(request, "request")
         seconds = timeout_for(timeout)
         pipe: Pipe[Message] = Pipe(asyncio.get_running_loop())
         work = server.producing(method, handler, copied, metadata, pipe)
@@ -212,8 +212,8 @@ class LocalContext:
         raise CLASSES[code](details)
 
 
-def _copied(reply: Message) -> Message:
-    return type(reply).FromString(within_limit(reply.SerializeToString(), "reply"))
+def _copied(message: Message, what: str = "reply") -> Message:
+    return type(message).FromString(within_limit(message.SerializeToString(), what))
 
 
 def _arriving(timeout: float) -> Context:

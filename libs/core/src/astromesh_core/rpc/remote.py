@@ -4,7 +4,7 @@ raise our errors. It retries nothing: a lost answer may mean that the work was d
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -22,6 +22,8 @@ from astromesh_core.telemetry.traceparent import current_traceparent
 Headers = Sequence[tuple[str, str | bytes]]
 Serializer = Callable[[Message], bytes]
 Deserializer = Callable[[bytes], Message]
+UnaryInner: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Any, Message]"
+StreamInner: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[Any, Message]"
 
 
 class RemoteChannel:
@@ -39,14 +41,14 @@ class RemoteChannel:
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: object
     ) -> RemoteUnaryMethod:
         """A method with one request and one reply."""
-        inner = self._inner.unary_unary(method, None, response_deserializer)
+        inner: UnaryInner = self._inner.unary_unary(method, None, response_deserializer)
         return RemoteUnaryMethod(self, inner, request_serializer)
 
     def unary_stream(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: object
     ) -> RemoteStreamMethod:
         """A method with one request and a stream of replies."""
-        inner = self._inner.unary_stream(method, None, response_deserializer)
+        inner: StreamInner = self._inner.unary_stream(method, None, response_deserializer)
         return RemoteStreamMethod(self, inner, request_serializer)
 
     def stream_unary(self, method: str, *codecs: Any, **_: object) -> grpc.aio.StreamUnaryMultiCallable[Any, Any]:
@@ -78,7 +80,7 @@ class RemoteUnaryMethod:
     def __init__(
         self,
         channel: RemoteChannel,
-        inner: grpc.aio.UnaryUnaryMultiCallable[Any, Message],
+        inner: UnaryInner,
         serialise: Serializer,
     ) -> None:
         self._channel = channel
@@ -105,7 +107,7 @@ class RemoteStreamMethod:
     def __init__(
         self,
         channel: RemoteChannel,
-        inner: grpc.aio.UnaryStreamMultiCallable[Any, Message],
+        inner: StreamInner,
         serialise: Serializer,
     ) -> None:
         self._channel = channel

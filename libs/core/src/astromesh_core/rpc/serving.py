@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ async def serve(
     readiness: Readiness | None = None,
     concurrent_calls: int = CONCURRENT_CALLS,
     drain_seconds: float = 10.0,
-) -> AsyncIterator[RunningServer]:
+) -> AsyncGenerator[RunningServer]:
     """Serves the registrars' servicers at `address` (`host:port`, port 0 for a free one, or `unix:/path`) within the
     block.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ Reply = TypeVar("Reply")
 
 
 @asynccontextmanager
-async def reading(call: grpc.aio.UnaryStreamCall[Request, Reply]) -> AsyncIterator[AsyncIterator[Reply]]:
+async def reading(call: grpc.aio.UnaryStreamCall[Request, Reply]) -> AsyncGenerator[AsyncIterator[Reply]]:
     """The replies of a call, which is cancelled when the block is left, by whatever way:
 
     `async with reading(stub.Complete(request)) as parts: async for part in parts: ...`

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -74,7 +74,7 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 @contextmanager
-def logged_with(**fields: str) -> Iterator[None]:
+def logged_with(**fields: str) -> Generator[None]:
     """Every line logged in the block, and in tasks started there, carries the fields: `with
     logged_with(run_id=...)`."""
     with structlog.contextvars.bound_contextvars(**fields):
@@ -99,7 +99,8 @@ class Redaction:
         if key in CONTENT_KEYS and not self._record_content:
             return _LEFT_OUT
         if isinstance(value, Mapping):
-            return {inner: self._shown(str(inner), item) for inner, item in value.items()}
+            nested = cast("Mapping[object, object]", value)
+            return {inner: self._shown(str(inner), item) for inner, item in nested.items()}
         return value
 
 

@@ -8,7 +8,7 @@ What a placement must do is in `placement_suite`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ Placement = Callable[[Registrar], AbstractAsyncContextManager[Channel]]
 
 
 @asynccontextmanager
-async def in_process(registrar: Registrar) -> AsyncIterator[Channel]:
+async def in_process(registrar: Registrar) -> AsyncGenerator[Channel]:
     """The servicers in this process, called directly."""
     server = InProcessServer(Telemetry())
     server.install(registrar)
@@ -38,7 +38,7 @@ async def in_process(registrar: Registrar) -> AsyncIterator[Channel]:
 
 
 @asynccontextmanager
-async def over_grpc(registrar: Registrar) -> AsyncIterator[Channel]:
+async def over_grpc(registrar: Registrar) -> AsyncGenerator[Channel]:
     """The servicers behind a gRPC server on loopback."""
     async with serve([registrar], "127.0.0.1:0", MeshGate(TOKEN), Telemetry(), drain_seconds=0) as server:
         channel = RemoteChannel(server.address, TOKEN)
@@ -83,7 +83,7 @@ class ScriptedRouter(router_pb2_grpc.RouterServiceServicer):
 @asynccontextmanager
 async def routed(
     placement: Placement, *, unary: Unary | None = None, stream: Stream | None = None
-) -> AsyncIterator[router_pb2_grpc.RouterServiceAsyncStub]:
+) -> AsyncGenerator[router_pb2_grpc.RouterServiceAsyncStub]:
     """A stub of a scripted router in the placement."""
     servicer = ScriptedRouter(unary=unary, stream=stream)
 

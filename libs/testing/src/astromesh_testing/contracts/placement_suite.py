@@ -208,9 +208,8 @@ class LeavingContract:
         first, second = router_pb2.CheckProvidersRequest(), router_pb2.CheckProvidersRequest()
         first.agent.name, second.agent.name = "first", "second"
         async with routed(placement, unary=unary) as stub, asyncio.timeout(2):
-            replies = await asyncio.gather(
-                cast("Any", stub.CheckProviders(first)), cast("Any", stub.CheckProviders(second))
-            )
+            waiting, passing = stub.CheckProviders(first), stub.CheckProviders(second)
+            replies = [await waiting, await passing]
         assert [reply.providers[0].provider for reply in replies] == ["first", "second"]
 
 
