@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
-from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
 from astromesh.v1.values_pb2 import ResourceRef, ToolSpec
 from astromesh_core.bus.resource_store import ResourceStore
 from astromesh_core.errors import NotFound, NotSupported
@@ -15,6 +15,9 @@ from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_runtime.patterns.catalogue import newest
 from astromesh_runtime.prompts import Prompt, compile_prompt
+
+if TYPE_CHECKING:
+    from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
 
 KEPT_VERSIONS = 256
 """Agent versions held compiled; older ones are compiled again when a stored run needs them."""

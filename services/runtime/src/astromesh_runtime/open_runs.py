@@ -72,11 +72,13 @@ class Opener:
         Raises Conflict where another worker appended first, TemporaryError where the bus or a service is away.
         """
         if run.fresh is not None:
-            recorded = Recorded.of([await self._resolved(run.fresh)])
-            return await self._scope(run, recorded, (run.position, run.fresh.head()), after)
+            return await self._fresh(run, run.fresh, run.position, after)
         tail = await self.bus.log.tail(run.aggregate)
         if tail is None:
             return Over(waiting=False)
+        if tail.last.index == 0:
+            # Nobody worked on it: whoever appends `started` first has it.
+            return await self._fresh(run, tail.last, tail.position, after)
         last = tail.last.envelope.run
         if is_terminal(last):
             return Over(waiting=False)
@@ -86,6 +88,10 @@ class Opener:
         stored = await self.bus.log.read(run.aggregate, at_least=claimed)
         recorded = Recorded.of([await self._resolved(event) for event in stored.events])
         return await self._scope(run, recorded, (stored.position, stored.events[-1].head()), after)
+
+    async def _fresh(self, run: OpenRun, request: StoredEvent, position: Position, after: Position) -> RunScope | Over:
+        recorded = Recorded.of([await self._resolved(request)])
+        return await self._scope(run, recorded, (position, request.head()), after)
 
     async def _claim(self, aggregate: Aggregate, at: tuple[Position, ChainHead]) -> Position:
         """From here on the previous worker's appends fail. Raises AppendConflict where it was quicker."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceAsyncStub
-from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
-from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
-from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
 from astromesh.v1.run_events_pb2 import RunEvent, RunRequested
 from astromesh.v1.signal_pb2 import Delta
-from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
 from astromesh.v1.values_pb2 import Timing, ToolSpec, Usage
 from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, LimitExceeded
 from astromesh_core.events.runs import add_usage
 from astromesh_runtime.agents import AgentVersion
 from astromesh_runtime.recorded import Recorded
+
+if TYPE_CHECKING:
+    from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceAsyncStub
+    from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
+    from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
+    from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
+    from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
 
 Clock = Callable[[], int]
 """Unix time in nanoseconds."""

@@ -1,0 +1,170 @@
+"""Fakes of the services that a run calls: each answers from a script and records what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer, add_GuardrailsServiceServicer_to_server
+from astromesh.v1.memory_pb2 import RecallRequest, RecallResponse
+from astromesh.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
+from astromesh.v1.rag_pb2 import QueryRequest, QueryResponse
+from astromesh.v1.rag_pb2_grpc import RagServiceServicer, add_RagServiceServicer_to_server
+from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Completion
+from astromesh.v1.router_pb2_grpc import RouterServiceServicer, add_RouterServiceServicer_to_server
+from astromesh.v1.tools_pb2 import (
+    DescribeToolsRequest,
+    DescribeToolsResponse,
+    ExecuteToolRequest,
+    ExecuteToolResponse,
+)
+from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer, add_ToolsServiceServicer_to_server
+from astromesh.v1.values_pb2 import (
+    ROLE_ASSISTANT,
+    ROLE_TOOL,
+    Charge,
+    Message,
+    Passage,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
+from astromesh_core.events.contents import text_content
+from astromesh_core.rpc.ports import RpcServer, ServicerContext
+
+Parts = Callable[[CompleteRequest], AsyncIterator[CompleteResponse]]
+Execute = Callable[[ExecuteToolRequest], Awaitable[ExecuteToolResponse]]
+
+
+def text(delta: str) -> CompleteResponse:
+    """A piece of a reply."""
+    return CompleteResponse(text_delta=delta)
+
+
+def completion(answer: str, *calls: ToolCall) -> CompleteResponse:
+    """The end of a reply."""
+    message = Message(role=ROLE_ASSISTANT, content=text_content(answer), tool_calls=calls)
+    charge = Charge(provider="fake", model="fake-1", usage=Usage(input_tokens=10, output_tokens=5))
+    return CompleteResponse(completion=Completion(message=message, finish_reason="stop", charge=charge))
+
+
+async def one_tool(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """Asks for the first tool offered, then answers with what it returned."""
+    results = [message for message in request.messages if message.role == ROLE_TOOL]
+    if request.tools and not results:
+        call = ToolCall(id=f"call_{request.path}", name=request.tools[0].name, arguments=text_content('{"a": 1}'))
+        yield completion("", call)
+        return
+    answer = f"it is {results[-1].content.text}" if results else "hello"
+    for word in answer.split(" "):
+        yield text(word if word == answer.split(" ")[0] else f" {word}")
+    yield completion(answer)
+
+
+async def succeeds(request: ExecuteToolRequest) -> ExecuteToolResponse:
+    """Every call answers "2"."""
+    result = ToolResult(tool_call_id=request.call.id, name=request.call.name, output=text_content("2"))
+    return ExecuteToolResponse(result=result)
+
+
+class FakeRouter(RouterServiceServicer):
+    """Answers with `parts`; `requests` are the calls made, `left` those that the caller did not read to the end."""
+
+    def __init__(self, parts: Parts = one_tool) -> None:
+        self.parts = parts
+        self.requests: list[CompleteRequest] = []
+        self.left = 0
+
+    async def Complete(self, request: CompleteRequest, context: ServicerContext) -> AsyncIterator[CompleteResponse]:
+        """Streams the script."""
+        del context
+        self.requests.append(request)
+        try:
+            async for part in self.parts(request):
+                yield part
+        except (asyncio.CancelledError, GeneratorExit):
+            self.left += 1
+            raise
+
+
+class FakeTools(ToolsServiceServicer):
+    """Offers `specs` and executes with `execute`; `calls` is the ledger of what was executed."""
+
+    def __init__(self, *specs: ToolSpec, execute: Execute = succeeds) -> None:
+        self.specs = specs
+        self.execute = execute
+        self.calls: list[ExecuteToolRequest] = []
+
+    async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
+        """The catalogue."""
+        del request, context
+        return DescribeToolsResponse(tools=self.specs)
+
+    async def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> ExecuteToolResponse:
+        """Executes, and notes it first: a call that never answers was made all the same."""
+        del context
+        self.calls.append(request)
+        return await self.execute(request)
+
+
+class FakeMemory(MemoryServiceServicer):
+    """Recalls `messages`."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.requests: list[RecallRequest] = []
+
+    async def Recall(self, request: RecallRequest, context: ServicerContext) -> RecallResponse:
+        """What is remembered."""
+        del context
+        self.requests.append(request)
+        return RecallResponse(messages=self.messages)
+
+
+class FakeGuardrails(GuardrailsServiceServicer):
+    """Replaces "secret"; blocks what holds "forbidden"."""
+
+    def __init__(self) -> None:
+        self.requests: list[CheckTextRequest] = []
+
+    async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
+        """The verdict."""
+        del context
+        self.requests.append(request)
+        blocked = "forbidden" in request.text.text
+        checked = "" if blocked else request.text.text.replace("secret", "[GONE]")
+        return CheckTextResponse(text=text_content(checked), blocked=blocked, policy_sha256=b"policy")
+
+
+class FakeRag(RagServiceServicer):
+    """Finds `passages`."""
+
+    def __init__(self) -> None:
+        self.passages: list[Passage] = []
+
+    async def Query(self, request: QueryRequest, context: ServicerContext) -> QueryResponse:
+        """What was found."""
+        del request, context
+        return QueryResponse(passages=self.passages)
+
+
+@dataclass
+class FakeServices:
+    """All of them, to be added to one server."""
+
+    router: FakeRouter = field(default_factory=FakeRouter)
+    tools: FakeTools = field(default_factory=FakeTools)
+    memory: FakeMemory = field(default_factory=FakeMemory)
+    guardrails: FakeGuardrails = field(default_factory=FakeGuardrails)
+    rag: FakeRag = field(default_factory=FakeRag)
+
+    def register(self, server: RpcServer) -> None:
+        """Adds them."""
+        add_RouterServiceServicer_to_server(self.router, server)
+        add_ToolsServiceServicer_to_server(self.tools, server)
+        add_MemoryServiceServicer_to_server(self.memory, server)
+        add_GuardrailsServiceServicer_to_server(self.guardrails, server)
+        add_RagServiceServicer_to_server(self.rag, server)
