@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.request import getproxies
 
 import aiohttp
@@ -44,7 +45,7 @@ class Address:
 def address(candidate: Candidate, url: str, key: str) -> Address:
     """Parses a URL and adds the key. Raises CandidateFailed for one that is no http address."""
     try:
-        parsed = httpx.URL(url)
+        parsed = parsed_url(url)
         bearer = [(b"authorization", b"Bearer " + key.encode("ascii"))] if key else []
     except httpx.InvalidURL as error:
         raise failed(candidate, InvalidInput, "the endpoint is not a URL", advice="mend endpoint") from error
@@ -53,6 +54,12 @@ def address(candidate: Candidate, url: str, key: str) -> Address:
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise failed(candidate, InvalidInput, "the endpoint is not an http or https URL", advice="mend endpoint")
     return Address(parsed, [*HEADERS, *bearer], key)
+
+
+@lru_cache(maxsize=1024)
+def parsed_url(url: str) -> httpx.URL:
+    """Parses a URL; the few endpoints of a mesh are parsed once. Raises httpx.InvalidURL."""
+    return httpx.URL(url)
 
 
 class Wire:
@@ -87,6 +94,7 @@ class Wire:
 
     async def _send(self, candidate: Candidate, request: httpx.Request) -> httpx.Response:
         request.extensions = self._timeouts
+        request.headers.encoding = "ascii"  # else it is guessed, for every header of every request
         try:
             return await self._transport(request.url).handle_async_request(request)
         except (httpx.TransportError, aiohttp.ClientError) as error:
