@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -89,45 +89,73 @@ async def compose(services: Mapping[str, OpenService], settings: Settings, serve
         yield Mesh(platform, address, failed)
 
 
-def run_services(services: Mapping[str, OpenService], settings: Settings, serve_at: str = "") -> int:
+Beside = Callable[[Mesh], Awaitable[int | None]]
+"""Work beside the services, started when they serve. A code that it answers ends the process with it, after draining;
+None lets them serve on."""
+
+
+def run_services(
+    services: Mapping[str, OpenService], settings: Settings, serve_at: str = "", beside: Beside | None = None
+) -> int:
     """Runs the services as this process until SIGTERM or SIGINT, drains, and answers the exit code.
 
     A second signal cuts the draining short.
     """
     configure_logs(settings.log_level, settings.log_format, record_content=settings.record_content)
-    return uvloop.run(_run_until_signalled(services, settings, serve_at))
+    serving = asyncio.Event()
+
+    async def work(stop: asyncio.Event) -> int:
+        async with compose(services, settings, serve_at) as mesh:
+            _log.info("serving", services=list(services), address=mesh.address)
+            serving.set()
+            code = await _serve(mesh, stop, beside)
+            _log.info("draining", services=list(services))
+        return code
+
+    return uvloop.run(run_until_signalled(work, serving))
 
 
-async def _run_until_signalled(services: Mapping[str, OpenService], settings: Settings, serve_at: str) -> int:
-    serving, stop = asyncio.Event(), asyncio.Event()
-    work = asyncio.create_task(_run(services, settings, serve_at, serving, stop))
+async def run_until_signalled(work: Callable[[asyncio.Event], Awaitable[int]], serving: asyncio.Event) -> int:
+    """Does the work of a process and answers its exit code. SIGTERM and SIGINT set the event that the work is given.
+
+    Before it serves there is nothing to drain, so that a signal cuts it short and the code is 0; so does a second one.
+    """
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(work(stop))
 
     def signalled() -> None:
         # Before it serves there is nothing to drain; a second signal means at once.
         if stop.is_set() or not serving.is_set():
-            work.cancel()
+            task.cancel()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
-    await asyncio.wait((work,))
-    if work.cancelled():
+    await asyncio.wait((task,))
+    if task.cancelled():
         return 0
-    error = work.exception()
-    return 0 if error is None else _exit_code(error)
+    error = task.exception()
+    return task.result() if error is None else exit_code(error)
 
 
-async def _run(
-    services: Mapping[str, OpenService], settings: Settings, serve_at: str, serving: asyncio.Event, stop: asyncio.Event
-) -> None:
-    async with compose(services, settings, serve_at) as mesh:
-        _log.info("serving", services=list(services), address=mesh.address)
-        serving.set()
-        await mesh.run(stop)
-        _log.info("draining", services=list(services))
+async def _serve(mesh: Mesh, stop: asyncio.Event, beside: Beside | None) -> int:
+    running = asyncio.ensure_future(mesh.run(stop))
+    other = asyncio.ensure_future(beside(mesh)) if beside is not None else None
+    tasks = [task for task in (running, other) if task is not None]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        code = other.result() if other is not None and not running.done() else None
+        if code is None:
+            await running
+        return code or 0
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
+    """How a process ends for this error, which is logged."""
     known = error if isinstance(error, AstromeshError) else named("the process", error)
     _log.error(known.message, error=known.code, exc_info=known.__cause__ if isinstance(known, Bug) else None)
     return next(code for kind, code in EXIT_CODES.items() if isinstance(known, kind))
