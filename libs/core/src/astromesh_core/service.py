@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from astromesh_core.bus.connection import Bus
+from astromesh_core.errors import InvalidInput, PermanentError
 from astromesh_core.events.identity import MeshKey
 from astromesh_core.readiness import Readiness
 from astromesh_core.rpc.connections import Connections
@@ -40,11 +41,14 @@ def run_service(name: str, open_service: OpenService) -> None:
     Exits 0 after draining, else with a code that says whom it concerns (`launcher.EXIT_CODES`).
     """
     # Imported here because the launcher knows the platform.
-    from astromesh_core.launcher import run_services
+    from astromesh_core.launcher import EXIT_CODES, run_services
     from astromesh_core.rpc.sockets import socket_address
     from astromesh_core.settings import load_settings
 
-    settings = load_settings()
-    sys.exit(
-        run_services({name: open_service}, settings, settings.rpc_address or socket_address(settings.data_dir, name))
-    )
+    try:
+        settings = load_settings()
+    except InvalidInput as error:
+        sys.stderr.write(f"{error.message}\n")
+        sys.exit(EXIT_CODES[PermanentError])
+    address = settings.rpc_address or socket_address(settings.data_dir, name)
+    sys.exit(run_services({name: open_service}, settings, address))

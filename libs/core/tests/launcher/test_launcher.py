@@ -187,9 +187,14 @@ PROCESS = textwrap.dedent("""
 """)
 
 
-async def start(tmp_path: Path, mode: str) -> asyncio.subprocess.Process:
+async def start(tmp_path: Path, mode: str, port: str = "8000") -> asyncio.subprocess.Process:
     (tmp_path / "process.py").write_text(PROCESS)
-    environment = {**os.environ, "ASTROMESH_DATA_DIR": str(tmp_path / "data"), "ASTROMESH_LOG_FORMAT": "json"}
+    environment = {
+        **os.environ,
+        "ASTROMESH_DATA_DIR": str(tmp_path / "data"),
+        "ASTROMESH_LOG_FORMAT": "json",
+        "ASTROMESH_PORT": port,
+    }
     return await asyncio.create_subprocess_exec(
         sys.executable,
         str(tmp_path / "process.py"),
@@ -216,6 +221,13 @@ async def test_a_process_that_cannot_start_says_why_and_exits_78(tmp_path: Path)
     assert process.returncode == 78
     assert b"router did not start: not like this" in err
     assert b"Traceback" not in err
+
+
+async def test_a_process_with_a_wrong_setting_names_it_and_exits_78(tmp_path: Path) -> None:
+    process = await start(tmp_path, "serves", port="none")
+    _, err = await process.communicate()
+    assert process.returncode == 78
+    assert err.startswith(b"Setting ASTROMESH_PORT: ")
 
 
 async def _serving(tmp_path: Path) -> None:
