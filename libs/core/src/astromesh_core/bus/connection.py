@@ -18,6 +18,7 @@ from astromesh_core.bus.loads import Loads
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.permissions import inbox_of
 from astromesh_core.bus.resource_store import ResourceStore
+from astromesh_core.bus.shared_feed import SharedFeed
 from astromesh_core.bus.signals import Signals
 from astromesh_core.bus.status_store import StatusStore
 from astromesh_core.bus.values import ValueStore
@@ -53,6 +54,8 @@ class Bus:
         self.resources = ResourceStore(nc, self.values)
         self.status = StatusStore(nc)
         self.dead_letters = DeadLetters(nc, service)
+        self.shared_feed = SharedFeed(nc)
+        """The log as it is read for every `Projection` on this connection."""
         self._checks: list[Callable[[], BusHealth]] = [self._connected, self._has_room]
 
     def add_check(self, check: Callable[[], BusHealth]) -> Callable[[], None]:

@@ -25,7 +25,7 @@ class DeadLetters:
         self._service = service
 
     async def put(self, consumer: str, subject: str, payload: bytes, error: Exception, *, deliveries: int = 1) -> None:
-        """Stores the message with its reason. Raises Unavailable or TimedOut: it is not stored then, so do not drop it."""
+        """Stores the message with its reason. Raises Unavailable or TimedOut: then do not drop the message."""
         letter = DeadLetter(
             subject=subject,
             consumer=consumer,

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import nats.errors
+import orjson
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from astromesh_core.errors import TemporaryError, Unavailable
+from astromesh_core.bus.client import BusClient, Listening
+from astromesh_core.errors import AstromeshError, Unavailable
 
 HEARTBEAT_SECONDS = 0.5
+TOLD_SECONDS = 10.0
+"""How long it is told that a consumer vanished, though another continues: probes come seldom."""
+
 _SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
 _WATCH_SECONDS = 0.2
 _INACTIVE_SECONDS = 10.0
@@ -31,6 +33,8 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 
 _PLAIN_TOKENS = 9
+_BREATH = 256
+_SECOND = 1_000_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -67,25 +71,26 @@ class OrderedFeed:
 
     def __init__(
         self,
-        nc: Client,
+        nc: BusClient,
         feed: Feed,
         deliver: Callable[[Delivered], Awaitable[None] | None],
         caught_up: Callable[[], None] | None = None,
     ) -> None:
         self._nc = nc
-        self._js = nc.jetstream()
         self._feed = feed
         self._deliver = deliver
         self._caught_up = caught_up
         self._position = feed.after
         self._broken = asyncio.Event()
         self._reason = "not started"
-        self._subscription: Subscription | None = None
+        self._listening: Listening | None = None
         self._consumer = ""
         self._delivered = 0
         self._heard = 0.0
-        self._busy = False
+        self._vanished = float("-inf")
         self._connections = 0
+        self._backlog: deque[Msg] = deque()
+        self._draining: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.restarts = 0
         """How often another consumer had to continue."""
@@ -102,7 +107,9 @@ class OrderedFeed:
 
     @property
     def trouble(self) -> str:
-        """Why nothing is delivered at present; empty while the consumer is heard."""
+        """Why nothing is delivered at present; empty while the consumer is heard, and some time after one vanished."""
+        if not self._reason and time.monotonic() - self._vanished < TOLD_SECONDS:
+            return f"the consumer vanished; {self._consumer} continues"
         return self._reason
 
     async def __aenter__(self) -> Self:
@@ -118,16 +125,17 @@ class OrderedFeed:
                 await self._task
         await self._close()
 
+    # -- the consumer --------------------------------------------------------------------------------------------------
+
     async def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            if not self._nc.is_connected:
-                await asyncio.sleep(_FIRST_PAUSE_SECONDS)
-                continue
+            await self._nc.online()
             try:
                 await self._open()
-            except TemporaryError as error:
+            except AstromeshError as error:
                 self._reason = str(error)
+                await self._close()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
@@ -137,50 +145,53 @@ class OrderedFeed:
             _log.warning("feed resumes", stream=self._feed.stream, reason=self._reason)
             await self._close()
             # A consumer that ends as soon as it was made must not be made again in a tight loop.
-            pause = (
-                _FIRST_PAUSE_SECONDS if time.monotonic() - opened > pause else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            )
-            if pause > _FIRST_PAUSE_SECONDS:
-                await asyncio.sleep(pause)
+            lasted = time.monotonic() - opened > _LONGEST_PAUSE_SECONDS
+            pause = _FIRST_PAUSE_SECONDS if lasted else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause if self._nc.is_connected else 0)
 
     async def _open(self) -> None:
         self._connections = self._nc.stats["reconnects"]
         self._broken.clear()
         self._delivered = 0
-        inbox = self._nc.new_inbox()
-        try:
-            self._subscription = await self._nc.subscribe(inbox, cb=self._on_message)
-            info = await self._js.add_consumer(self._feed.stream, config=self._config(inbox))
-        except (nats.errors.Error, TimeoutError) as error:
-            await self._close()
-            raise Unavailable(f"no consumer on {self._feed.stream}: {error}") from error
-        self._consumer = info.name
         self._heard = time.monotonic()
+        inbox = self._nc.new_inbox()
+        name = inbox.rpartition(".")[2]
+        self._listening = await self._nc.listen(inbox, self._on_message)
+        request = orjson.dumps({"stream_name": self._feed.stream, "config": self._config(name, inbox)})
+        reply = orjson.loads((await self._nc.ask(self._create_subject(name), request)).data)
+        if "error" in reply:
+            raise Unavailable(f"no consumer on {self._feed.stream}: {reply['error'].get('description')}")
+        self._consumer = name
         self._reason = ""
-        if info.num_pending == 0 and self._delivered == 0 and self._caught_up is not None:
+        if reply["num_pending"] == 0 and self._delivered == 0 and self._caught_up is not None:
             self._caught_up()
 
-    def _config(self, inbox: str) -> ConsumerConfig:
-        config = ConsumerConfig(
-            name=inbox.rpartition(".")[2],
-            deliver_subject=inbox,
-            ack_policy=AckPolicy.NONE,
-            max_deliver=1,
-            flow_control=True,
-            idle_heartbeat=HEARTBEAT_SECONDS,
-            inactive_threshold=_INACTIVE_SECONDS,
-            mem_storage=True,
-            num_replicas=1,
-        )
+    def _create_subject(self, name: str) -> str:
+        subject = f"$JS.API.CONSUMER.CREATE.{self._feed.stream}.{name}"
+        return f"{subject}.{self._feed.subjects[0]}" if len(self._feed.subjects) == 1 else subject
+
+    def _config(self, name: str, inbox: str) -> dict[str, object]:
+        config: dict[str, object] = {
+            "name": name,
+            "deliver_subject": inbox,
+            "deliver_policy": "all",
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "replay_policy": "instant",
+            "flow_control": True,
+            "idle_heartbeat": int(HEARTBEAT_SECONDS * _SECOND),
+            "inactive_threshold": int(_INACTIVE_SECONDS * _SECOND),
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
         if len(self._feed.subjects) == 1:
-            config.filter_subject = self._feed.subjects[0]
+            config["filter_subject"] = self._feed.subjects[0]
         elif self._feed.subjects:
-            config.filter_subjects = list(self._feed.subjects)
+            config["filter_subjects"] = list(self._feed.subjects)
         if self._position:
-            config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
-            config.opt_start_seq = self._position + 1
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._position + 1}
         elif self._feed.newest_only:
-            config.deliver_policy = DeliverPolicy.LAST_PER_SUBJECT
+            config["deliver_policy"] = "last_per_subject"
         return config
 
     async def _watch(self) -> None:
@@ -190,14 +201,15 @@ class OrderedFeed:
                 async with asyncio.timeout(_WATCH_SECONDS):
                     await self._broken.wait()
             now = time.monotonic()
-            if self._busy or now - slept > _WATCH_SECONDS + HEARTBEAT_SECONDS:
-                # The reader was slow, or this process was: heartbeats wait behind it in the queue.
+            if self._draining is not None or now - slept > _WATCH_SECONDS + HEARTBEAT_SECONDS:
+                # The reader was slow, or this process was: heartbeats wait behind it.
                 self._heard = now
             if not self._nc.is_connected:
                 self._break("the connection is lost")
             elif self._nc.stats["reconnects"] != self._connections:
                 self._break("the connection is new")
             elif now - self._heard > _SILENCE_SECONDS:
+                self._vanished = now
                 self._break("the consumer vanished")
 
     def _break(self, reason: str) -> None:
@@ -206,56 +218,92 @@ class OrderedFeed:
             self._broken.set()
 
     async def _close(self) -> None:
-        subscription, self._subscription = self._subscription, None
-        if subscription is None:
-            return
         # Without interest in its subject the server removes the consumer by itself.
-        with suppress(nats.errors.Error):
-            await subscription.unsubscribe()
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        self._backlog.clear()
+        if self._draining is not None:
+            self._draining.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._draining
+            self._draining = None
 
-    async def _on_message(self, message: Msg) -> None:
+    # -- its messages --------------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: Msg) -> None:
         self._heard = time.monotonic()
-        if self._broken.is_set():
+        if self._draining is not None:
+            self._backlog.append(message)
             return
+        waiting = self._handle(message)
+        if waiting is not None:
+            self._draining = asyncio.create_task(self._drain(waiting), name=f"reader of {self._feed.stream}")
+
+    async def _drain(self, waiting: Awaitable[None] | None) -> None:
+        """Waits for the reader, then works off what came meanwhile."""
+        handled = 0
+        while True:
+            if waiting is not None:
+                await waiting
+            if not self._backlog:
+                self._draining = None
+                return
+            handled += 1
+            if handled % _BREATH == 0:
+                await asyncio.sleep(0)
+            waiting = self._handle(self._backlog.popleft())
+
+    def _handle(self, message: Msg) -> Awaitable[None] | None:
+        if self._broken.is_set():
+            return None
         tokens = message.reply.split(".")
         if tokens[0] != "$JS" or tokens[1] != "ACK":
-            await self._on_control(message)
-            return
+            self._on_control(message)
+            return None
         # $JS.ACK.stream.consumer.deliveries.SEQUENCE.NUMBER.time.PENDING; where the server has domains, with domain and
         # account before the stream and a random token at the end.
         first = 5 if len(tokens) == _PLAIN_TOKENS else 7
         sequence, number, pending = int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 3])
         if number != self._delivered + 1:
             self._break(f"delivery {self._delivered + 1} is missing")
-            return
+            return None
         self._delivered = number
-        try:
-            waiting = self._deliver(Delivered(sequence, message.subject, message.data, message.headers, pending))
-            if waiting is not None:
-                await self._patiently(waiting)
-        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: the message is logged and comes again
-            _log.exception("the reader of a feed failed", stream=self._feed.stream, subject=message.subject)
-            self._break(f"its reader failed: {error!r}")
-            return
-        self._position = sequence
-        if pending == 0 and self._caught_up is not None:
-            self._caught_up()
+        return self._hand_over(Delivered(sequence, message.subject, message.data, message.headers, pending))
 
-    async def _patiently(self, waiting: Awaitable[None]) -> None:
-        self._busy = True
+    def _hand_over(self, message: Delivered) -> Awaitable[None] | None:
+        try:
+            waiting = self._deliver(message)
+        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: the message is logged and comes again
+            self._reader_failed(error)
+            return None
+        if waiting is not None:
+            return self._patiently(waiting, message)
+        self._done(message)
+        return None
+
+    async def _patiently(self, waiting: Awaitable[None], message: Delivered) -> None:
         try:
             await waiting
-        finally:
-            self._busy = False
-            self._heard = time.monotonic()
+        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: the message is logged and comes again
+            self._reader_failed(error)
+        else:
+            self._done(message)
 
-    async def _on_control(self, message: Msg) -> None:
+    def _done(self, message: Delivered) -> None:
+        self._position = message.sequence
+        if message.pending == 0 and self._caught_up is not None:
+            self._caught_up()
+
+    def _reader_failed(self, error: Exception) -> None:
+        _log.error("the reader of a feed failed", stream=self._feed.stream, after=self._position, exc_info=error)
+        self._break(f"its reader failed: {error!r}")
+
+    def _on_control(self, message: Msg) -> None:
         headers = message.headers or {}
-        with suppress(nats.errors.Error):
-            if message.reply:
-                await self._nc.publish(message.reply)
-            elif stalled := headers.get("Nats-Consumer-Stalled"):
-                await self._nc.publish(stalled)
+        answer = message.reply or headers.get("Nats-Consumer-Stalled")
+        if answer:
+            self._nc.send(answer, b"")
         last = headers.get("Nats-Last-Consumer")
         if last is not None and int(last) != self._delivered:
             self._break(f"deliveries {self._delivered + 1} to {last} are missing")

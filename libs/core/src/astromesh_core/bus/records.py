@@ -52,8 +52,8 @@ class Records(Generic[M]):
         return [self._of.FromString(entry.value) for entry in entries]
 
     async def watch(self, synced: asyncio.Event | None = None) -> AsyncGenerator[Change[M], None]:
-        """Every record that stands, then every change, also after the server was away; a change of a change may be
-        skipped, the newest never is. `synced` is set when everything that stood has been yielded. Close it (`aclosing`).
+        """Every record that stands, then every change, also after the server was away; a change that another followed
+        may be skipped, the newest never is. `synced` is set when what stood has been yielded. Close it (`aclosing`).
         """
         changes: asyncio.Queue[Change[M] | None] = asyncio.Queue()
 
