@@ -45,7 +45,10 @@ SHORTEST = 4
 QUESTION_NAMES = ("query", "question", "q", "text", "input")
 
 NOTE = "(Quoted word for word: the extractive provider generates no text.)"
-NOTHING_NEAR = "I found nothing in the documents that is near enough to this question."
+NOTHING_NEAR = (
+    "I found nothing in the documents that is near enough to this question. "
+    "(The extractive provider quotes documents; it generates no text.)"
+)
 NO_TOOL = (
     "I can only quote documents, and this agent gives me nothing to search: it has no retrieval tool. "
     "Add a tool of type rag to the agent, or a model that generates text."
@@ -86,7 +89,7 @@ class Extractive:
         offered = [quotable for message in results for quotable in quotables(message)]
         chosen = [offered[index] for index in await self._nearest(question, [each.text for each in offered])]
         if not chosen:
-            return f"{NOTHING_NEAR}\n\n{NOTE}"
+            return NOTHING_NEAR
         quotes = "\n\n".join(f"{quotable.text} [{quotable.source}]" for quotable in chosen)
         return f"{quotes}\n\n{NOTE}"
 
