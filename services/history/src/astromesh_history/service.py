@@ -1,0 +1,100 @@
+"""The rpcs of history: lists, runs and stored events from the read model, with contents put back where they were."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from astromesh.v1.history_pb2 import (
+    HistoryServiceGetRunRequest,
+    HistoryServiceGetRunResponse,
+    HistoryServiceListRunsRequest,
+    HistoryServiceListRunsResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+)
+from astromesh.v1.history_pb2_grpc import HistoryServiceServicer
+from astromesh.v1.runs_pb2 import Run, RunFilter
+from astromesh_core.errors import InvalidInput, NotFound
+from astromesh_core.events.identity import check_namespace
+from astromesh_core.rpc.ports import ServicerContext
+from astromesh_history import pages, queries
+from astromesh_history.database import Database
+from astromesh_history.objects import Objects
+from astromesh_history.pages import Place
+from astromesh_history.projector import Projector
+
+PAGE_BYTES: Final = 4 << 20
+"""A page ends early at this size, far below what one message may have."""
+
+_EVENTS: Final = 1_000
+
+
+class HistoryService(HistoryServiceServicer):
+    """Reads what the projector has written; before each answer it has written all that the log has told so far."""
+
+    def __init__(self, database: Database, objects: Objects, projector: Projector) -> None:
+        self._database = database
+        self._objects = objects
+        self._projector = projector
+
+    async def ListRuns(
+        self, request: HistoryServiceListRunsRequest, context: ServicerContext
+    ) -> HistoryServiceListRunsResponse:
+        """Newest first, without steps and sources: `GetRun` has them. Raises InvalidInput for a token that is none."""
+        namespace, of = check_namespace(request.namespace), request.filter
+        if of.text and not queries.words(of.text):
+            raise InvalidInput("filter.text holds no word: search for letters or digits")
+        size = pages.page_size(request.page_size)
+        after = pages.decode(request.page_token, namespace, of)
+        await self._projector.settle()
+        found = await self._database.call(queries.run_page, namespace, of, after, size + 1)
+        return await self._page(found, size, namespace, of)
+
+    async def GetRun(
+        self, request: HistoryServiceGetRunRequest, context: ServicerContext
+    ) -> HistoryServiceGetRunResponse:
+        """The run, whole. Raises NotFound."""
+        namespace = check_namespace(request.namespace)
+        await self._projector.settle()
+        found = await self._database.call(queries.one_run, namespace, request.run_id)
+        if found is None:
+            raise _no_run(request.run_id)
+        run = Run.FromString(found)
+        await self._objects.read_all(run)
+        return HistoryServiceGetRunResponse(run=run)
+
+    async def ListEvents(self, request: ListEventsRequest, context: ServicerContext) -> ListEventsResponse:
+        """The events from an index on; an empty page is the end, an early end of one is none. Raises NotFound."""
+        namespace = check_namespace(request.namespace)
+        if request.from_index < 0 or request.page_size < 0:
+            raise InvalidInput("from_index and page_size may not be negative")
+        await self._projector.settle()
+        size = min(request.page_size or _EVENTS, _EVENTS)
+        found = await self._database.call(
+            queries.stored_events, namespace, request.run_id, request.from_index, size, PAGE_BYTES
+        )
+        if found is None:
+            raise _no_run(request.run_id)
+        return ListEventsResponse(envelopes=found)
+
+    async def _page(
+        self, found: list[queries.FoundRun], size: int, namespace: str, of: RunFilter
+    ) -> HistoryServiceListRunsResponse:
+        page, room = HistoryServiceListRunsResponse(), PAGE_BYTES
+        last: Place | None = None
+        for requested, number, folded in found[:size]:
+            run = Run.FromString(folded)
+            del run.steps[:], run.sources[:]
+            await self._objects.read_all(run)
+            room -= run.ByteSize()
+            if last is not None and room < 0:
+                break
+            page.runs.append(run)
+            last = Place(requested, number)
+        if last is not None and len(page.runs) < len(found):
+            page.next_page_token = pages.encode(last, namespace, of)
+        return page
+
+
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"there is no run {run_id[:80]!r} in this namespace")
