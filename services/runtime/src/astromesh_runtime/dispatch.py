@@ -161,8 +161,9 @@ class Dispatch:
             )
             return Ended()
         finally:
+            # What matters is stored by now; the rest belongs to whoever takes the run up.
             run.ended_at = scope.writer.position
-            await scope.writer.close()
+            scope.writer.abandon()
 
     async def _drive_scope(self, run: OpenRun, scope: RunScope) -> Ended | LetGo:
         handled = list(run.signals)

@@ -40,8 +40,7 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
         )
     except AstromeshError as error:
         outcome = ModelReplied(path=effect.path, effect_sha256=effect.sha256, failure=failure_of(error))
-    finally:
-        await call.settle()
+    await call.settle()
     outcome.timing.CopyFrom(scope.timing(start))
     lost = scope.recorded.begun.get(effect.path, 0)
     if lost:

@@ -87,7 +87,10 @@ class Opener:
         claimed = await self._claim(run.aggregate, (tail.position, tail.head))
         stored = await self.bus.log.read(run.aggregate, at_least=claimed)
         recorded = Recorded.of([await self._resolved(event) for event in stored.events])
-        return await self._scope(run, recorded, (stored.position, stored.events[-1].head()), after)
+        scope = await self._scope(run, recorded, (stored.position, stored.events[-1].head()), after)
+        if isinstance(scope, RunScope):
+            scope.writer.bytes_recorded = sum(len(event.data) for event in stored.events)
+        return scope
 
     async def _fresh(self, run: OpenRun, request: StoredEvent, position: Position, after: Position) -> RunScope | Over:
         recorded = Recorded.of([await self._resolved(request)])

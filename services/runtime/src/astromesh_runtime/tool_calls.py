@@ -90,8 +90,7 @@ class _ToolCall:
             outcome = await self._execute()
         except AstromeshError as error:
             outcome = self._failed(error)
-        finally:
-            await stored
+        await stored
         return self._record(outcome, start)
 
     async def _change(self) -> ToolOutcome | None:

@@ -17,7 +17,7 @@ from astromesh_core.bus.offload import COMMIT_BYTES, MAX_COMMIT_BYTES, commit_by
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.values import ValueStore
-from astromesh_core.errors import AstromeshError, Bug, Conflict, PermanentError, TemporaryError
+from astromesh_core.errors import AstromeshError, Bug, Conflict, LimitExceeded, TemporaryError
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
 from astromesh_core.events.runs import TERMINAL_EVENTS
 
@@ -49,7 +49,7 @@ class Fenced(Conflict):
     """Another writer has appended to the aggregate: whoever holds this writer must stop acting for it."""
 
 
-class RunTooLarge(PermanentError):
+class RunTooLarge(LimitExceeded):
     """The run has 10,000 events or 50 MB. Only events that end it are still taken."""
 
 
