@@ -31,7 +31,7 @@ async def worker_of(bus: Bus, services: FakeServices, name: str, url: str, folde
     local = InProcessServer(telemetry)
     local.install(services.register)
     connections = Connections(local, CALLED, {}, "token")
-    settings = Settings(data_dir=folder, nats_url=url)
+    settings = Settings(data_dir=folder, nats_url=url, drain_seconds=1)
     platform = Platform(settings, bus, connections, telemetry, Readiness(), KEY, name)
     async with open_service(platform):
         yield platform

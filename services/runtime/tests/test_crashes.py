@@ -57,7 +57,7 @@ def sampled() -> list[tuple[str, str, int]]:
 @asynccontextmanager
 async def worker_process(
     nats: NatsServer, socket: str, point: str, index: int
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncGenerator[asyncio.subprocess.Process]:
     credentials = nats.credentials_folder / f"{MESH}.json"
     process = await asyncio.create_subprocess_exec(
         sys.executable, WORKER, nats.url, credentials, socket, point, str(index), stdout=asyncio.subprocess.DEVNULL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
@@ -30,6 +31,7 @@ from astromesh_core.events.runs import STATUS_NAMES
 from astromesh_core.service import Platform
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import KEY, admit, ended, events_until, kinds, put_agent
+from astromesh_testing.contracts.placement import until
 from astromesh_testing.services import FakeServices, completion, one_tool, text
 
 READ = ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=1000)
@@ -258,9 +260,7 @@ async def test_a_sessions_runs_go_one_by_one_in_order_and_a_queued_one_can_be_ca
     await put_agent(bus)
     first, second, third = [await admit(bus, session="s") for _ in range(3)]
     other = await admit(bus, session="t")
-    async with asyncio.timeout(5):
-        while len(at_work) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(at_work) == 2, 5)
     assert set(at_work) == {first.id, other.id}
     await signal(bus, second, "no", cancel=CancelSignal())
     assert STATUS_NAMES[(await ended(bus, second)).status] == "cancelled"
@@ -294,11 +294,10 @@ async def test_a_cleared_session_is_an_event_in_line_with_its_runs(
     clear = Signal(id="clear-1", aggregate_id=key, clear_session=ClearSessionSignal(agent="agent"))
     await bus.signals.send("default", clear)
     session = session_aggregate("default", key)
-    async with asyncio.timeout(5):
-        while not (stored := await bus.log.read(session)).events:
-            await asyncio.sleep(0.02)
-    assert [event.envelope.session.WhichOneof("event") for event in stored.events] == ["cleared"]
-    assert stored.events[0].envelope.signal_id == "clear-1"
+    async with asyncio.timeout(5), aclosing(bus.log.follow(session)) as events:
+        stored = await anext(events)
+    assert stored.envelope.session.HasField("cleared")
+    assert stored.envelope.signal_id == "clear-1"
 
 
 async def test_a_large_question_and_a_large_answer_are_kept_by_hash(

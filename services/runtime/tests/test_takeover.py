@@ -20,6 +20,7 @@ from astromesh_core.events.runs import STATUS_NAMES
 from astromesh_core.service import Platform
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, ended, events_until, kinds, put_agent
+from astromesh_testing.contracts.placement import until
 from astromesh_testing.nats import NatsServer
 from astromesh_testing.services import FakeServices, completion
 
@@ -74,9 +75,7 @@ async def test_a_worker_that_lost_its_run_is_fenced_and_the_run_ends_once(
     async with nats.bus() as first, start_worker(first, services, "one") as one:
         await owns(one, 64)
         run = await admit(bus)
-        async with asyncio.timeout(5):
-            while not services.tools.calls:
-                await asyncio.sleep(0.02)
+        await until(lambda: bool(services.tools.calls), 5)
         async with start_worker(bus, services, "two"):
             # The first one's connection is cut: it cannot renew, and does not know that it is alone.
             await first.nc.close()
@@ -103,9 +102,7 @@ async def test_a_run_goes_on_after_the_broker_was_killed_in_the_middle_of_it(
     services.router.parts = waits
     await put_agent(bus)
     runs = [await admit(bus) for _ in range(5)]
-    async with asyncio.timeout(5):
-        while len(services.router.requests) < 5:
-            await asyncio.sleep(0.02)
+    await until(lambda: len(services.router.requests) == 5, 5)
     await nats.kill()
     go.set()
     await asyncio.sleep(0.3)

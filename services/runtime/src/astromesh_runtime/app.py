@@ -31,7 +31,9 @@ from astromesh_runtime.worker import Worker
 RUNS_AT_ONCE = 256
 """Sessions that one worker drives at a time; what comes beyond waits in its queue."""
 
-DRAIN_SECONDS = 10.0
+DRAIN_SHARE = 0.8
+"""Of the time that a process has to drain: what is left is for handing the partitions over."""
+
 LOAD_SECONDS = 0.25
 
 
@@ -39,7 +41,7 @@ LOAD_SECONDS = 0.25
 async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     """Yields what adds the servicer. While open, this process drives the runs of the partitions that it owns.
 
-    Leaving lets runs at work end for ten seconds and hands the partitions over; what is left goes on elsewhere.
+    Leaving lets runs at work end for a while and hands the partitions over; what is left goes on elsewhere.
     """
     # The lock on the embedded mesh's data folder keeps it alone: nothing of an earlier life is waited for.
     sole = not platform.settings.nats_url
@@ -65,7 +67,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         try:
             yield register
         finally:
-            await dispatch.drain(DRAIN_SECONDS)
+            await dispatch.drain(platform.settings.drain_seconds * DRAIN_SHARE)
             await worker.checkpoint_all()
             await ownership.release()
             for task in tasks:
