@@ -26,7 +26,7 @@ WRITES: dict[str, tuple[str, set[str]]] = {
     "a lease": ("$KV.partitions.p", {"runtime"}),
     "a heartbeat": ("$KV.workers.w", {"runtime"}),
     "a value": ("values.00.0", {"gateway", "runtime", "operator"}),
-    "a router's observation": (observation_subject("router"), {"router"}),
+    "a router's observation": (observation_subject("router", "Agent.default.docs"), {"router"}),
     "a live message": (f"live.{RUN.log}", set()),
     "somebody's inbox": ("_INBOX_gateway.x", set()),
 }

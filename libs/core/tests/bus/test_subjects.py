@@ -60,7 +60,7 @@ def test_an_id_that_is_none_reaches_no_subject(name: str) -> None:
     with pytest.raises(InvalidInput):
         signal_subject("acme", name)
     with pytest.raises(InvalidInput):
-        observation_subject(name + "*")
+        observation_subject(name + "*", "Agent.default.docs")
 
 
 @pytest.mark.parametrize("path", ["", "a", "1.", ".1", "1..2", "*"])

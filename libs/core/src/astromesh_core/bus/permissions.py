@@ -121,7 +121,7 @@ def _published(service: str, grant: _Grant) -> Iterable[str]:
 
 def _told(user: str) -> tuple[str, ...]:
     """What a user says in its own name."""
-    return f"observation.{user}", f"dead.{user}.*"
+    return f"observation.{user}.>", f"dead.{user}.*"
 
 
 def _reading(stream: str) -> Iterable[str]:

@@ -50,8 +50,8 @@ def stream_configs() -> tuple[StreamConfig, ...]:
             allow_msg_schedules=True,
             allow_msg_ttl=True,
         ),
-        # What services observed is folded into status at once: an old observation is of no use.
-        replace(short_lived, name=OBSERVATIONS, subjects=["observation.>"], max_age=_DAY),
+        # What services observed is folded into status at once: of each resource, only the last observation is of use.
+        replace(short_lived, name=OBSERVATIONS, subjects=["observation.>"], max_age=_DAY, max_msgs_per_subject=1),
         short_lived,
         # Written once: the subject is the hash of the content, and a second message on a subject is refused.
         replace(_stream(VALUES, "values.>"), max_msgs_per_subject=1, discard_new_per_subject=True),

@@ -4,7 +4,7 @@ mesh.{ns}.run.{pp}.{run_id}.requested | .log     stream RUNS; stored ones are re
 mesh.{ns}.session.{pp}.{session_key}.log         stream RUNS
 mesh.{ns}.signal.{pp}.{aggregate_id}             stream SIGNALS
 mesh.{ns}.timer.{pp}.{run_id}.{path}             stream SIGNALS: schedules whose target is the run's signal subject
-observation.{service}                            stream OBSERVATIONS
+observation.{service}.{kind}.{ns}.{name}         stream OBSERVATIONS: the last one of each
 dead.{service}.{consumer}                        stream DEAD
 values.{sha256}.{chunk}                          stream VALUES: the object store
 delta.{ns}.{pp}.{run_id}                         core NATS: pieces of replies
@@ -119,9 +119,9 @@ def delta_subject(namespace: str, partition: int, run_id: str) -> str:
     return f"delta.{namespace}.{partition:02d}.{run_id}"
 
 
-def observation_subject(service: str) -> str:
-    """Where a service tells what it observed of resources."""
-    return f"observation.{_token(service)}"
+def observation_subject(service: str, key: str) -> str:
+    """Where a service tells what it observed of the resource with this key (`records.key_of`)."""
+    return f"observation.{_token(service)}.{key}"
 
 
 def dead_letter_subject(service: str, consumer: str) -> str:
