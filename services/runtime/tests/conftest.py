@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ StartWorker = Callable[[Bus, FakeServices, str], AbstractAsyncContextManager[Pla
 
 
 @asynccontextmanager
-async def worker_of(bus: Bus, services: FakeServices, name: str, url: str, folder: Path) -> AsyncIterator[Platform]:
+async def worker_of(bus: Bus, services: FakeServices, name: str, url: str, folder: Path) -> AsyncGenerator[Platform]:
     telemetry = Telemetry()
     local = InProcessServer(telemetry)
     local.install(services.register)
@@ -56,7 +56,7 @@ def services() -> FakeServices:
 
 
 @pytest.fixture
-async def worker(bus: Bus, services: FakeServices, start_worker: StartWorker) -> AsyncIterator[Platform]:
+async def worker(bus: Bus, services: FakeServices, start_worker: StartWorker) -> AsyncGenerator[Platform]:
     """One worker, serving."""
     async with start_worker(bus, services, "worker-1") as platform:
         yield platform

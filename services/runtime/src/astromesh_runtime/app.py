@@ -49,9 +49,13 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     services = _services(platform)
     async with Ownership(platform.bus, worker_name, sole=sole) as ownership, Intake(platform.bus) as intake:
         agents = Agents(platform.bus.resources, services.tools)
-        opener = Opener(platform.bus, agents, services, worker_name, time.time_ns, ownership.epoch)
+        metrics = platform.telemetry.metrics
+        opener = Opener(platform.bus, agents, services, worker_name, time.time_ns, metrics, ownership.epoch)
         sessions = SessionWriter(platform.bus, worker_name, time.time_ns)
-        dispatch = Dispatch(opener, sessions, SessionQueues(RUNS_AT_ONCE))
+        dispatch = Dispatch(opener, sessions, SessionQueues(RUNS_AT_ONCE), platform.telemetry)
+        metrics.partitions_owned.set_function(lambda: len(ownership.held))
+        metrics.runs_open.set_function(lambda: sum(dispatch.load().values()))
+        metrics.runs_queued.set_function(dispatch.waiting)
         worker = Worker(platform.bus.log, ownership, intake, dispatch)
         platform.readiness.register("runtime", _health(ownership, intake))
         tasks = [

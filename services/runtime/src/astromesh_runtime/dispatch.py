@@ -13,6 +13,9 @@ from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import session_aggregate
 from astromesh_core.errors import AstromeshError, Bug, Conflict, TemporaryError
 from astromesh_core.rpc.identity import Caller, enter_caller
+from astromesh_core.telemetry import gen_ai
+from astromesh_core.telemetry.logs import logged_with
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_runtime.clearing import ClearSession, SessionWriter
 from astromesh_runtime.engine import Ended, LetGo, RunDriver
 from astromesh_runtime.open_runs import Opener, OpenRun, Over
@@ -42,7 +45,10 @@ def _ignore_change(partition: int) -> None:
 class Dispatch:
     """Open runs by id, and the tasks that work on them."""
 
-    def __init__(self, opener: Opener, sessions: SessionWriter, queues: SessionQueues[Item]) -> None:
+    def __init__(
+        self, opener: Opener, sessions: SessionWriter, queues: SessionQueues[Item], telemetry: Telemetry
+    ) -> None:
+        self._telemetry = telemetry
         self._opener = opener
         self._sessions = sessions
         self._queues = queues
@@ -97,6 +103,10 @@ class Dispatch:
         """Open runs by namespace, without those that wait for the world."""
         return Counter(run.aggregate.namespace for run in self._open.values() if not run.parked)
 
+    def waiting(self) -> int:
+        """Runs that wait for their session or for a place."""
+        return self._queues.waiting()
+
     async def drain(self, seconds: float) -> None:
         """Starts nothing more, lets what is at work end, and stops what has not after `seconds`."""
         self._draining = True
@@ -150,8 +160,17 @@ class Dispatch:
         if isinstance(scope, Over):
             return scope
         enter_caller(Caller(scope.requested.principal, scope.namespace, "run"))
+        attributes = {
+            gen_ai.OPERATION: "invoke_agent",
+            gen_ai.AGENT_NAME: scope.requested.agent,
+            gen_ai.RUN_ID: scope.run_id,
+        }
+        span = self._telemetry.span(
+            f"invoke_agent {scope.requested.agent}", attributes=attributes, parent=scope.traceparent
+        )
         try:
-            return await self._drive_scope(run, scope)
+            with logged_with(run_id=scope.run_id), span:
+                return await self._drive_scope(run, scope)
         except (LogLost, AstromeshError):
             raise
         except Exception as error:

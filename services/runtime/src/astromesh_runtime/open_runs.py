@@ -17,8 +17,10 @@ from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, Conflict, PermanentError
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
 from astromesh_core.events.runs import is_terminal
+from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion
 from astromesh_runtime.engine import RunDriver
+from astromesh_runtime.metering import RunMeter
 from astromesh_runtime.recorded import Recorded
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import Clock, RunScope, Services
@@ -63,6 +65,7 @@ class Opener:
     services: Services
     worker: str
     clock: Clock
+    metrics: Metrics
     epoch: Callable[[int], int]
     """The worker's epoch for a partition it owns."""
 
@@ -131,6 +134,7 @@ class Opener:
             producer=self.worker,
             clock=self.clock,
         )
+        writer.on_stored = RunMeter(self.metrics, recorded.requested.agent, recorded.requested_unix_nano, recorded)
         try:
             agent = await self._agent(aggregate.namespace, recorded)
         except Conflict:

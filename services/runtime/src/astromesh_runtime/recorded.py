@@ -69,6 +69,7 @@ class Recorded:
     memory: MemoryStored | None = None
     suspended: Suspended | None = None
     ended: RunEvent | None = None
+    requested_unix_nano: int = 0
     traceparent: str = ""
     epoch: int = 0
     events: int = 0
@@ -181,6 +182,7 @@ class Recorded:
         match kind:
             case "requested":
                 self.requested, self.traceparent = run.requested, envelope.traceparent
+                self.requested_unix_nano = envelope.time_unix_nano
             case "input_checked":
                 self.input_checked = run.input_checked
             case "context_assembled":

@@ -1,0 +1,67 @@
+"""Metrics of runs, read off the events as they are stored: what is counted is what the log holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from astromesh.v1.run_events_pb2 import RunEvent, SuspensionReason
+from astromesh_core.bus.positions import Position
+from astromesh_core.events.chain import StoredEvent
+from astromesh_core.events.runs import TERMINAL_EVENTS
+from astromesh_core.telemetry.metrics import Metrics
+from astromesh_runtime.recorded import Recorded
+
+_TOOL_OUTCOMES = {"tool_succeeded": "ok", "tool_failed": "failed", "tool_outcome_unknown": "unknown"}
+
+
+class RunMeter:
+    """Counts one run's stored events. Given to its writer as `on_stored`."""
+
+    def __init__(self, metrics: Metrics, agent: str, requested_unix_nano: int, recorded: Recorded) -> None:
+        self._metrics = metrics
+        self._agent = metrics.agent(agent)
+        self._requested = requested_unix_nano
+        self._tools = {path: intents[-1].call.name for path, intents in recorded.intents.items()}
+
+    def __call__(self, events: Sequence[StoredEvent], position: Position) -> None:
+        """Takes a commit's events."""
+        del position
+        for event in events:
+            kind = event.envelope.run.WhichOneof("event") or ""
+            meter = _METERS.get(kind)
+            if meter is not None:
+                meter(self, kind, event.envelope.run)
+            elif kind in TERMINAL_EVENTS:
+                self._ended(kind, event.envelope.time_unix_nano)
+
+    def intended(self, kind: str, event: RunEvent) -> None:
+        """Remembers which tool is called at a path: outcomes name only the path."""
+        del kind
+        self._tools[event.tool_intended.path] = event.tool_intended.call.name
+
+    def tool_settled(self, kind: str, event: RunEvent) -> None:
+        """Counts a tool call."""
+        outcome: Any = getattr(event, kind)
+        tool = self._metrics.tool(self._tools.get(outcome.path, ""))
+        self._metrics.tool_calls.labels(tool, _TOOL_OUTCOMES[kind]).inc()
+        self._metrics.tool_seconds.labels(tool).observe(outcome.timing.duration_nano / 1e9)
+
+    def suspended(self, kind: str, event: RunEvent) -> None:
+        """Counts a suspension."""
+        del kind
+        reason = SuspensionReason.Name(event.suspended.reason).removeprefix("SUSPENSION_REASON_").lower()
+        self._metrics.runs_suspended.labels(reason).inc()
+
+    def _ended(self, status: str, time_unix_nano: int) -> None:
+        self._metrics.runs_finished.labels(self._agent, status).inc()
+        self._metrics.run_seconds.labels(self._agent).observe((time_unix_nano - self._requested) / 1e9)
+
+
+_METERS: dict[str, Callable[[RunMeter, str, RunEvent], None]] = {
+    "tool_intended": RunMeter.intended,
+    "tool_succeeded": RunMeter.tool_settled,
+    "tool_failed": RunMeter.tool_settled,
+    "tool_outcome_unknown": RunMeter.tool_settled,
+    "suspended": RunMeter.suspended,
+}
