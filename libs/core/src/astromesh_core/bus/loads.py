@@ -55,6 +55,11 @@ class HeardLoads:
         self._loads = {worker: entry for worker, entry in self._loads.items() if entry[0] >= oldest}
         return sum(counts[namespace] for _, counts in self._loads.values())
 
+    def workers(self) -> set[str]:
+        """Who is still telling."""
+        oldest = self._now() - STALE_SECONDS
+        return {worker for worker, entry in self._loads.items() if entry[0] >= oldest}
+
     def close(self) -> None:
         """Hears nothing more."""
         if self.listening is not None:

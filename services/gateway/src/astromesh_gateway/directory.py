@@ -1,0 +1,165 @@
+"""The resources as the gateway sees them: watched, held in memory, so that admitting a run asks nobody.
+
+Writing resources stands in `routes.agents`; what is Ready is the operator's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+
+from astromesh.v1.control_pb2 import CONDITION_STATUS_FALSE, Condition, ResourceRecord, ResourceStatus
+from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.bus.resource_store import ResourceChange, ResourceStore
+from astromesh_core.bus.status_store import StatusChange, StatusStore
+from astromesh_core.errors import Conflict, NotFound, NotSupported
+from astromesh_core.readiness import Health
+from astromesh_core.resources.conditions import NOT_SUPPORTED, READY
+from astromesh_core.resources.problems import did_you_mean
+from astromesh_core.resources.runtime_config import ApiKey, RuntimeConfigSpec
+
+DEFAULT_NAMESPACE = "default"
+
+_JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected"})
+"""Conditions that may have changed since they were observed: a run finds out by itself, and has fallbacks."""
+
+_Key = tuple[str, str, str]
+
+
+class Directory:
+    """Every resource and its status, a moment old. Reads never wait."""
+
+    def __init__(self) -> None:
+        self._records: dict[_Key, ResourceRecord] = {}
+        self._statuses: dict[_Key, ResourceStatus] = {}
+        self._configs: dict[_Key, RuntimeConfigSpec] = {}
+        self.synced = asyncio.Event()
+        """Set once everything that stood at the start is here."""
+        self.changed = asyncio.Condition()
+        """Notified after every change of a RuntimeConfig."""
+
+    def agent(self, namespace: str, name: str) -> ResourceRef:
+        """The agent's newest version, for a new run.
+
+        Raises NotFound, NotSupported where it uses what is not built or installed, Conflict where it is not ready.
+        """
+        record = self._records.get(("Agent", namespace, name))
+        if record is None:
+            raise NotFound(
+                f"there is no agent {name[:80]!r} in namespace {namespace!r}{self._suggestion(namespace, name)}"
+            )
+        status = self._statuses.get(("Agent", namespace, name))
+        if status is not None and status.observed_generation == record.generation:
+            _refuse_unready(name, status)
+        return record.ref
+
+    def record(self, kind: str, namespace: str, name: str) -> ResourceRecord:
+        """The resource as it is stored. Raises NotFound."""
+        record = self._records.get((kind, namespace, name))
+        if record is None:
+            raise NotFound(f"there is no {kind} {name[:80]!r} in namespace {namespace!r}")
+        return record
+
+    def status(self, record: ResourceRecord) -> ResourceStatus | None:
+        """What is observed of the resource; None before anything was."""
+        return self._statuses.get((record.ref.kind, record.ref.namespace, record.ref.name))
+
+    def records(self, kind: str | None = None, namespace: str | None = None) -> list[ResourceRecord]:
+        """The resources of a kind and a namespace, or of all, by name."""
+        found = (
+            (key, record)
+            for key, record in self._records.items()
+            if kind in (None, key[0]) and namespace in (None, key[1])
+        )
+        return [record for _, record in sorted(found, key=lambda item: item[0])]
+
+    def api_keys(self) -> Iterator[ApiKey]:
+        """Every key that may call the mesh."""
+        for config in self._configs.values():
+            yield from config.api_keys
+
+    def max_open_runs(self, namespace: str) -> int:
+        """How many runs the namespace may have open: by its own RuntimeConfig, else by the default namespace's."""
+        for wanted in (namespace, DEFAULT_NAMESPACE):
+            for (_, config_namespace, _), config in self._configs.items():
+                if config_namespace == wanted:
+                    return config.admission.max_open_runs
+        return RuntimeConfigSpec().admission.max_open_runs
+
+    async def health(self) -> Health:
+        """Whether the resources are loaded."""
+        loaded = self.synced.is_set()
+        return Health(loaded, f"{len(self._records)} resources" if loaded else "resources are still being read")
+
+    async def take_resources(self, resources: ResourceStore) -> None:
+        """Follows the stored resources until cancelled."""
+        async with aclosing(resources.watch(self.synced)) as changes:
+            async for change in changes:
+                await self._take(change)
+
+    async def take_statuses(self, statuses: StatusStore) -> None:
+        """Follows what is observed of them until cancelled."""
+        async with aclosing(statuses.watch()) as changes:
+            async for change in changes:
+                self._take_status(change)
+
+    async def _take(self, change: ResourceChange) -> None:
+        key = (change.kind, change.namespace, change.name)
+        if change.record is None:
+            self._records.pop(key, None)
+            self._configs.pop(key, None)
+        else:
+            self._records[key] = change.record
+            if change.kind == "RuntimeConfig":
+                self._configs[key] = RuntimeConfigSpec.model_validate_json(change.record.spec_json)
+        if change.kind == "RuntimeConfig":
+            async with self.changed:
+                self.changed.notify_all()
+
+    def _take_status(self, change: StatusChange) -> None:
+        key = (change.kind, change.namespace, change.name)
+        if change.record is None:
+            self._statuses.pop(key, None)
+        else:
+            self._statuses[key] = change.record
+
+    def _suggestion(self, namespace: str, name: str) -> str:
+        names = [key[2] for key in self._records if key[:2] == ("Agent", namespace)]
+        hint = did_you_mean(name, names)
+        return f"; {hint}" if hint else ""
+
+
+@asynccontextmanager
+async def watching(resources: ResourceStore, statuses: StatusStore) -> AsyncGenerator[Directory]:
+    """A directory that follows the stores within the block."""
+    directory = Directory()
+    tasks = [
+        asyncio.create_task(directory.take_resources(resources), name="resources"),
+        asyncio.create_task(directory.take_statuses(statuses), name="status"),
+    ]
+    try:
+        yield directory
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def _refuse_unready(name: str, status: ResourceStatus) -> None:
+    failing = [condition for condition in status.conditions if condition.status == CONDITION_STATUS_FALSE]
+    ready = next((condition for condition in failing if condition.type == READY), None)
+    if ready is None:
+        return
+    if ready.reason == NOT_SUPPORTED:
+        raise NotSupported(f"agent {name!r} is not ready: {_said(ready)}")
+    others = [condition for condition in failing if condition is not ready]
+    blocking = [condition for condition in others if condition.type not in _JUDGED_BY_THE_CALL]
+    if blocking or not others:
+        raise Conflict(f"agent {name!r} is not ready: {'; '.join(map(_said, blocking or [ready]))}")
+
+
+def _said(condition: Condition) -> str:
+    return condition.message or condition.reason

@@ -1,0 +1,198 @@
+"""Following runs: a new one from before its first event, so that the log is not read, and any one from an index on.
+
+What a caller sees of a run is a sequence of parts: pieces of text, and stored events with the run as it is after them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.runs_pb2 import (
+    RUN_STATUS_NEEDS_HUMAN,
+    RUN_STATUS_NEEDS_VERSION,
+    RUN_STATUS_SUSPENDED,
+    Run,
+)
+from astromesh.v1.signal_pb2 import Delta
+from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.events.chain import StoredEvent
+from astromesh_core.events.runs import TERMINAL, RunFolder
+from astromesh_gateway.admission import Admission, PreparedRun
+from astromesh_gateway.tokens import Restart, Token, Tokens
+
+WAITING = frozenset({RUN_STATUS_SUSPENDED, RUN_STATUS_NEEDS_HUMAN, RUN_STATUS_NEEDS_VERSION})
+"""Statuses of a run that goes on only when somebody or something outside says so."""
+
+_HELD_PARTS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A stored event, its contents fetched, and the run after it (the same object for every part of a run)."""
+
+    index: int
+    envelope: Envelope
+    run: Run
+
+
+Part = Token | Restart | Told
+
+
+class CheckedFolder(RunFolder):
+    """Folds a run for its caller: what a model said before an agent's output rules checked it is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._checks_output = False
+
+    def apply(self, envelope: Envelope) -> None:
+        """See RunFolder."""
+        super().apply(envelope)
+        if envelope.run.HasField("started"):
+            self._checks_output = envelope.run.started.checks_output
+        elif self._checks_output and envelope.run.HasField("model_replied"):
+            self.step(envelope.run.model_replied.path).ClearField("output")
+
+
+class Following:
+    """Admits runs and follows them."""
+
+    def __init__(self, bus: Bus, admission: Admission) -> None:
+        self._log = bus.log
+        self._deltas = bus.deltas
+        self._values = bus.values
+        self._admission = admission
+
+    async def complete(self, prepared: PreparedRun) -> Run:
+        """Admits the run and answers it when it has ended or waits. Raises like `Admission.admit`."""
+        async with self._log.follow_new(prepared.aggregate) as live:
+            if await self._admission.admit(prepared):
+                run = await self._settled(prepared.aggregate, live)
+                if run.status in TERMINAL:
+                    self._admission.ended(prepared)
+                return run
+        async with aclosing(self._log.follow(prepared.aggregate)) as events:
+            return await self._settled(prepared.aggregate, events)
+
+    @asynccontextmanager
+    async def streamed(self, prepared: PreparedRun) -> AsyncGenerator[AsyncIterator[Part]]:
+        """Admits the run; its parts until it has ended or waits. Raises like `Admission.admit`, on entering."""
+        aggregate = prepared.aggregate
+        async with (
+            self._log.follow_new(aggregate) as live,
+            self._deltas.subscribe(aggregate.namespace, aggregate.id) as deltas,
+        ):
+            if await self._admission.admit(prepared):
+                async with aclosing(self._parts(aggregate, live, deltas)) as parts:
+                    yield self._until_ended(prepared, parts)
+            else:
+                async with (
+                    aclosing(self._log.follow(aggregate)) as events,
+                    aclosing(self._parts(aggregate, events, deltas)) as parts,
+                ):
+                    yield parts
+
+    @asynccontextmanager
+    async def watched(self, aggregate: Aggregate, after: int) -> AsyncGenerator[AsyncIterator[Part]]:
+        """The parts of an existing run after the event with that index (-1: all) until it has ended.
+
+        Text of a model call that began before may be told again, after a Restart.
+        """
+        async with (
+            self._deltas.subscribe(aggregate.namespace, aggregate.id) as deltas,
+            aclosing(self._log.follow(aggregate)) as events,
+            aclosing(self._parts(aggregate, events, deltas, after=after, leaves_waiting=False)) as parts,
+        ):
+            yield parts
+
+    async def _settled(self, aggregate: Aggregate, events: AsyncIterator[StoredEvent]) -> Run:
+        folder = CheckedFolder()
+        async for event in events:
+            folder.apply(event.envelope)
+            if folder.run.status in WAITING and await self._is_last(aggregate, event.index):
+                break
+        await self._values.resolve_all(folder.run)
+        return folder.run
+
+    async def _parts(
+        self,
+        aggregate: Aggregate,
+        events: AsyncIterator[StoredEvent],
+        deltas: AsyncIterator[Delta],
+        *,
+        after: int = -1,
+        leaves_waiting: bool = True,
+    ) -> AsyncGenerator[Part, None]:
+        tokens, folder = Tokens(), CheckedFolder()
+        restart_first = after >= 0
+        async with aclosing(_merged(events, deltas)) as merged:
+            async for item in merged:
+                if isinstance(item, Delta):
+                    index, told = folder.run.events, list[Part](tokens.delta(item))
+                else:
+                    index = item.index
+                    await self._values.resolve_all(item.envelope)
+                    folder.apply(item.envelope)
+                    told = _told(item, tokens, folder.run)
+                if index <= after:
+                    continue
+                for part in told:
+                    if restart_first and isinstance(part, Token):
+                        yield Restart(part.path)
+                        restart_first = False
+                    yield part
+                if leaves_waiting and folder.run.status in WAITING and await self._is_last(aggregate, index):
+                    return
+
+    async def _until_ended(self, prepared: PreparedRun, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
+        async for part in parts:
+            if isinstance(part, Told) and part.run.status in TERMINAL:
+                self._admission.ended(prepared)
+            yield part
+
+    async def _is_last(self, aggregate: Aggregate, index: int) -> bool:
+        """Whether a run that is seen to wait waits still: what is read back may have gone on since."""
+        tail = await self._log.tail(aggregate)
+        return tail is None or tail.last.index <= index
+
+
+def _told(event: StoredEvent, tokens: Tokens, run: Run) -> list[Part]:
+    body = event.envelope.run
+    told: list[Part] = [*tokens.event(body), Told(event.index, event.envelope, run)]
+    if body.HasField("model_call_begun"):
+        told += tokens.early(body.model_call_begun.path)
+    return told
+
+
+async def _merged(
+    events: AsyncIterator[StoredEvent], deltas: AsyncIterator[Delta]
+) -> AsyncGenerator[StoredEvent | Delta, None]:
+    """Both as they come, until the events end."""
+    arrived: asyncio.Queue[StoredEvent | Delta | None] = asyncio.Queue(_HELD_PARTS)
+
+    async def take_events() -> None:
+        try:
+            async for event in events:
+                await arrived.put(event)
+        finally:
+            await arrived.put(None)
+
+    async def take_deltas() -> None:
+        async for delta in deltas:
+            await arrived.put(delta)
+
+    takers = (asyncio.create_task(take_events()), asyncio.create_task(take_deltas()))
+    try:
+        while (item := await arrived.get()) is not None:
+            yield item
+        # Raises what kept the events from being read to their end.
+        await takers[0]
+    finally:
+        for taker in takers:
+            taker.cancel()
+        await asyncio.gather(*takers, return_exceptions=True)

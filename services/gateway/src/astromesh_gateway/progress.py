@@ -1,0 +1,120 @@
+"""Parts of a run as the messages that callers get: the names are fixed, the same for SSE and WebSocket.
+
+token        {run_id, text, path}                          not stored, so without an index
+restart      {run_id, path}                                forget the text since the last step: a new attempt begins
+tool_call    {run_id, index, path, id, name, arguments}    a tool is about to be called
+tool_result  {run_id, index, path, id, name, status, ok, output | failure}
+step         {run_id, index, event, status, step?}         every other stored event; `step` where it is of an effect
+done         {…, index}                                    the run as the plain call answers it
+error        problem document with run_id, index           the run ended without an answer
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import orjson
+from pydantic import JsonValue
+
+from astromesh.v1.run_events_pb2 import RunEvent
+from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, STEP_STATUS_SUCCEEDED, Run, Step
+from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
+from astromesh_core.problems import problem
+from astromesh_gateway.following import Part, Told
+from astromesh_gateway.replies import failure_error, run_reply, shown, step_reply
+from astromesh_gateway.tokens import Restart, Token
+
+Data = dict[str, JsonValue]
+
+
+class Update(NamedTuple):
+    """One message to a caller. `index` is the position to resume from, None where there is none."""
+
+    name: str
+    data: Data
+    index: int | None = None
+
+
+def update_of(part: Part, run_id: str) -> Update:
+    """The message that a part becomes."""
+    if isinstance(part, Token):
+        return Update("token", {"run_id": run_id, "text": part.text, "path": part.path})
+    if isinstance(part, Restart):
+        return Update("restart", {"run_id": run_id, "path": part.path})
+    return _stored(part)
+
+
+def done(run: Run) -> Update:
+    """The last message of a run that completed, or that waits."""
+    return Update("done", cast("Data", run_reply(run)))
+
+
+def failed(run: Run) -> Update:
+    """The last message of a run that ended without an answer."""
+    return Update("error", cast("Data", problem(failure_error(run), run_id=run.run_id)))
+
+
+def _stored(told: Told) -> Update:
+    run, event = told.run, told.envelope.run
+    place: Data = {"run_id": run.run_id, "index": told.index}
+    if run.status in TERMINAL:
+        last = done(run) if run.status == RUN_STATUS_COMPLETED else failed(run)
+        return Update(last.name, {**last.data, **place}, told.index)
+    kind = event.WhichOneof("event") or ""
+    path = _path(event, kind)
+    step = next((step for step in run.steps if step.path == path), None) if path else None
+    if kind == "tool_intended":
+        return Update("tool_call", {**place, **_call(event)}, told.index)
+    if step is not None and kind in ("tool_succeeded", "tool_failed", "tool_outcome_unknown"):
+        return Update("tool_result", {**place, **_result(event, step)}, told.index)
+    return Update("step", {**place, **_other(kind, run, step)}, told.index)
+
+
+def _path(event: RunEvent, kind: str) -> str:
+    return str(getattr(getattr(event, kind), "path", "")) if kind else ""
+
+
+def _call(event: RunEvent) -> Data:
+    intended = event.tool_intended
+    return {
+        "path": intended.path,
+        "id": intended.call.id,
+        "name": intended.call.name,
+        "arguments": _parsed(shown(intended.call.arguments)),
+        "attempt": intended.attempt,
+    }
+
+
+def _result(event: RunEvent, step: Step) -> Data:
+    reply = step_reply(step)
+    data: Data = {
+        "path": step.path,
+        "id": event.tool_succeeded.result.tool_call_id,
+        "name": step.name,
+        "status": reply["status"],
+        "ok": step.status == STEP_STATUS_SUCCEEDED,
+    }
+    if "output" in reply:
+        data["output"] = reply["output"]
+    if "failure" in reply:
+        data["failure"] = cast("Data", reply["failure"])
+    if "duration_ms" in reply:
+        data["duration_ms"] = reply["duration_ms"]
+    return data
+
+
+def _other(kind: str, run: Run, step: Step | None) -> Data:
+    data: Data = {"event": kind, "status": STATUS_NAMES[run.status]}
+    if step is not None:
+        data["step"] = cast("Data", step_reply(step))
+    if run.waiting_for:
+        data["waiting_for"] = run.waiting_for
+        data["waiting_path"] = run.waiting_path
+    return data
+
+
+def _parsed(text: str) -> JsonValue:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text

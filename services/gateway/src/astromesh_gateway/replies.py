@@ -1,0 +1,203 @@
+"""Runs as JSON: what every surface answers. Times in ISO 8601 (UTC), durations in milliseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NotRequired
+
+from typing_extensions import TypedDict
+
+from astromesh.v1.runs_pb2 import STEP_KIND_TOOL, Run, Step, StepStatus
+from astromesh.v1.values_pb2 import Content, Failure, Passage, Usage
+from astromesh_core.errors import ERRORS, AstromeshError, Bug, NotFound
+from astromesh_core.events.contents import plain
+from astromesh_core.events.runs import STATUS_NAMES
+
+ERASED = "(erased)"
+"""Stands where content was sealed and its key is gone."""
+
+
+class UsageReply(TypedDict):
+    """Tokens of all model calls; `estimated` where a provider reported none."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+
+
+class FailureReply(TypedDict):
+    """A definite failure: the error's class and what it said."""
+
+    error: str
+    message: str
+
+
+class StepReply(TypedDict):
+    """One effect and what came of it."""
+
+    path: str
+    kind: str
+    name: str
+    status: str
+    input: NotRequired[str]
+    output: NotRequired[str]
+    failure: NotRequired[FailureReply]
+    started_at: NotRequired[str]
+    duration_ms: NotRequired[float]
+    usage: NotRequired[UsageReply]
+
+
+class SourceReply(TypedDict):
+    """A passage that the answer rests on."""
+
+    id: str
+    source: str
+    start: int
+    end: int
+    headings: list[str]
+    text: str
+    score: float
+
+
+class RunReply(TypedDict):
+    """A run as it stands."""
+
+    run_id: str
+    session_id: str
+    agent: str
+    status: str
+    answer: str | None
+    steps: list[StepReply]
+    usage: UsageReply
+    sources: list[SourceReply]
+    cost: float
+    failure: NotRequired[FailureReply]
+    waiting_for: NotRequired[str]
+    waiting_path: NotRequired[str]
+
+
+class RunRecord(RunReply):
+    """A run with what its readers want to know beside its answer."""
+
+    namespace: str
+    query: str
+    principal: str
+    events: int
+    traceparent: str
+    requested_at: NotRequired[str]
+    started_at: NotRequired[str]
+    ended_at: NotRequired[str]
+
+
+def run_reply(run: Run) -> RunReply:
+    """What the plain call answers, and `done` carries. Stored contents have to be fetched before."""
+    reply = RunReply(
+        run_id=run.run_id,
+        session_id=shown(run.session_id),
+        agent=run.agent,
+        status=STATUS_NAMES.get(run.status, "queued"),
+        answer=shown(run.answer) if run.HasField("answer") else None,
+        steps=[step_reply(step) for step in run.steps],
+        usage=usage_reply(run.usage),
+        sources=[source_reply(passage) for passage in run.sources],
+        cost=run.cost_nanos / 1e9,
+    )
+    if run.HasField("failure"):
+        reply["failure"] = failure_reply(run.failure)
+    if run.waiting_for:
+        reply["waiting_for"] = run.waiting_for
+        reply["waiting_path"] = run.waiting_path
+    return reply
+
+
+def run_record(run: Run) -> RunRecord:
+    """A run for those who look it up."""
+    record = RunRecord(
+        **run_reply(run),
+        namespace=run.namespace,
+        query=shown(run.query),
+        principal=run.principal,
+        events=run.events,
+        traceparent=run.traceparent,
+    )
+    if run.requested_unix_nano:
+        record["requested_at"] = moment(run.requested_unix_nano)
+    if run.started_unix_nano:
+        record["started_at"] = moment(run.started_unix_nano)
+    if run.ended_unix_nano:
+        record["ended_at"] = moment(run.ended_unix_nano)
+    return record
+
+
+def step_reply(step: Step) -> StepReply:
+    """A step as it stands."""
+    reply = StepReply(
+        path=step.path,
+        kind="tool" if step.kind == STEP_KIND_TOOL else "model",
+        name=step.name,
+        status=StepStatus.Name(step.status).removeprefix("STEP_STATUS_").lower(),
+    )
+    if step.HasField("input"):
+        reply["input"] = shown(step.input)
+    if step.HasField("output"):
+        reply["output"] = shown(step.output)
+    if step.HasField("failure"):
+        reply["failure"] = failure_reply(step.failure)
+    if step.timing.start_unix_nano:
+        reply["started_at"] = moment(step.timing.start_unix_nano)
+        reply["duration_ms"] = step.timing.duration_nano / 1e6
+    if step.HasField("usage"):
+        reply["usage"] = usage_reply(step.usage)
+    return reply
+
+
+def source_reply(passage: Passage) -> SourceReply:
+    """A passage with its place."""
+    return SourceReply(
+        id=passage.id,
+        source=passage.source,
+        start=passage.start,
+        end=passage.end,
+        headings=list(passage.headings),
+        text=shown(passage.text),
+        score=passage.score,
+    )
+
+
+def usage_reply(usage: Usage) -> UsageReply:
+    """Tokens."""
+    return UsageReply(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        estimated=usage.estimated,
+    )
+
+
+def failure_reply(failure: Failure) -> FailureReply:
+    """A failure."""
+    return FailureReply(error=failure.error_class, message=shown(failure.message))
+
+
+def failure_error(run: Run) -> AstromeshError:
+    """The error that a run which ended without an answer means to its caller."""
+    failure = run.failure
+    kind = ERRORS.get(failure.error_class, Bug)
+    delay = failure.retry_after_ms / 1000 if failure.retry_after_ms else None
+    return kind(shown(failure.message) or f"the run ended as {STATUS_NAMES.get(run.status)}", retry_after=delay)
+
+
+def shown(content: Content) -> str:
+    """The text, or a word in its place where it was erased."""
+    try:
+        return plain(content)
+    except NotFound:
+        return ERASED
+
+
+def moment(unix_nano: int) -> str:
+    """A time with microseconds."""
+    return datetime.fromtimestamp(unix_nano / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

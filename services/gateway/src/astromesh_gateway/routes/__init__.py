@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket surface, a module for each group of paths."""

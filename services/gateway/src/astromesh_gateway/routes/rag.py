@@ -1,0 +1,167 @@
+"""/v1/rag: pipelines, what they take in, and what they find."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from typing_extensions import TypedDict
+
+from astromesh.v1.rag_pb2 import (
+    Document,
+    IngestRequest,
+    IngestResponse,
+    IngestSummary,
+    ListPipelinesRequest,
+    PipelineState,
+    QueryRequest,
+)
+from astromesh_core.errors import AstromeshError, Unavailable
+from astromesh_core.events.contents import text_content
+from astromesh_core.rpc.streams import reading
+from astromesh_gateway.access import Admin, TheGateway, Viewer
+from astromesh_gateway.bodies import IngestBody, RagQueryBody
+from astromesh_gateway.documentation import errors
+from astromesh_gateway.failures import problem_document
+from astromesh_gateway.progress import Update
+from astromesh_gateway.replies import SourceReply, moment, source_reply
+from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
+
+router = APIRouter(prefix="/v1/rag", tags=["rag"])
+
+INGEST_SECONDS = 3_600.0
+QUERY_SECONDS = 60.0
+
+
+class PipelineReply(TypedDict):
+    """A pipeline and what it holds."""
+
+    name: str
+    store: str
+    embedding_model: str
+    documents: int
+    chunks: int
+    last_ingested: str | None
+
+
+class PipelineList(TypedDict):
+    """The pipelines of the namespace."""
+
+    pipelines: list[PipelineReply]
+
+
+class IngestReply(TypedDict):
+    """What ingesting changed. `refused` names documents that could not be read, with the reason."""
+
+    pipeline: str
+    added: int
+    replaced: int
+    removed: int
+    unchanged: int
+    chunks: int
+    refused: list[str]
+
+
+class QueryReply(TypedDict):
+    """Passages, best first."""
+
+    pipeline: str
+    query: str
+    results: list[SourceReply]
+
+
+@router.get("/pipelines", summary="List pipelines", responses=errors(503))
+async def list_pipelines(caller: Viewer, gateway: TheGateway) -> PipelineList:
+    """The pipelines of the namespace."""
+    response = await gateway.services.rag.ListPipelines(ListPipelinesRequest(namespace=caller.namespace))
+    return PipelineList(pipelines=[_pipeline_reply(state) for state in response.pipelines])
+
+
+@router.post("/query", summary="Query a pipeline", responses=errors(400, 404, 422, 501, 503, 504))
+async def query_pipeline(body: RagQueryBody, caller: Viewer, gateway: TheGateway) -> QueryReply:
+    """The passages nearest to the question."""
+    request = QueryRequest(
+        namespace=caller.namespace, pipeline=body.pipeline, query=text_content(body.query), top_k=body.top_k
+    )
+    response = await gateway.services.rag.Query(request, timeout=QUERY_SECONDS)
+    return QueryReply(
+        pipeline=body.pipeline, query=body.query, results=[source_reply(passage) for passage in response.passages]
+    )
+
+
+@router.post(
+    "/ingest",
+    summary="Ingest documents",
+    response_model=IngestReply,
+    responses={
+        200: {
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"type": "string"},
+                    "example": 'event: progress\ndata: {"source":"a.md","documents_done":1,"documents_total":9}\n\n',
+                }
+            }
+        },
+        **errors(400, 404, 422, 501, 503, 504),
+    },
+)
+async def ingest(request: Request, body: IngestBody, caller: Admin, gateway: TheGateway) -> Response:
+    """Takes in the documents given, else the pipeline's own; with `Accept: text/event-stream` tells progress."""
+    asked = IngestRequest(
+        namespace=caller.namespace,
+        pipeline=body.pipeline,
+        documents=[Document(source=item.source, text=text_content(item.text)) for item in body.documents],
+    )
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(reading(gateway.services.rag.Ingest(asked, timeout=INGEST_SECONDS)))
+        if MEDIA_TYPE in request.headers.get("accept", ""):
+            chunks = (message(update) async for update in _updates(parts, body.pipeline))
+            return EventStream(chunks, stack.pop_all(), {})
+        async for part in parts:
+            if part.HasField("summary"):
+                return Response(orjson.dumps(_ingest_reply(body.pipeline, part.summary)), media_type="application/json")
+    raise Unavailable("the ingestion ended without a summary")
+
+
+async def _updates(parts: AsyncIterator[IngestResponse], pipeline: str) -> AsyncGenerator[Update, None]:
+    try:
+        async for part in parts:
+            if part.HasField("summary"):
+                yield Update("done", {**_ingest_reply(pipeline, part.summary)})
+                return
+            told = part.progress
+            yield Update(
+                "progress",
+                {
+                    "source": told.source,
+                    "documents_done": told.documents_done,
+                    "documents_total": told.documents_total,
+                },
+            )
+    except AstromeshError as error:
+        yield Update("error", problem_document(error))
+
+
+def _pipeline_reply(state: PipelineState) -> PipelineReply:
+    return PipelineReply(
+        name=state.name,
+        store=state.store,
+        embedding_model=state.embedding_model,
+        documents=state.documents,
+        chunks=state.chunks,
+        last_ingested=moment(state.last_ingested_unix_nano) if state.last_ingested_unix_nano else None,
+    )
+
+
+def _ingest_reply(pipeline: str, summary: IngestSummary) -> IngestReply:
+    return IngestReply(
+        pipeline=pipeline,
+        added=summary.added,
+        replaced=summary.replaced,
+        removed=summary.removed,
+        unchanged=summary.unchanged,
+        chunks=summary.chunks,
+        refused=list(summary.refused),
+    )

@@ -1,0 +1,180 @@
+"""The public gRPC AgentService: translation only. It does with runs what the HTTP surface does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+
+import orjson
+from pydantic import JsonValue
+
+from astromesh.v1.agent_pb2 import (
+    CancelRunRequest,
+    CancelRunResponse,
+    GetRunRequest,
+    GetRunResponse,
+    ListRunsRequest,
+    ListRunsResponse,
+    RestartPart,
+    RunAgentRequest,
+    RunAgentResponse,
+    StreamAgentRequest,
+    StreamAgentResponse,
+    WatchRunRequest,
+    WatchRunResponse,
+)
+from astromesh.v1.agent_pb2_grpc import AgentServiceServicer
+from astromesh.v1.run_events_pb2 import SURFACE_GRPC
+from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run
+from astromesh_core.bus.subjects import run_aggregate
+from astromesh_core.errors import InvalidInput
+from astromesh_core.events.runs import TERMINAL
+from astromesh_core.rpc.identity import Caller, current_caller
+from astromesh_core.rpc.ports import ServicerContext
+from astromesh_core.telemetry.traceparent import current_traceparent, new_trace
+from astromesh_gateway.admission import AskedRun, PreparedRun
+from astromesh_gateway.auth import Authenticator, Role, require
+from astromesh_gateway.following import Part, Told
+from astromesh_gateway.gateway import Gateway
+from astromesh_gateway.replies import failure_error
+from astromesh_gateway.stored_runs import StoredRuns
+from astromesh_gateway.tokens import Restart, Token
+
+DEFAULT_PAGE = 50
+
+
+class KeyGate:
+    """Lets callers in by their API key, as HTTP does."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def __call__(self, headers: Mapping[str, str]) -> Caller:
+        """The caller named by the headers. Raises Denied."""
+        return self._authenticator.caller(headers)
+
+
+class AgentServicer(AgentServiceServicer):
+    """Runs of agents over gRPC."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def RunAgent(self, request: RunAgentRequest, context: ServicerContext) -> RunAgentResponse:
+        """Answers when the run has completed or waits. Raises the error of a run that ended otherwise."""
+        del context
+        run = await self._gateway.following.complete(self._prepared(request))
+        if run.status in TERMINAL and run.status != RUN_STATUS_COMPLETED:
+            raise _of_run(run)
+        return RunAgentResponse(run=run)
+
+    async def StreamAgent(
+        self, request: StreamAgentRequest, context: ServicerContext
+    ) -> AsyncIterator[StreamAgentResponse]:
+        """Parts as they happen; `done` or `error` is last."""
+        del context
+        prepared = self._prepared(request.run)
+        async with self._gateway.following.streamed(prepared) as parts:
+            last: Run | None = None
+            async for part in parts:
+                last = part.run if isinstance(part, Told) else last
+                response = _streamed(part, prepared.run_id)
+                if response is not None:
+                    yield response
+            if last is not None and last.status not in TERMINAL:
+                yield StreamAgentResponse(run_id=prepared.run_id, index=last.events - 1, done=last)
+
+    async def GetRun(self, request: GetRunRequest, context: ServicerContext) -> GetRunResponse:
+        """The run as it stands."""
+        del context
+        return GetRunResponse(run=await self._stored("viewer").run(request.run_id))
+
+    async def ListRuns(self, request: ListRunsRequest, context: ServicerContext) -> ListRunsResponse:
+        """A page of runs, newest first."""
+        del context
+        stored = self._stored("viewer")
+        runs, token = await stored.list(request.filter, request.page_size or DEFAULT_PAGE, request.page_token)
+        return ListRunsResponse(runs=runs, next_page_token=token)
+
+    async def WatchRun(self, request: WatchRunRequest, context: ServicerContext) -> AsyncIterator[WatchRunResponse]:
+        """Every event from the index on, as stored, until the run ends."""
+        del context
+        if request.from_index < 0:
+            raise InvalidInput("from_index counts from 0")
+        await self._stored("viewer").last_index(request.run_id)
+        aggregate = run_aggregate(current_caller().namespace, request.run_id)
+        async with aclosing(self._gateway.bus.log.follow(aggregate, request.from_index)) as events:
+            async for event in events:
+                yield WatchRunResponse(index=event.index, envelope=event.data)
+
+    async def CancelRun(self, request: CancelRunRequest, context: ServicerContext) -> CancelRunResponse:
+        """The run once it has ended, or as it stands after five seconds."""
+        del context
+        return CancelRunResponse(run=await self._stored("user").cancel(request.run_id, request.reason))
+
+    def _stored(self, role: Role) -> StoredRuns:
+        caller = current_caller()
+        require(caller, role)
+        return StoredRuns(self._gateway, caller)
+
+    def _prepared(self, request: RunAgentRequest) -> PreparedRun:
+        caller = current_caller()
+        require(caller, "user")
+        asked = AskedRun(
+            caller=caller,
+            agent=request.agent,
+            query=request.query,
+            session_id=request.session_id,
+            user=request.user,
+            context=_context(request.context_json),
+            idempotency_key=request.idempotency_key,
+            surface=SURFACE_GRPC,
+            traceparent=current_traceparent() or new_trace().encode(),
+        )
+        return self._gateway.admission.prepare(asked)
+
+
+def _streamed(part: Part, run_id: str) -> StreamAgentResponse | None:
+    if isinstance(part, Token):
+        return StreamAgentResponse(run_id=run_id, token=part.text)
+    if isinstance(part, Restart):
+        return StreamAgentResponse(run_id=run_id, restart=RestartPart())
+    response = StreamAgentResponse(run_id=run_id, index=part.index)
+    run, event = part.run, part.envelope.run
+    if run.status in TERMINAL:
+        if run.status == RUN_STATUS_COMPLETED:
+            response.done.CopyFrom(run)
+        else:
+            response.error.CopyFrom(run.failure)
+            response.error.error_class = failure_error(run).code
+        return response
+    if event.HasField("tool_intended"):
+        response.tool_call.CopyFrom(event.tool_intended.call)
+    elif event.HasField("tool_succeeded"):
+        response.tool_result.CopyFrom(event.tool_succeeded.result)
+    else:
+        kind = event.WhichOneof("event") or ""
+        path = getattr(getattr(event, kind), "path", "")
+        step = next((step for step in run.steps if step.path == path), None) if path else None
+        if step is None:
+            return None
+        response.step.CopyFrom(step)
+    return response
+
+
+def _of_run(run: Run) -> Exception:
+    error = failure_error(run)
+    error.message = f"run {run.run_id}: {error.message}"
+    return error
+
+
+def _context(text: str) -> dict[str, JsonValue]:
+    if not text:
+        return {}
+    try:
+        value: JsonValue = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"context_json is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidInput("context_json must be a JSON object")
+    return value

@@ -1,0 +1,157 @@
+"""Runs that exist: looked up in the log, which is always current, and in history where the log no longer has them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.history_pb2 import HistoryServiceListRunsRequest, ListEventsRequest
+from astromesh.v1.runs_pb2 import STEP_STATUS_UNKNOWN, Run, RunFilter
+from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
+from astromesh.v1.signal_pb2 import CancelSignal, ResolvedOutcome, ResolveSignal, Signal
+from astromesh_core.bus.subjects import run_aggregate
+from astromesh_core.errors import Conflict, NotFound, TimedOut
+from astromesh_core.events.chain import ChainVerdict, StoredEvent, verify_chain
+from astromesh_core.events.contents import text_content
+from astromesh_core.events.runs import STATUS_NAMES, TERMINAL, RunFolder, is_terminal
+from astromesh_core.rpc.identity import Caller
+from astromesh_core.telemetry.traceparent import current_traceparent
+from astromesh_gateway.following import CheckedFolder
+from astromesh_gateway.gateway import Gateway
+
+REPLAY_SECONDS = 120.0
+EFFECT_SECONDS = 5.0
+"""How long a caller waits for a signal to show in the log."""
+
+_PAGE = 1_000
+
+
+class StoredRuns:
+    """One caller's view: runs of its namespace."""
+
+    def __init__(self, gateway: Gateway, caller: Caller) -> None:
+        self._gateway = gateway
+        self._caller = caller
+
+    async def events(self, run_id: str) -> list[StoredEvent]:
+        """Every event, as stored. Raises NotFound, InvalidInput for what is no run id."""
+        stored = await self._gateway.bus.log.read(run_aggregate(self._caller.namespace, run_id))
+        events = stored.events or await self._archived(run_id)
+        if not events:
+            raise NotFound(f"there is no run {run_id} in namespace {self._caller.namespace!r}")
+        return events
+
+    async def run(self, run_id: str) -> Run:
+        """The run as it stands now, its contents fetched. Raises like `events`."""
+        folder = CheckedFolder()
+        for event in await self.events(run_id):
+            folder.apply(event.envelope)
+        await self._gateway.bus.values.resolve_all(folder.run)
+        return folder.run
+
+    async def last_index(self, run_id: str) -> tuple[int, bool]:
+        """The index of the run's last event, and whether the run has ended. Raises NotFound."""
+        tail = await self._gateway.bus.log.tail(run_aggregate(self._caller.namespace, run_id))
+        last = tail.last if tail is not None else (await self.events(run_id))[-1]
+        return last.index, _ends(last)
+
+    async def list(self, wanted: RunFilter, page_size: int, page_token: str) -> tuple[list[Run], str]:
+        """A page of runs, newest first, and the token of the next one. It may lag the log by milliseconds."""
+        request = HistoryServiceListRunsRequest(
+            namespace=self._caller.namespace, filter=wanted, page_size=page_size, page_token=page_token
+        )
+        response = await self._gateway.services.history.ListRuns(request)
+        for run in response.runs:
+            await self._gateway.bus.values.resolve_all(run)
+        return list(response.runs), response.next_page_token
+
+    async def verify(self, run_id: str) -> ChainVerdict:
+        """Checks sequence and hash chain over the stored bytes."""
+        return verify_chain(event.data for event in await self.events(run_id))
+
+    async def replay(self, run_id: str) -> ReplayRunResponse:
+        """Re-executes the run from its recorded outcomes."""
+        request = ReplayRunRequest(namespace=self._caller.namespace, run_id=run_id)
+        return await self._gateway.services.runtime.ReplayRun(request, timeout=REPLAY_SECONDS)
+
+    async def cancel(self, run_id: str, reason: str) -> Run:
+        """Asks the run's owner to cancel it; answers the run once it has ended, or as it stands after five seconds.
+
+        A run that has ended already answers as it is. Raises NotFound.
+        """
+        run = await self.run(run_id)
+        if run.status in TERMINAL:
+            return run
+        signal = self._signal(run_id)
+        signal.cancel.CopyFrom(CancelSignal(reason=reason or "cancelled by request"))
+        return await self._sent(signal, run)
+
+    async def resolve(self, run_id: str, path: str, outcome: ResolvedOutcome.ValueType, result: str) -> Run:
+        """Settles a step whose outcome is unknown; answers the run once the log shows it, or after five seconds.
+
+        Raises NotFound, Conflict where no outcome at this path is unknown.
+        """
+        run = await self.run(run_id)
+        if run.status in TERMINAL or not _is_unknown(run, path):
+            state = STATUS_NAMES[run.status]
+            raise Conflict(f"run {run_id} ({state}) has no step {path[:80]!r} whose outcome is unknown")
+        signal = self._signal(run_id)
+        signal.resolve.CopyFrom(ResolveSignal(path=path, outcome=outcome, result=text_content(result)))
+        return await self._sent(signal, run)
+
+    def _signal(self, run_id: str) -> Signal:
+        return Signal(
+            id=secrets.token_hex(16),
+            aggregate_id=run_id,
+            time_unix_nano=time.time_ns(),
+            principal=self._caller.principal,
+            traceparent=current_traceparent(),
+        )
+
+    async def _sent(self, signal: Signal, before: Run) -> Run:
+        """Sends the signal and follows the run until an event bears its id, or the run ended by itself."""
+        aggregate = run_aggregate(self._caller.namespace, signal.aggregate_id)
+        async with aclosing(self._gateway.bus.log.follow(aggregate)) as events:
+            await self._gateway.bus.signals.send(self._caller.namespace, signal)
+            try:
+                folder = await _until_settled(events, signal.id)
+            except TimedOut:
+                return before
+        await self._gateway.bus.values.resolve_all(folder.run)
+        return folder.run
+
+    async def _archived(self, run_id: str) -> list[StoredEvent]:
+        found: list[StoredEvent] = []
+        while True:
+            request = ListEventsRequest(
+                namespace=self._caller.namespace, run_id=run_id, from_index=len(found), page_size=_PAGE
+            )
+            page = (await self._gateway.services.history.ListEvents(request)).envelopes
+            if not page:
+                return found
+            found += (StoredEvent(Envelope.FromString(data), data) for data in page)
+
+
+async def _until_settled(events: AsyncIterator[StoredEvent], signal_id: str) -> RunFolder:
+    folder = CheckedFolder()
+    try:
+        async with asyncio.timeout(EFFECT_SECONDS):
+            async for event in events:
+                folder.apply(event.envelope)
+                if event.envelope.signal_id == signal_id:
+                    break
+    except TimeoutError:
+        raise TimedOut("the run's owner has not acted on the signal yet") from None
+    return folder
+
+
+def _ends(event: StoredEvent) -> bool:
+    return event.envelope.HasField("run") and is_terminal(event.envelope.run)
+
+
+def _is_unknown(run: Run, path: str) -> bool:
+    return any(step.path == path and step.status == STEP_STATUS_UNKNOWN for step in run.steps)

@@ -1,0 +1,119 @@
+"""The text of a run as a caller sees it grow: pieces in order, each once. Pure: no bus, no HTTP.
+
+Deltas come at most once and at their own pace; the log has what they lacked. A piece is told once its attempt's `begun`
+is stored. A higher attempt replaces what came before it (`Restart`). A gap ends an attempt's pieces until `model replied`
+fills it. Of an agent with output rules nothing is told before the check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from astromesh.v1.run_events_pb2 import RunEvent
+from astromesh.v1.signal_pb2 import Delta
+from astromesh_core.events.contents import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of text that follows the pieces before it."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Forget the text since the last step: a new attempt begins."""
+
+    path: str
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """The text of one model call."""
+
+    begun: int = 0
+    text: str = ""
+    broken: bool = False
+    early: list[Delta] = field(default_factory=list[Delta])
+
+
+class Tokens:
+    """The growing text of one run."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Attempt] = {}
+        self._closed: set[str] = set()
+        self._checked = False
+        self.text = ""
+        """Of the model call told last: what the caller has seen of the answer."""
+
+    def delta(self, delta: Delta) -> Iterator[Token | Restart]:
+        """Takes a piece as it arrives."""
+        if delta.path in self._closed or self._checked:
+            return
+        attempt = self._open.setdefault(delta.path, _Attempt())
+        if delta.attempt > attempt.begun:
+            attempt.early.append(delta)
+            return
+        yield from self._tell(delta, attempt)
+
+    def event(self, event: RunEvent) -> Iterator[Token | Restart]:
+        """Takes the next stored event. What it yields is to be told before the event itself."""
+        kind = event.WhichOneof("event")
+        if kind == "started":
+            self._checked = event.started.checks_output
+        elif kind == "model_call_begun":
+            yield from self._begin(event.model_call_begun.path)
+        elif kind == "model_replied":
+            reply = event.model_replied
+            yield from self._reply(reply.path, plain(reply.message.content) if reply.HasField("message") else None)
+        elif kind == "completed" and (answer := plain(event.completed.answer)) != self.text:
+            yield Token(answer, "")
+            self.text = answer
+
+    def early(self, path: str) -> Iterator[Token | Restart]:
+        """The pieces that came before their `begun`: to be told after it."""
+        attempt = self._open.get(path)
+        if attempt is None:
+            return
+        early, attempt.early = attempt.early, []
+        for delta in early:
+            yield from self.delta(delta)
+
+    def _begin(self, path: str) -> Iterator[Restart]:
+        attempt = self._open.setdefault(path, _Attempt())
+        attempt.begun += 1
+        if attempt.text:
+            yield Restart(path)
+        attempt.text, attempt.broken = "", False
+        self.text = ""
+
+    def _tell(self, delta: Delta, attempt: _Attempt) -> Iterator[Token | Restart]:
+        if delta.attempt < attempt.begun or attempt.broken:
+            return
+        known = len(attempt.text)
+        if delta.offset > known:
+            attempt.broken = True
+            return
+        fresh = delta.text[known - delta.offset :]
+        if fresh:
+            attempt.text += fresh
+            self.text = attempt.text
+            yield Token(fresh, delta.path)
+
+    def _reply(self, path: str, text: str | None) -> Iterator[Token | Restart]:
+        attempt = self._open.pop(path, _Attempt())
+        self._closed.add(path)
+        if text is None or self._checked:
+            return
+        if text.startswith(attempt.text):
+            missing = text[len(attempt.text) :]
+        else:
+            yield Restart(path)
+            missing = text
+        self.text = text
+        if missing:
+            yield Token(missing, path)
