@@ -36,9 +36,9 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     @cache
     def embedder() -> Embedder:
         # Imported at the first extractive answer: most meshes never need it here.
-        from astromesh_vectors.minilm.embedder import MiniLMEmbedder
+        from astromesh_vectors.minilm.shared import SharedMiniLM
 
-        return MiniLMEmbedder(platform.settings.data_dir)
+        return SharedMiniLM(platform.settings.data_dir)
 
     async with open_fallback(embedder, os.environ, platform.telemetry) as fallback:
         service = RouterService(DeclaredCandidates(platform.bus.resources), fallback)

@@ -1,0 +1,73 @@
+"""Builds the rag service from the platform: the only file that names the concrete embedder and store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from astromesh.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
+from astromesh_core.errors import AstromeshError, NotSupported
+from astromesh_core.rpc.ports import Registrar, RpcServer
+from astromesh_rag.pipelines import Pipelines
+from astromesh_rag.service import RagService
+from astromesh_rag.upkeep import Upkeep
+from astromesh_vectors.faiss_store.store import FaissStore
+from astromesh_vectors.minilm.shared import SharedMiniLM
+from astromesh_vectors.minilm.weights import find_model
+
+if TYPE_CHECKING:
+    from astromesh_core.service import Platform
+
+SYNC_SECONDS = 5.0
+"""How long the start waits for the resources that stand already."""
+
+START_SECONDS = 1.5
+"""How long background ingestion leaves the cores to the start of the other services."""
+
+
+@asynccontextmanager
+async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
+    """Yields what adds the servicer to a server; stops ingestions and closes stores and the embedder afterwards."""
+    # Imported here because FastStream, which it brings along, is slow to import and not needed by tests of the rest.
+    from astromesh_core.bus.observations import Observations
+
+    bus, data = platform.bus, platform.settings.data_dir
+    embedder = SharedMiniLM(data)
+
+    def open_store(folder: Path) -> FaissStore:
+        return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
+
+    pipelines = Pipelines(data, embedder, open_store)
+    started = asyncio.sleep(START_SECONDS)
+    upkeep = Upkeep(pipelines, platform.settings.config_dir, Observations(bus), check_model, started)
+    synced = asyncio.Event()
+    following = asyncio.create_task(upkeep.follow(bus.resources.watch(synced)), name="rag pipelines")
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SYNC_SECONDS):
+                await synced.wait()
+        service = RagService(pipelines, upkeep, bus.values, platform.telemetry)
+
+        def register(server: RpcServer) -> None:
+            add_RagServiceServicer_to_server(service, server)
+
+        yield register
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await upkeep.close()
+        await pipelines.close()
+        await embedder.close()
+
+
+async def check_model() -> AstromeshError | None:
+    """Why the model cannot be loaded; None where its weights are at hand."""
+    try:
+        await asyncio.to_thread(find_model)
+    except NotSupported as error:
+        return error
+    return None

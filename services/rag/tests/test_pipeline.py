@@ -1,0 +1,163 @@
+"""One pipeline on a real store with a fake embedder: what ingesting again changes, what is found, what a kill leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from astromesh.v1.rag_pb2 import IngestSummary
+from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.errors import InvalidInput
+from astromesh_core.resources.rag_pipeline import Chunking, DirectorySource, RAGPipelineSpec, Retrieval
+from astromesh_rag.documents import Listing, given, list_files
+from astromesh_rag.pipeline import Pipeline
+from astromesh_testing.embedding import WordEmbedder
+from astromesh_vectors.faiss_store.store import FaissStore
+
+SOURCE = DirectorySource(type="directory", path="knowledge")
+PROCESS = Path(__file__).parent / "ingesting_process.py"
+
+
+@asynccontextmanager
+async def opened(folder: Path, embedder: WordEmbedder | None = None) -> AsyncGenerator[Pipeline]:
+    embedder = embedder or WordEmbedder()
+    store = FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
+    spec = RAGPipelineSpec(chunking=Chunking(chunk_size=120, overlap=20), retrieval=Retrieval(top_k=2))
+    yield Pipeline(ResourceRef(name="docs"), spec, store, embedder, folder)
+    await store.close()
+
+
+def counts(summary: IngestSummary) -> tuple[int, int, int, int]:
+    return summary.added, summary.replaced, summary.removed, summary.unchanged
+
+
+async def test_ingesting_again_adds_replaces_and_removes_by_content(config: Path, tmp_path: Path) -> None:
+    knowledge = config / "knowledge"
+    async with opened(tmp_path / "rag") as pipeline:
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (2, 0, 0, 0)
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (0, 0, 0, 2)
+        (knowledge / "rivers.md").write_text("# Rivers\n\nThe Rhine is long.")
+        (knowledge / "deep" / "towers.md").unlink()
+        (knowledge / "new.md").write_text("A new one about lakes.")
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (1, 1, 1, 0)
+        assert await pipeline.query("tower of Basel", 1) != []
+        assert {hit.source for hit in await pipeline.query("Rhine tower Basel lakes", 10)} == {"rivers.md", "new.md"}
+        figures = await pipeline.figures()
+        assert (figures.documents, figures.chunks) == (2, 2)
+        assert figures.last_ingested_unix_nano > 0
+
+
+async def test_other_settings_ingest_every_document_again(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        await pipeline.ingest_all(list_files(config, [SOURCE]))
+        pipeline.spec = RAGPipelineSpec(chunking=Chunking(chunk_size=80, overlap=10))
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (0, 2, 0, 0)
+
+
+async def test_nothing_is_embedded_where_nothing_changed(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        await pipeline.ingest_all(list_files(config, [SOURCE]))
+    embedder = WordEmbedder()
+    async with opened(tmp_path / "rag", embedder) as pipeline:
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (0, 0, 0, 2)
+        assert embedder.embedded == []
+
+
+async def test_given_documents_replace_their_source_and_leave_files_alone(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        await pipeline.ingest_all(list_files(config, [SOURCE]))
+        assert counts(await pipeline.ingest_all(Listing([given("rivers.md", "The Wiese is a river.")]))) == (1, 0, 0, 0)
+        assert counts(await pipeline.ingest_all(Listing([given("rivers.md", "The Ergolz too.")]))) == (0, 1, 0, 0)
+        assert (await pipeline.figures()).documents == 3
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (0, 0, 0, 2)
+        assert (await pipeline.figures()).documents == 3
+
+
+async def test_a_document_that_cannot_be_read_is_reported_and_the_rest_goes_on(config: Path, tmp_path: Path) -> None:
+    knowledge = config / "knowledge"
+    async with opened(tmp_path / "rag") as pipeline:
+        await pipeline.ingest_all(list_files(config, [SOURCE]))
+        (knowledge / "deep" / "towers.md").write_bytes(b"\0\1\2")
+        (knowledge / "new.md").write_text("Something new.")
+        summary = await pipeline.ingest_all(list_files(config, [SOURCE]))
+        assert counts(summary) == (1, 0, 0, 1)
+        assert list(summary.refused) == ["deep/towers.md: is binary: it holds a zero byte"]
+        assert (await pipeline.query("tallest tower", 1))[0].source == "deep/towers.md"
+
+
+async def test_progress_comes_before_each_document_and_the_summary_last(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        parts = [part async for part in pipeline.ingest(list_files(config, [SOURCE]))]
+        progress = [part.progress for part in parts[:-1]]
+        assert [(p.source, p.documents_done, p.documents_total) for p in progress] == [
+            ("deep/towers.md", 0, 2),
+            ("rivers.md", 1, 2),
+            ("", 2, 2),
+        ]
+        assert parts[-1].summary.chunks == (await pipeline.figures()).chunks
+
+
+async def test_passages_say_where_they_stand(config: Path, tmp_path: Path) -> None:
+    text = (config / "knowledge" / "rivers.md").read_text()
+    async with opened(tmp_path / "rag") as pipeline:
+        await pipeline.ingest_all(list_files(config, [SOURCE]))
+        first, second = await pipeline.query("the Birs is short", 0)
+        assert first.source == "rivers.md"
+        assert list(first.headings) == ["Rivers", "Small"]
+        assert text[first.start : first.end] == first.text.text
+        assert "Birs" in first.text.text
+        assert 1.0 >= first.score >= second.score
+        assert len(await pipeline.query("Basel", 3)) == 3
+
+
+async def test_a_query_that_cannot_be_answered_says_what_is_wrong(tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        assert await pipeline.query("anything", 0) == []
+        for text, top_k, reason in (("  ", 0, "empty"), ("x", -1, "top_k"), ("x", 101, "top_k")):
+            with pytest.raises(InvalidInput, match=reason):
+                await pipeline.query(text, top_k)
+
+
+async def test_one_ingestion_runs_at_a_time(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag", WordEmbedder(delay=0.02)) as pipeline:
+        first, second = await asyncio.gather(*(pipeline.ingest_all(list_files(config, [SOURCE])) for _ in range(2)))
+        assert (counts(first), counts(second)) == ((2, 0, 0, 0), (0, 0, 0, 2))
+
+
+async def test_an_ingestion_that_is_left_lets_the_next_one_finish(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        parts = pipeline.ingest(list_files(config, [SOURCE]))
+        await anext(parts)
+        await anext(parts)
+        await parts.aclose()
+        assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (1, 0, 0, 1)
+
+
+async def test_a_killed_ingestion_leaves_whole_documents_and_the_next_one_finishes(tmp_path: Path) -> None:
+    knowledge = tmp_path / "config" / "knowledge"
+    knowledge.mkdir(parents=True)
+    for number in range(30):
+        (knowledge / f"{number:02}.md").write_text(f"# Number {number}\n\n" + f"Fact {number} is known. " * 40)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(PROCESS), str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(6):
+        await process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    async with opened(tmp_path / "rag") as pipeline, opened(tmp_path / "other") as whole:
+        before = (await pipeline.figures()).documents
+        assert 4 <= before < 30
+        listing = list_files(tmp_path / "config", [SOURCE])
+        assert counts(await pipeline.ingest_all(listing)) == (30 - before, 0, 0, before)
+        await whole.ingest_all(listing)
+        assert (await pipeline.figures()).chunks == (await whole.figures()).chunks
+        found, expected = await pipeline.query("Fact 7 is known", 5), await whole.query("Fact 7 is known", 5)
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected])
