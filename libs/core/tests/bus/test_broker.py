@@ -244,6 +244,7 @@ async def test_a_watched_bucket_hands_over_messages_as_they_are_written(bus: Bus
     async with broker:
         await bucket.put("Agent.default.a", ResourceStatus(refused_edit="1").SerializeToString())
         await bucket.put("Agent.default.rubbish", b"1")
+        await until(lambda: len(seen) == 1)
         await bucket.delete("Agent.default.a")
         await until(lambda: len(seen) == 2)
     assert seen == [("Agent.default.a", "1"), ("Agent.default.a", "gone")]
