@@ -29,6 +29,8 @@ from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import STATUS_NAMES
 from astromesh_core.service import Platform
+from astromesh_runtime.effects import Answer, Pattern, RunContext
+from astromesh_runtime.patterns.catalogue import PATTERNS
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import KEY, admit, ended, events_until, kinds, put_agent
 from astromesh_testing.contracts.placement import until
@@ -315,3 +317,29 @@ async def test_a_large_question_and_a_large_answer_are_kept_by_hash(
     answer = events[-1].envelope.run.completed.answer
     assert answer.HasField("stored")
     assert len(plain(await bus.values.resolve(answer))) == 600_000
+
+
+async def test_a_version_that_cannot_be_read_fails_its_run_and_the_session_goes_on(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    await put_agent(bus, tools=[{"type": "nothing that this release knows"}])
+    run = await ended(bus, await admit(bus, session="s"))
+    assert run.failure.error_class == "not-supported"
+    await put_agent(bus)
+    assert STATUS_NAMES[(await ended(bus, await admit(bus, session="s"))).status] == "completed"
+
+
+async def test_a_bug_in_the_middle_ends_the_run_as_a_bug_and_the_session_goes_on(
+    bus: Bus, worker: Platform, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(run: RunContext) -> Pattern[Answer]:
+        yield from run.model(run.transcript)
+        raise ZeroDivisionError
+
+    await put_agent(bus)
+    with monkeypatch.context() as planting:
+        planting.setitem(PATTERNS, ("react", 1), planted)
+        run = await ended(bus, await admit(bus, session="s"))
+    assert run.failure.error_class == "bug"
+    assert "ZeroDivisionError" in plain(run.failure.message)
+    assert STATUS_NAMES[(await ended(bus, await admit(bus, session="s"))).status] == "completed"

@@ -11,6 +11,7 @@ import pytest
 
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
+from astromesh.v1.run_events_pb2 import SUSPENSION_REASON_VERSION
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.values_pb2 import ToolResult, ToolSpec
 from astromesh_core.bus.connection import Bus
@@ -18,6 +19,8 @@ from astromesh_core.events.chain import verify_chain
 from astromesh_core.events.contents import text_content
 from astromesh_core.events.runs import STATUS_NAMES
 from astromesh_core.service import Platform
+from astromesh_runtime.patterns.catalogue import PATTERNS
+from astromesh_runtime.patterns.react.v1 import react
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, ended, events_until, kinds, put_agent
 from astromesh_testing.contracts.placement import until
@@ -25,6 +28,13 @@ from astromesh_testing.nats import NatsServer
 from astromesh_testing.services import FakeServices, completion
 
 StartWorker = Callable[[Bus, FakeServices, str], AbstractAsyncContextManager[Platform]]
+
+
+async def hangs(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    await asyncio.Event().wait()
+    yield completion("never")
+
+
 READ = ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=1000)
 
 
@@ -111,3 +121,23 @@ async def test_a_run_goes_on_after_the_broker_was_killed_in_the_middle_of_it(
         assert STATUS_NAMES[(await ended(bus, run, seconds=30)).status] == "completed"
         assert verify_chain([event.data for event in (await bus.log.read(run)).events]).ok
     assert STATUS_NAMES[(await ended(bus, await admit(bus), seconds=30)).status] == "completed"
+
+
+async def test_a_run_waits_for_a_worker_that_holds_its_pattern_version(
+    bus: Bus, services: FakeServices, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put_agent(bus)
+    with monkeypatch.context() as newer:
+        newer.setitem(PATTERNS, ("react", 2), react)
+        newer.setattr(services.router, "parts", hangs)
+        async with start_worker(bus, services, "newer"):
+            run = await admit(bus)
+            await until(lambda: bool(services.router.requests), 5)
+    async with start_worker(bus, services, "older"):
+        waiting = await events_until(bus, run, "suspended")
+    assert waiting[-1].envelope.run.suspended.reason == SUSPENSION_REASON_VERSION
+    monkeypatch.setitem(PATTERNS, ("react", 2), react)
+    async with start_worker(bus, services, "newer-again"):
+        events = await events_until(bus, run)
+    assert kinds(events)[-1] == "completed"
+    assert replay([event.envelope for event in events]).identical

@@ -7,6 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
 from astromesh.v1.values_pb2 import ResourceRef, ToolSpec
 from astromesh_core.bus.resource_store import ResourceStore
@@ -91,13 +93,20 @@ class Agents:
         if known is not None:
             self._versions.move_to_end(ref.sha256)
             return known
-        spec = AgentSpec.model_validate_json(await self._resources.by_hash(ref))
+        spec = _read(ref, await self._resources.by_hash(ref))
         response = await self._tools.DescribeTools(DescribeToolsRequest(agent=ref), timeout=DESCRIBE_SECONDS)
         version = _compile(ref, spec, tuple(response.tools))
         self._versions[ref.sha256] = version
         if len(self._versions) > KEPT_VERSIONS:
             self._versions.popitem(last=False)
         return version
+
+
+def _read(ref: ResourceRef, spec_json: str) -> AgentSpec:
+    try:
+        return AgentSpec.from_json(spec_json)
+    except ValidationError as error:
+        raise NotSupported(f"this release cannot read the stored version of agent {ref.name!r}: {error}") from error
 
 
 def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> AgentVersion:

@@ -11,7 +11,7 @@ import structlog
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import session_aggregate
-from astromesh_core.errors import AstromeshError, Bug, Conflict, TemporaryError
+from astromesh_core.errors import Bug, Conflict, TemporaryError
 from astromesh_core.rpc.identity import Caller, enter_caller
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.logs import logged_with
@@ -136,23 +136,33 @@ class Dispatch:
 
     async def _work(self, run: OpenRun) -> None:
         run.task = asyncio.current_task()
-        pause = RETRY_SECONDS
         try:
-            while True:
-                try:
-                    result = await self._drive(run)
-                    break
-                except (LogLost, Conflict, TemporaryError) as error:
-                    log.info("run taken up again", run_id=run.aggregate.id, reason=str(error))
-                run.fresh = None
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
+            result = await self._persist(run)
         except asyncio.CancelledError:
             self._leave(run)
             raise
         finally:
             run.task = run.driver = None
         self._finish(run, result)
+
+    async def _persist(self, run: OpenRun) -> Ended | LetGo | Over:
+        """Drives the run for as long as it takes. What nobody foresaw ends it, so that its session goes on."""
+        pause, unforeseen = RETRY_SECONDS, None
+        while True:
+            try:
+                if unforeseen is not None:
+                    run.ended_at = await self._opener.bury(run.aggregate, unforeseen)
+                    return Ended()
+                return await self._drive(run)
+            except (LogLost, Conflict, TemporaryError) as error:
+                log.info("run taken up again", run_id=run.aggregate.id, reason=str(error))
+            except Exception as error:
+                log.exception("a run met a bug", run_id=run.aggregate.id)
+                unforeseen = Bug(f"{type(error).__name__} in the runtime; its log has the details")
+                continue
+            run.fresh = None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
 
     async def _drive(self, run: OpenRun) -> Ended | LetGo | Over:
         after = self._last_ends.get(run.session_key, self.known_end)
@@ -171,14 +181,6 @@ class Dispatch:
         try:
             with logged_with(run_id=scope.run_id), span:
                 return await self._drive_scope(run, scope)
-        except (LogLost, AstromeshError):
-            raise
-        except Exception as error:
-            log.exception("a run met a bug", run_id=run.aggregate.id)
-            await self._opener.fail(
-                scope.writer, Bug(f"{type(error).__name__} in the runtime; the log has the details")
-            )
-            return Ended()
         finally:
             # What matters is stored by now; the rest belongs to whoever takes the run up.
             run.ended_at = scope.writer.position

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.run_events_pb2 import RunClaimed, RunEvent, RunFailed, RunStarted
+from astromesh.v1.run_events_pb2 import SUSPENSION_REASON_VERSION, RunClaimed, RunEvent, RunFailed, RunStarted
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
@@ -85,7 +85,7 @@ class Opener:
         last = tail.last.envelope.run
         if is_terminal(last):
             return Over(waiting=False)
-        if last.WhichOneof("event") == "suspended" and not run.signals:
+        if last.HasField("suspended") and not run.signals and last.suspended.reason != SUSPENSION_REASON_VERSION:
             return Over(waiting=True)
         claimed = await self._claim(run.aggregate, (tail.position, tail.head))
         stored = await self.bus.log.read(run.aggregate, at_least=claimed)
@@ -125,22 +125,14 @@ class Opener:
         self, run: OpenRun, recorded: Recorded, at: tuple[Position, ChainHead], after: Position
     ) -> RunScope | Over:
         aggregate = run.aggregate
-        writer = AggregateWriter(
-            self.bus.log,
-            self.bus.values,
-            aggregate,
-            position=at[0],
-            head=at[1],
-            producer=self.worker,
-            clock=self.clock,
-        )
+        writer = self._writer(aggregate, at)
         writer.on_stored = RunMeter(self.metrics, recorded.requested.agent, recorded.requested_unix_nano, recorded)
         try:
             agent = await self._agent(aggregate.namespace, recorded)
         except Conflict:
             raise
         except PermanentError as error:
-            run.ended_at = await self.fail(writer, error)
+            run.ended_at = await self._fail(writer, error)
             return Over(waiting=False)
         scope = RunScope(
             traceparent=recorded.traceparent,
@@ -158,10 +150,27 @@ class Opener:
             self._start(scope)
         return scope
 
-    async def fail(self, writer: AggregateWriter, error: AstromeshError) -> Position:
-        """Ends the run with this error; answers where its log ends."""
+    async def bury(self, aggregate: Aggregate, error: AstromeshError) -> Position:
+        """Ends a run that cannot be driven, with this error; answers where its log ends. Raises like `open`."""
+        tail = await self.bus.log.tail(aggregate)
+        if tail is None or is_terminal(tail.last.envelope.run):
+            return tail.position if tail is not None else Position.START
+        return await self._fail(self._writer(aggregate, (tail.position, tail.head)), error)
+
+    async def _fail(self, writer: AggregateWriter, error: AstromeshError) -> Position:
         await writer.stored(writer.record(RunEvent(failed=RunFailed(failure=failure_of(error)))))
         return writer.position
+
+    def _writer(self, aggregate: Aggregate, at: tuple[Position, ChainHead]) -> AggregateWriter:
+        return AggregateWriter(
+            self.bus.log,
+            self.bus.values,
+            aggregate,
+            position=at[0],
+            head=at[1],
+            producer=self.worker,
+            clock=self.clock,
+        )
 
     async def _agent(self, namespace: str, recorded: Recorded) -> AgentVersion:
         started = recorded.started

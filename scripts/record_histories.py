@@ -1,0 +1,197 @@
+"""Records a run of each scenario below into `tests/histories/`, where it is missing: a stored history is never edited.
+
+A new event, or a new version of a pattern, adds a scenario here. `python scripts/record_histories.py`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from astromesh.v1 import values_pb2 as values
+from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
+from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, CancelSignal, ResolveSignal, Signal
+from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
+from astromesh.v1.values_pb2 import Failure, Message, Passage, ToolCall, ToolResult, ToolSpec
+from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.errors import TimedOut, Unavailable
+from astromesh_core.events.chain import build_commit
+from astromesh_core.events.contents import text_content
+from astromesh_core.readiness import Readiness
+from astromesh_core.rpc.connections import Connections
+from astromesh_core.rpc.inprocess import InProcessServer
+from astromesh_core.service import Platform
+from astromesh_core.settings import Settings
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_runtime.app import open_service
+from astromesh_testing.admission import KEY, admit, events_until, put_agent
+from astromesh_testing.nats import nats_server
+from astromesh_testing.services import FakeServices, completion, one_tool, text
+
+HISTORIES = Path(__file__).parent.parent / "tests" / "histories"
+READ = ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=1000)
+WRITE = ToolSpec(name="pay", effect=values.TOOL_EFFECT_KIND_WRITE, timeout_ms=1000)
+
+After = Callable[[Bus, Aggregate], Awaitable[None]]
+
+
+async def nothing(bus: Bus, run: Aggregate) -> None:
+    """Most runs end by themselves."""
+    del bus, run
+
+
+@dataclass
+class Scenario:
+    """What an agent is, what it meets, and what happens while it runs."""
+
+    services: FakeServices = field(default_factory=FakeServices)
+    spec: dict[str, Any] = field(default_factory=dict[str, Any])
+    query: str = "what is it?"
+    session: str = ""
+    after: After = nothing
+
+
+async def several_tools(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """Two calls at once, then one, then an answer."""
+    rounds = sum(1 for message in request.messages if message.tool_calls)
+    if rounds == 2:
+        yield text("done")
+        yield completion("done")
+        return
+    calls = [
+        ToolCall(id=f"c{rounds}{n}", name="look", arguments=text_content(f'{{"n": {n}}}')) for n in range(2 - rounds)
+    ]
+    yield completion("let me look", *calls)
+
+
+async def broken(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """No provider answers."""
+    raise Unavailable("no provider answered")
+    yield completion("never")
+
+
+async def endless(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """A reply that stops in the middle."""
+    yield text("so far")
+    await asyncio.Event().wait()
+
+
+async def no_answer(request: ExecuteToolRequest) -> ExecuteToolResponse:
+    """The connection to the tool breaks."""
+    raise TimedOut("the connection broke")
+
+
+async def refused(request: ExecuteToolRequest) -> ExecuteToolResponse:
+    """A definite failure."""
+    return ExecuteToolResponse(failure=Failure(error_class="invalid-input", message=text_content("b is missing")))
+
+
+async def retrieved(request: ExecuteToolRequest) -> ExecuteToolResponse:
+    """Passages."""
+    passage = Passage(id="guide#0", source="guide.md", text=text_content("a fact"), score=0.75)
+    return ExecuteToolResponse(result=ToolResult(output=text_content("a fact"), passages=[passage]))
+
+
+async def cancel(bus: Bus, run: Aggregate) -> None:
+    """A user stops the run."""
+    await events_until(bus, run, "model_call_begun")
+    await bus.signals.send("default", Signal(id="stop", aggregate_id=run.id, cancel=CancelSignal(reason="enough")))
+
+
+async def resolve(bus: Bus, run: Aggregate) -> None:
+    """A human settles the unknown step."""
+    await events_until(bus, run, "suspended")
+    settled = ResolveSignal(path="2.1", outcome=RESOLVED_OUTCOME_SUCCEEDED, result=text_content("paid"))
+    await bus.signals.send("default", Signal(id="settled", aggregate_id=run.id, principal="ann", resolve=settled))
+
+
+def scenarios() -> dict[str, Scenario]:
+    """By the name of their file."""
+    found = {
+        "answer": Scenario(),
+        "one-tool": Scenario(),
+        "several-tools": Scenario(),
+        "sources": Scenario(),
+        "refused-tool": Scenario(),
+        "failed-model": Scenario(),
+        "exhausted": Scenario(spec={"orchestration": {"max_iterations": 1}}),
+        "timed-out": Scenario(spec={"orchestration": {"timeout_seconds": 0.2}}),
+        "cancelled": Scenario(after=cancel),
+        "unknown-resolved": Scenario(after=resolve),
+        "guarded-remembered": Scenario(
+            query="my secret",
+            session="s",
+            spec={
+                "prompts": {"system": "be kind"},
+                "memory": {"conversational": {"backend": "sqlite"}},
+                "guardrails": {
+                    "input": [{"type": "max_length", "max_characters": 100}],
+                    "output": [{"type": "pii_detection"}],
+                },
+            },
+        ),
+        "blocked": Scenario(
+            query="forbidden", spec={"guardrails": {"input": [{"type": "max_length", "max_characters": 100}]}}
+        ),
+    }
+    for name in ("one-tool", "several-tools", "sources", "refused-tool", "exhausted"):
+        found[name].services.tools.specs = (READ,)
+    found["unknown-resolved"].services.tools.specs = (WRITE,)
+    found["unknown-resolved"].services.tools.execute = no_answer
+    found["refused-tool"].services.tools.execute = refused
+    found["sources"].services.tools.execute = retrieved
+    found["several-tools"].services.router.parts = several_tools
+    found["failed-model"].services.router.parts = broken
+    found["cancelled"].services.router.parts = found["timed-out"].services.router.parts = endless
+    found["one-tool"].services.router.parts = one_tool
+    found["guarded-remembered"].services.memory.messages = [
+        Message(role=values.ROLE_USER, content=text_content("before")),
+        Message(role=values.ROLE_ASSISTANT, content=text_content("then")),
+    ]
+    return found
+
+
+@asynccontextmanager
+async def worker(bus: Bus, services: FakeServices, folder: Path) -> AsyncGenerator[None]:
+    """A runtime with these services."""
+    local = InProcessServer(Telemetry())
+    local.install(services.register)
+    connections = Connections(local, ("router", "tools", "memory", "guardrails", "rag"), {}, "token")
+    settings = Settings(data_dir=folder, drain_seconds=1)
+    async with open_service(Platform(settings, bus, connections, Telemetry(), Readiness(), KEY, "recorder")):
+        yield
+    await local.stop(0)
+    await connections.close()
+
+
+async def record(name: str, scenario: Scenario, path: Path) -> None:
+    """Runs the scenario and writes its events as one commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with nats_server(Path(folder)) as nats, nats.bus() as bus, worker(bus, scenario.services, Path(folder)):
+            await put_agent(bus, **scenario.spec)
+            run = await admit(bus, scenario.query, session=scenario.session)
+            await scenario.after(bus, run)
+            events = await events_until(bus, run)
+    await asyncio.to_thread(path.write_bytes, build_commit(event.data for event in events))
+    print(f"{name}: {len(events)} events")
+
+
+async def main() -> None:
+    """Records what is missing."""
+    for name, scenario in scenarios().items():
+        path = HISTORIES / "react-1" / f"{name}.binpb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            await record(name, scenario, path)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
