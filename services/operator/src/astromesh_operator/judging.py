@@ -1,0 +1,99 @@
+"""From what services answered to conditions. Pure; asking them stands in `observing`.
+
+True      it works; the reason says how, the message what is less than wished
+False     it cannot work until somebody mends it
+Unknown   the service that knows has not answered; asked again soon
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astromesh.v1.rag_pb2 import PipelineState
+from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
+from astromesh_core.resources.conditions import Condition, Status
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
+
+
+def failed(condition: str, service: str, error: AstromeshError) -> Condition:
+    """A service's refusal is False; that it did not answer says nothing about the resource."""
+    # NotSupported comes from a process that does not serve the method (yet); what this release cannot do was found
+    # before anybody was asked.
+    if isinstance(error, PermanentError) and not isinstance(error, NotSupported):
+        return Condition(condition, "False", _camel(error.code), error.message)
+    return Condition(condition, "Unknown", "NotAnswered", f"{service}: {error.message}")
+
+
+def providers_of_agent(healths: Sequence[ProviderHealth]) -> Condition:
+    """True as soon as one of an agent's models answers: the router falls back to it in order."""
+    down = "; ".join(_why(health) for health in healths if not _usable(health))
+    serving = next((health for health in healths if _usable(health)), None)
+    if serving is None:
+        return Condition("ProviderReachable", "False", "NoProviderReachable", down)
+    if not down:
+        return Condition("ProviderReachable", "True", "AllReachable", f"served by {serving.provider}")
+    reason = "Reachable" if serving is healths[0] else "FallbackReachable"
+    return Condition("ProviderReachable", "True", reason, f"served by {serving.provider}; {down}")
+
+
+def provider(healths: Sequence[ProviderHealth]) -> list[Condition]:
+    """The conditions of a Provider."""
+    unreachable = [_why(health) for health in healths if not health.reachable]
+    missing = [health.reason for health in healths if health.reachable and health.reason]
+    closed = Condition("CircuitClosed", "True", "NoBreaker", "no circuit breaker is declared")
+    if unreachable:
+        return [
+            Condition("EndpointReachable", "False", "Unreachable", "; ".join(unreachable)),
+            Condition("ModelsAvailable", "Unknown", "Unreachable", "the endpoint does not answer"),
+            closed,
+        ]
+    models: tuple[Status, str, str] = (
+        ("False", "ModelMissing", "; ".join(missing)) if missing else ("True", "Offered", "")
+    )
+    return [Condition("EndpointReachable", "True", "Answers"), Condition("ModelsAvailable", *models), closed]
+
+
+def tools(names: Sequence[str]) -> Condition:
+    """What the tools service offers an agent."""
+    return Condition("ToolsRegistered", "True", "Registered" if names else "NoTools", ", ".join(names))
+
+
+def pipeline(spec: RAGPipelineSpec, state: PipelineState) -> list[Condition]:
+    """The conditions of a pipeline that the rag service knows."""
+    found = [
+        Condition("StoreConnected", "True", "Connected", state.store),
+        Condition("IndexHealthy", "True", "Answers", f"{state.documents} documents, {state.chunks} chunks"),
+    ]
+    if state.last_ingested_unix_nano:
+        found.append(Condition("EmbeddingModelLoaded", "True", "Used", state.embedding_model))
+        found.append(Condition("IngestionComplete", "True", "Ingested"))
+        return found
+    lazily = "the model is loaded at the first document or query"
+    found.append(Condition("EmbeddingModelLoaded", "True", "OnDemand", lazily))
+    if spec.ingestion.sources:
+        found.append(Condition("IngestionComplete", "False", "NeverIngested", "run: astromesh rag ingest"))
+    else:
+        found.append(Condition("IngestionComplete", "True", "NoSources", "documents come by the API"))
+    return found
+
+
+def figures(state: PipelineState) -> dict[str, int]:
+    """What the printed columns show of a pipeline."""
+    return {
+        "documents": state.documents,
+        "chunks": state.chunks,
+        "last_ingested_unix_seconds": state.last_ingested_unix_nano // 1_000_000_000,
+    }
+
+
+def _usable(health: ProviderHealth) -> bool:
+    return health.reachable and not health.reason
+
+
+def _why(health: ProviderHealth) -> str:
+    return health.reason or f"{health.provider} at {health.endpoint} does not answer"
+
+
+def _camel(code: str) -> str:
+    return "".join(word.capitalize() for word in code.split("-"))

@@ -1,0 +1,142 @@
+"""Services that answer the operator as a test wants, behind the in-process channel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass, field
+
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2_grpc import (
+    GuardrailsServiceServicer,
+    GuardrailsServiceStub,
+    add_GuardrailsServiceServicer_to_server,
+)
+from astromesh.v1.memory_pb2 import ListHistoryRequest, ListHistoryResponse, RecallRequest, RecallResponse
+from astromesh.v1.memory_pb2_grpc import (
+    MemoryServiceServicer,
+    MemoryServiceStub,
+    add_MemoryServiceServicer_to_server,
+)
+from astromesh.v1.rag_pb2 import (
+    IngestRequest,
+    IngestResponse,
+    ListPipelinesRequest,
+    ListPipelinesResponse,
+    PipelineState,
+    QueryRequest,
+    QueryResponse,
+)
+from astromesh.v1.rag_pb2_grpc import RagServiceServicer, RagServiceStub, add_RagServiceServicer_to_server
+from astromesh.v1.router_pb2 import (
+    CheckProvidersRequest,
+    CheckProvidersResponse,
+    CompleteRequest,
+    CompleteResponse,
+    ProviderHealth,
+)
+from astromesh.v1.router_pb2_grpc import RouterServiceServicer, RouterServiceStub, add_RouterServiceServicer_to_server
+from astromesh.v1.tools_pb2 import DescribeToolsRequest, DescribeToolsResponse, ExecuteToolRequest, ExecuteToolResponse
+from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer, ToolsServiceStub, add_ToolsServiceServicer_to_server
+from astromesh.v1.values_pb2 import ToolSpec
+from astromesh_core.errors import AstromeshError, NotSupported
+from astromesh_core.rpc.inprocess import InProcessServer
+from astromesh_core.rpc.ports import ServicerContext
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_operator.observing import Services
+
+NOT_THE_OPERATORS = NotSupported("nothing that the operator asks")
+
+
+@dataclass
+class Answers:
+    """What each service answers; change it while they serve."""
+
+    providers: list[ProviderHealth] = field(
+        default_factory=lambda: [ProviderHealth(provider="extractive", reachable=True)]
+    )
+    tools: list[str] = field(default_factory=list[str])
+    pipelines: list[PipelineState] = field(default_factory=list[PipelineState])
+    failures: dict[str, AstromeshError] = field(default_factory=dict[str, AstromeshError])
+
+    def check(self, service: str) -> None:
+        """Raises what the service shall raise."""
+        if service in self.failures:
+            raise self.failures[service]
+
+
+class Router(RouterServiceServicer):
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    async def CheckProviders(self, request: CheckProvidersRequest, context: ServicerContext) -> CheckProvidersResponse:
+        self.answers.check("router")
+        return CheckProvidersResponse(providers=self.answers.providers)
+
+    def Complete(self, request: CompleteRequest, context: ServicerContext) -> AsyncIterator[CompleteResponse]:
+        raise NOT_THE_OPERATORS
+
+
+class Memory(MemoryServiceServicer):
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    async def Recall(self, request: RecallRequest, context: ServicerContext) -> RecallResponse:
+        self.answers.check("memory")
+        return RecallResponse()
+
+    def ListHistory(self, request: ListHistoryRequest, context: ServicerContext) -> Awaitable[ListHistoryResponse]:
+        raise NOT_THE_OPERATORS
+
+
+class Tools(ToolsServiceServicer):
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
+        self.answers.check("tools")
+        return DescribeToolsResponse(tools=[ToolSpec(name=name) for name in self.answers.tools])
+
+    def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> Awaitable[ExecuteToolResponse]:
+        raise NOT_THE_OPERATORS
+
+
+class Guardrails(GuardrailsServiceServicer):
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
+        self.answers.check("guardrails")
+        return CheckTextResponse(text=request.text)
+
+
+class Rag(RagServiceServicer):
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
+        self.answers.check("rag")
+        return ListPipelinesResponse(pipelines=self.answers.pipelines)
+
+    def Query(self, request: QueryRequest, context: ServicerContext) -> Awaitable[QueryResponse]:
+        raise NOT_THE_OPERATORS
+
+    def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncIterator[IngestResponse]:
+        raise NOT_THE_OPERATORS
+
+
+def answering(answers: Answers) -> Services:
+    """Stubs of services that answer so."""
+    server = InProcessServer(Telemetry())
+    server.install(lambda it: add_RouterServiceServicer_to_server(Router(answers), it))
+    server.install(lambda it: add_MemoryServiceServicer_to_server(Memory(answers), it))
+    server.install(lambda it: add_ToolsServiceServicer_to_server(Tools(answers), it))
+    server.install(lambda it: add_GuardrailsServiceServicer_to_server(Guardrails(answers), it))
+    server.install(lambda it: add_RagServiceServicer_to_server(Rag(answers), it))
+    channel = server.channel()
+    return Services(
+        router=RouterServiceStub(channel),
+        memory=MemoryServiceStub(channel),
+        tools=ToolsServiceStub(channel),
+        guardrails=GuardrailsServiceStub(channel),
+        rag=RagServiceStub(channel),
+    )

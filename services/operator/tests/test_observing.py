@@ -1,0 +1,133 @@
+"""What services answer becomes conditions, and conditions become Ready."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from astromesh.v1.rag_pb2 import PipelineState
+from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported, Unavailable
+from astromesh_core.resources.conditions import Condition, derive_ready
+from astromesh_core.resources.loading import load_text
+from astromesh_core.resources.resource import Resource
+from astromesh_operator.observing import Observer
+
+from .answering import Answers, answering
+from .texts import PROVIDERS, agent
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DOWN = ProviderHealth(provider="ollama", endpoint="http://127.0.0.1:1", reason="ollama refused the connection")
+UP = ProviderHealth(provider="extractive", reachable=True)
+PIPELINE = """\
+apiVersion: astromesh/v1
+kind: RAGPipeline
+metadata: {name: docs}
+spec:
+  embeddings: {provider: onnx, model: all-MiniLM-L6-v2}
+  vector_store: {backend: faiss}
+  ingestion: {sources: [{type: directory, path: knowledge}]}
+"""
+
+
+def one(text: str) -> Resource:
+    loaded = load_text(text, "x.yaml")
+    assert loaded.problems == ()
+    return loaded.resources[0]
+
+
+async def observed(resource: Resource, answers: Answers) -> dict[str, Condition]:
+    ref = ResourceRef(kind=resource.kind, namespace=resource.namespace, name=resource.name, sha256=resource.sha256)
+    found = (await Observer(answering(answers)).observe(resource, ref)).conditions
+    conditions = [*found, derive_ready(resource.kind, found, NOW)]
+    return {condition.type: condition for condition in conditions}
+
+
+async def test_an_agent_is_ready_when_everyone_says_so() -> None:
+    conditions = await observed(one(agent()), Answers(tools=["search"]))
+
+    assert conditions["Ready"].status == "True"
+    assert conditions["ToolsRegistered"].message == "search"
+    assert conditions["MemoryConnected"].reason == "NoMemory"
+
+
+async def test_an_unreachable_model_with_a_reachable_fallback_does_not_block_its_agent() -> None:
+    conditions = await observed(one(agent()), Answers(providers=[DOWN, UP]))
+
+    assert conditions["Ready"].status == "True"
+    assert conditions["ProviderReachable"].reason == "FallbackReachable"
+    assert "served by extractive" in conditions["ProviderReachable"].message
+    assert "refused the connection" in conditions["ProviderReachable"].message
+
+
+async def test_an_agent_of_which_no_model_answers_is_not_ready() -> None:
+    conditions = await observed(one(agent()), Answers(providers=[DOWN]))
+
+    assert conditions["Ready"].status == "False"
+    assert conditions["Ready"].reason == "NoProviderReachable"
+
+
+async def test_a_model_that_is_not_offered_counts_as_not_reachable() -> None:
+    missing = ProviderHealth(provider="ollama", reachable=True, reason="the model x is not offered")
+
+    conditions = await observed(one(agent()), Answers(providers=[missing, UP]))
+
+    assert conditions["ProviderReachable"].reason == "FallbackReachable"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidInput("no module named shop"), "False"),
+        (Unavailable("tools is away"), "Unknown"),
+        (NotSupported("not served in this process"), "Unknown"),
+    ],
+)
+async def test_a_refusal_is_false_and_silence_is_unknown(error: AstromeshError, status: str) -> None:
+    conditions = await observed(one(agent()), Answers(failures={"tools": error}))
+
+    assert conditions["ToolsRegistered"].status == status
+    assert conditions["Ready"].status == status
+
+
+async def test_guardrails_that_cannot_be_compiled_keep_an_agent_from_being_ready() -> None:
+    rules = "  guardrails: {input: [{type: max_length, max_characters: 10, action: block}]}\n"
+    failing = Answers(failures={"guardrails": InvalidInput("cannot be parsed")})
+
+    assert (await observed(one(agent(extra=rules)), Answers()))["GuardrailsLoaded"].message == "max_length"
+    assert (await observed(one(agent(extra=rules)), failing))["Ready"].status == "False"
+
+
+async def test_conversations_fall_back_to_sqlite_and_say_so() -> None:
+    memory = "  memory: {conversational: {backend: redis}}\n"
+
+    conditions = await observed(one(agent(extra=memory)), Answers())
+
+    assert (conditions["MemoryConnected"].status, conditions["MemoryConnected"].reason) == ("True", "FallbackSQLite")
+
+
+async def test_a_provider_is_ready_when_it_answers_and_offers_its_model() -> None:
+    assert (await observed(one(PROVIDERS), Answers()))["Ready"].status == "True"
+    assert (await observed(one(PROVIDERS), Answers(providers=[DOWN])))["Ready"].reason == "Unreachable"
+
+
+async def test_a_pipeline_says_how_to_fill_it() -> None:
+    empty = PipelineState(name="docs", store="faiss")
+
+    conditions = await observed(one(PIPELINE), Answers(pipelines=[empty]))
+
+    assert conditions["IngestionComplete"].reason == "NeverIngested"
+    assert "astromesh rag ingest" in conditions["Ready"].message
+
+
+async def test_a_pipeline_that_was_filled_is_ready_and_counts() -> None:
+    full = PipelineState(name="docs", store="faiss", documents=3, chunks=9, last_ingested_unix_nano=5_000_000_000)
+    resource = one(PIPELINE)
+    ref = ResourceRef(kind=resource.kind, namespace=resource.namespace, name=resource.name)
+
+    found = await Observer(answering(Answers(pipelines=[full]))).observe(resource, ref)
+
+    assert found.figures == {"documents": 3, "chunks": 9, "last_ingested_unix_seconds": 5}
+    assert derive_ready("RAGPipeline", found.conditions, NOW).status == "True"

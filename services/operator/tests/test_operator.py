@@ -1,0 +1,196 @@
+"""A folder on disk and a real bus: what is edited is published, refused or deleted, and the status says which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from astromesh.v1.control_pb2 import MANAGED_BY_API, ResourceStatus
+from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh_core.bus.connection import Bus
+from astromesh_core.errors import Unavailable
+from astromesh_core.resources.loading import load_text
+from astromesh_operator.controller import Controller
+from astromesh_operator.observing import Observer
+from astromesh_operator.publishing import Publisher, record_of
+from astromesh_operator.syncing import FolderSync
+from astromesh_testing.nats import NatsServer
+
+from .answering import Answers, answering
+from .texts import PROVIDERS, agent, write
+
+PATIENCE = 5.0
+
+
+class Operated:
+    """A mesh of one operator, as a test sees it."""
+
+    def __init__(self, bus: Bus, folder: Path, answers: Answers) -> None:
+        self.bus, self.folder, self.answers = bus, folder, answers
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[FolderSync]:
+        """The operator works within the block."""
+        observer = Observer(answering(self.answers))
+        controller = Controller(self.bus.resources, self.bus.status, observer, _now, refresh_seconds=0.2)
+        sync = FolderSync(self.folder, Publisher(self.bus.resources), controller, rescan_seconds=0.3)
+        tasks = [asyncio.create_task(sync.run()), asyncio.create_task(controller.run())]
+        yield sync
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ended] == [asyncio.CancelledError] * 2
+
+    async def status(
+        self, name: str, wanted: Callable[[ResourceStatus], object], kind: str = "Agent"
+    ) -> ResourceStatus:
+        """Waits for a status that is as wanted."""
+        async with asyncio.timeout(PATIENCE), aclosing(self.bus.status.watch()) as changes:
+            async for change in changes:
+                if (change.kind, change.name) == (kind, name) and change.record and wanted(change.record):
+                    return change.record
+        raise AssertionError("the watch ended")
+
+    async def gone(self, name: str) -> None:
+        """Waits until neither the agent nor its status is there; both stood when this was called, or are gone."""
+        async with asyncio.timeout(PATIENCE), aclosing(self.bus.status.watch()) as changes:
+            async for change in changes:
+                if (change.kind, change.name, change.record) == ("Agent", name, None):
+                    break
+        assert await self.bus.resources.get("Agent", "default", name) is None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def mesh(bus: Bus, tmp_path: Path) -> Operated:
+    folder = write(tmp_path / "config", {"providers.yaml": PROVIDERS, "agents/desk.agent.yaml": agent()})
+    return Operated(bus, folder, Answers())
+
+
+def ready(status: ResourceStatus) -> bool:
+    return status.ready
+
+
+async def test_the_folder_is_published_and_its_agent_becomes_ready_within_a_second(mesh: Operated) -> None:
+    async with mesh.running() as sync, asyncio.timeout(1):
+        status = await mesh.status("desk", ready)
+        assert (await sync.health()).ok
+
+    record = await mesh.bus.resources.get("Agent", "default", "desk")
+    assert record is not None
+    assert record.origin == "agents/desk.agent.yaml:4"
+    assert status.observed_generation == record.generation == 1
+
+
+async def test_a_bad_edit_is_told_and_the_last_good_version_keeps_serving(mesh: Operated) -> None:
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        write(mesh.folder, {"agents/desk.agent.yaml": agent(extra="  modle: {}\n")})
+
+        refused = await mesh.status("desk", lambda status: status.refused_edit)
+        record = await mesh.bus.resources.get("Agent", "default", "desk")
+        assert refused.ready
+        assert "agents/desk.agent.yaml:7: spec.modle" in refused.refused_edit
+        assert record is not None
+        assert record.generation == 1
+
+        write(mesh.folder, {"agents/desk.agent.yaml": agent(extra="  prompts: {system: hello}\n")})
+        mended = await mesh.status("desk", lambda status: status.observed_generation == 2)
+        assert not mended.refused_edit
+
+
+async def test_an_agent_that_was_never_good_has_a_status_that_says_why(mesh: Operated) -> None:
+    write(mesh.folder, {"agents/bad.agent.yaml": agent("bad", provider="nobody")})
+    async with mesh.running():
+        status = await mesh.status("bad", lambda status: status.refused_edit)
+        assert status.conditions[0].reason == "UnknownProvider"
+        assert await mesh.bus.resources.get("Agent", "default", "bad") is None
+
+        (mesh.folder / "agents/bad.agent.yaml").unlink()
+        await mesh.gone("bad")
+
+
+async def test_what_leaves_the_folder_leaves_the_mesh(mesh: Operated) -> None:
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        (mesh.folder / "agents/desk.agent.yaml").unlink()
+
+        await mesh.gone("desk")
+
+
+async def test_what_left_the_folder_while_nobody_watched_leaves_at_the_next_start(mesh: Operated) -> None:
+    async with mesh.running():
+        await mesh.status("desk", ready)
+    (mesh.folder / "agents/desk.agent.yaml").unlink()
+
+    async with mesh.running():
+        await mesh.gone("desk")
+
+
+async def test_a_feature_that_is_not_built_is_stored_and_named_by_file_and_field(mesh: Operated) -> None:
+    pattern = "  orchestration: {pattern: supervisor}\n"
+    write(mesh.folder, {"agents/boss.agent.yaml": agent("boss", extra=pattern)})
+    async with mesh.running():
+        status = await mesh.status("boss", lambda status: status.conditions)
+        await mesh.status("desk", ready)
+
+    (condition,) = status.conditions
+    assert (condition.type, condition.reason) == ("Ready", "NotSupported")
+    assert "agents/boss.agent.yaml:7: spec.orchestration.pattern" in condition.message
+    assert await mesh.bus.resources.get("Agent", "default", "boss") is not None
+
+
+async def test_a_provider_that_the_api_adds_later_mends_an_edit_that_missed_it(mesh: Operated) -> None:
+    write(mesh.folder, {"agents/late.agent.yaml": agent("late", provider="later")})
+    async with mesh.running():
+        await mesh.status("late", lambda status: status.refused_edit)
+        (provider,) = load_text(PROVIDERS.replace("offline", "later"), "").resources
+        record = record_of(provider)
+        record.managed_by = MANAGED_BY_API
+        await mesh.bus.resources.put(record)
+
+        await mesh.status("late", ready)
+
+
+async def test_an_agent_follows_its_services_up_and_down(mesh: Operated) -> None:
+    mesh.answers.failures["tools"] = Unavailable("starting")
+    async with mesh.running():
+        waiting = await mesh.status("desk", lambda status: status.conditions)
+        assert "ToolsRegistered" in waiting.conditions[-1].message
+        del mesh.answers.failures["tools"]
+        up = await mesh.status("desk", ready)
+        mesh.answers.providers = [ProviderHealth(provider="extractive", reason="gone")]
+        down = await mesh.status("desk", lambda status: not status.ready)
+
+    tools = {condition.type: condition.last_transition_unix_nano for condition in up.conditions}["ToolsRegistered"]
+    assert {c.type: c.last_transition_unix_nano for c in down.conditions}["ToolsRegistered"] == tools
+
+
+async def test_a_folder_that_is_replaced_whole_is_still_watched(mesh: Operated) -> None:
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        mesh.folder.rename(mesh.folder.parent / "old")
+        write(mesh.folder, {"providers.yaml": PROVIDERS, "agents/new.agent.yaml": agent("new")})
+
+        await mesh.status("new", ready)
+        await mesh.gone("desk")
+
+
+async def test_a_server_that_was_away_is_caught_up_with(mesh: Operated, nats: NatsServer) -> None:
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        await nats.kill()
+        write(mesh.folder, {"agents/new.agent.yaml": agent("new")})
+        await asyncio.sleep(0.3)
+        await nats.restart()
+        mesh_of_now = Operated(mesh.bus, mesh.folder, mesh.answers)
+
+        await mesh_of_now.status("new", ready)
