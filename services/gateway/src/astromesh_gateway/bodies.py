@@ -1,4 +1,4 @@
-"""What callers send, by Pydantic, and how a body is read: bounded, UTF-8, JSON. What it means stands with the routes."""
+"""What callers send, by Pydantic, and how a body is read: bounded, UTF-8, JSON. What it means, the routes know."""
 
 from __future__ import annotations
 

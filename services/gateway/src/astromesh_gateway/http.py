@@ -14,8 +14,9 @@ from astromesh_gateway.routes import agents, health, openai, rag, running, runs,
 
 _ABOUT = """Ask agents, follow their runs, and look into them.
 
-Errors are problem documents (RFC 9457). Keys go into `Authorization: Bearer …` or `X-API-Key`; where none is configured,
-only this machine is served. A call acts in its key's namespace; an admin may name another in `X-Astromesh-Namespace`."""
+Errors are problem documents (RFC 9457). Keys go into `Authorization: Bearer …` or `X-API-Key`; where none is
+configured, only this machine is served. A call acts in its key's namespace; an admin may name another in
+`X-Astromesh-Namespace`."""
 
 
 def build_app(gateway: Gateway) -> FastAPI:

@@ -16,10 +16,17 @@ from astromesh_gateway.bodies import MAX_BODY_BYTES
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 75
 
-_STARTING_POLL_SECONDS = 0.005
-
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen, and says so."""
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leaves signals to whoever owns the process."""
@@ -51,8 +58,7 @@ async def serving(app: FastAPI, host: str, port: int, drain_seconds: float) -> A
     server = _Server(config)
     serving_task = asyncio.create_task(server.serve(sockets=[bound]), name="http")
     try:
-        while not server.started and not serving_task.done():
-            await asyncio.sleep(_STARTING_POLL_SECONDS)
+        await server.listening.wait()
         yield bound.getsockname()[1]
     finally:
         server.should_exit = True

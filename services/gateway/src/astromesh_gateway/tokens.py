@@ -1,8 +1,8 @@
 """The text of a run as a caller sees it grow: pieces in order, each once. Pure: no bus, no HTTP.
 
 Deltas come at most once and at their own pace; the log has what they lacked. A piece is told once its attempt's `begun`
-is stored. A higher attempt replaces what came before it (`Restart`). A gap ends an attempt's pieces until `model replied`
-fills it. Of an agent with output rules nothing is told before the check.
+is stored. A higher attempt replaces what came before it (`Restart`). A gap ends an attempt's pieces until `model
+replied` fills it. Of an agent with output rules nothing is told before the check.
 """
 
 from __future__ import annotations

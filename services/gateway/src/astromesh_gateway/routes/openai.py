@@ -1,7 +1,7 @@
 """POST /v1/chat/completions and GET /v1/models: agents as models, for any OpenAI client.
 
-The messages are the transcript, and memory is neither read nor written. Where a session is named (`session_id` in the body,
-or `X-Astromesh-Session`) memory has the earlier turns: of the messages, system ones and the last are taken.
+The messages are the transcript, and memory is neither read nor written. Where a session is named (`session_id` in the
+body, or `X-Astromesh-Session`) memory has the earlier turns: of the messages, system ones and the last are taken.
 """
 
 from __future__ import annotations

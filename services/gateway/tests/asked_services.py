@@ -1,0 +1,117 @@
+"""Fakes of the services that the gateway asks: what they answer is set by the test, what they were asked is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from astromesh.v1.history_pb2 import (
+    HistoryServiceListRunsRequest,
+    HistoryServiceListRunsResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+)
+from astromesh.v1.history_pb2_grpc import HistoryServiceServicer, add_HistoryServiceServicer_to_server
+from astromesh.v1.memory_pb2 import HistoryEntry, ListHistoryRequest, ListHistoryResponse
+from astromesh.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
+from astromesh.v1.rag_pb2 import (
+    IngestProgress,
+    IngestRequest,
+    IngestResponse,
+    IngestSummary,
+    ListPipelinesRequest,
+    ListPipelinesResponse,
+    PipelineState,
+    QueryRequest,
+    QueryResponse,
+)
+from astromesh.v1.rag_pb2_grpc import RagServiceServicer, add_RagServiceServicer_to_server
+from astromesh.v1.runs_pb2 import Run
+from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
+from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer, add_RuntimeServiceServicer_to_server
+from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
+from astromesh.v1.values_pb2 import ToolSpec
+from astromesh_core.rpc.identity import Caller, current_caller
+from astromesh_core.rpc.ports import RpcServer, ServicerContext
+from astromesh_testing.services import FakeTools
+
+
+class AskedHistory(HistoryServiceServicer):
+    """Lists `runs`, and has archived nothing."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.requests: list[HistoryServiceListRunsRequest] = []
+        self.callers: list[Caller] = []
+
+    async def ListRuns(
+        self, request: HistoryServiceListRunsRequest, context: ServicerContext
+    ) -> HistoryServiceListRunsResponse:
+        del context
+        self.requests.append(request)
+        self.callers.append(current_caller())
+        return HistoryServiceListRunsResponse(runs=self.runs, next_page_token="next")
+
+    async def ListEvents(self, request: ListEventsRequest, context: ServicerContext) -> ListEventsResponse:
+        del request, context
+        return ListEventsResponse()
+
+
+class AskedMemory(MemoryServiceServicer):
+    """Remembers `entries`, until a test forgets them."""
+
+    def __init__(self) -> None:
+        self.entries: list[HistoryEntry] = []
+
+    async def ListHistory(self, request: ListHistoryRequest, context: ServicerContext) -> ListHistoryResponse:
+        del request, context
+        return ListHistoryResponse(entries=self.entries)
+
+
+class AskedRuntime(RuntimeServiceServicer):
+    """Finds every replay identical."""
+
+    async def ReplayRun(self, request: ReplayRunRequest, context: ServicerContext) -> ReplayRunResponse:
+        del request, context
+        return ReplayRunResponse(identical=True, events=9, duration_nano=1_000_000)
+
+
+class AskedRag(RagServiceServicer):
+    """One pipeline, which takes in whatever it is given."""
+
+    async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
+        del request, context
+        return ListPipelinesResponse(pipelines=[PipelineState(name="docs", store="faiss", documents=3)])
+
+    async def Query(self, request: QueryRequest, context: ServicerContext) -> QueryResponse:
+        del request, context
+        response = QueryResponse()
+        response.passages.add(id="p", source="a.md", score=0.9).text.text = "found"
+        return response
+
+    async def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncIterator[IngestResponse]:
+        del context
+        total = len(request.documents)
+        for done, document in enumerate(request.documents, 1):
+            progress = IngestProgress(source=document.source, documents_done=done, documents_total=total)
+            yield IngestResponse(progress=progress)
+        yield IngestResponse(summary=IngestSummary(added=total, chunks=total))
+
+
+@dataclass
+class AskedServices:
+    """All of them, to be added to one server."""
+
+    history: AskedHistory = field(default_factory=AskedHistory)
+    memory: AskedMemory = field(default_factory=AskedMemory)
+    runtime: AskedRuntime = field(default_factory=AskedRuntime)
+    tools: FakeTools = field(default_factory=lambda: FakeTools(ToolSpec(name="add", type="internal")))
+    rag: AskedRag = field(default_factory=AskedRag)
+
+    def register(self, server: RpcServer) -> None:
+        """Adds them."""
+        add_HistoryServiceServicer_to_server(self.history, server)
+        add_MemoryServiceServicer_to_server(self.memory, server)
+        add_RuntimeServiceServicer_to_server(self.runtime, server)
+        add_ToolsServiceServicer_to_server(self.tools, server)
+        add_RagServiceServicer_to_server(self.rag, server)
