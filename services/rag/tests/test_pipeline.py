@@ -1,4 +1,4 @@
-"""One pipeline on a real store with a fake embedder: what ingesting again changes, what is found, what a kill leaves."""
+"""One pipeline on a real store with a fake embedder: ingesting again, finding, and what a kill leaves."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ class Upkeep:
         self._started = asyncio.ensure_future(started)
         self._turn = asyncio.Lock()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._observed: dict[tuple[str, str], Observed] = {}
 
     async def follow(self, changes: AsyncGenerator[ResourceChange, None]) -> None:
         """Serves every pipeline as the changes declare it, as soon as they do; sources follow in the background."""
@@ -76,7 +77,7 @@ class Upkeep:
 
     async def observe(self, declared: Declared, summary: IngestSummary | None = None) -> None:
         """Tells how the pipeline is, after an ingestion that somebody asked for."""
-        observed = Observed()
+        observed = self._of(declared)
         if summary is not None:
             observed.note(conditions.ingested(summary, declared=True))
         await self._look(declared, observed)
@@ -87,6 +88,7 @@ class Upkeep:
         if change.record is None:
             declared = None
             self._pipelines.remove(*key)
+            self._observed.pop(key, None)
         else:
             declared = self._pipelines.put(change.record)
             if declared is None:
@@ -100,7 +102,7 @@ class Upkeep:
     async def _bring_up(self, declared: Declared) -> None:
         """Tells how the pipeline is, takes in its sources, and tells how that went."""
         assert declared.spec is not None
-        observed = Observed()
+        observed = self._of(declared)
         try:
             observed.note(conditions.model_at_hand(await self._check_model()))
             await self._look(declared, observed)
@@ -137,6 +139,10 @@ class Upkeep:
             unchanged=summary.unchanged,
             refused=len(summary.refused),
         )
+
+    def _of(self, declared: Declared) -> Observed:
+        """All that is known of a pipeline: an observation takes the place of the last one, so each tells the whole."""
+        return self._observed.setdefault((declared.ref.namespace, declared.ref.name), Observed())
 
     async def _look(self, declared: Declared, observed: Observed) -> None:
         assert declared.pipeline is not None

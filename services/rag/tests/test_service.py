@@ -1,0 +1,272 @@
+"""The rag service over resources on a real bus, with a fake embedder, in both placements."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from astromesh.v1.control_pb2 import (
+    CONDITION_STATUS_FALSE,
+    CONDITION_STATUS_TRUE,
+    MANAGED_BY_API,
+    MANAGED_BY_FILE,
+    Condition,
+    ManagedBy,
+    ResourceRecord,
+)
+from astromesh.v1.rag_pb2 import Document, IngestRequest, IngestSummary, ListPipelinesRequest, QueryRequest
+from astromesh.v1.rag_pb2_grpc import RagServiceStub, add_RagServiceServicer_to_server
+from astromesh.v1.values_pb2 import Content, ResourceRef
+from astromesh_core.bus.connection import Bus
+from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, NotSupported
+from astromesh_core.events.contents import text_content
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
+from astromesh_core.rpc.ports import RpcServer
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_rag.pipelines import Pipelines
+from astromesh_rag.service import RagService
+from astromesh_rag.upkeep import Upkeep
+from astromesh_testing.contracts.placement import Placement
+from astromesh_testing.embedding import WordEmbedder
+from astromesh_vectors.faiss_store.store import FaissStore
+
+if TYPE_CHECKING:
+    from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
+
+SOURCES: dict[str, object] = {"ingestion": {"sources": [{"type": "directory", "path": "knowledge"}]}}
+
+
+class Told:
+    """Keeps the newest observation of every pipeline."""
+
+    def __init__(self) -> None:
+        self.conditions: dict[str, dict[str, Condition]] = {}
+        self.figures: dict[str, dict[str, int | float | str]] = {}
+
+    async def tell(
+        self, ref: ResourceRef, conditions: Iterable[Condition], figures: dict[str, int | float | str]
+    ) -> None:
+        self.conditions[ref.name] = {condition.type: condition for condition in conditions}
+        self.figures[ref.name] = figures
+
+    def status(self, name: str, kind: str) -> int:
+        condition = self.conditions.get(name, {}).get(kind)
+        return condition.status if condition else -1
+
+
+@dataclass
+class Served:
+    """A service under test."""
+
+    stub: RagServiceAsyncStub
+    pipelines: Pipelines
+    told: Told
+    embedder: WordEmbedder
+
+
+async def no_trouble() -> AstromeshError | None:
+    return None
+
+
+async def at_once() -> None:
+    return None
+
+
+@asynccontextmanager
+async def served(placement: Placement, bus: Bus, config: Path) -> AsyncGenerator[Served]:
+    embedder, told = WordEmbedder(), Told()
+
+    def open_store(folder: Path) -> FaissStore:
+        return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
+
+    pipelines = Pipelines(config.parent / "data", embedder, open_store)
+    upkeep = Upkeep(pipelines, config, told, no_trouble, at_once())
+    service = RagService(pipelines, upkeep, bus.values, Telemetry())
+
+    def register(server: RpcServer) -> None:
+        add_RagServiceServicer_to_server(service, server)
+
+    following = asyncio.create_task(upkeep.follow(bus.resources.watch()))
+    async with placement(register) as channel:
+        yield Served(RagServiceStub(channel), pipelines, told, embedder)
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await upkeep.close()
+    await pipelines.close()
+
+
+async def declare(
+    bus: Bus,
+    name: str = "docs",
+    *parts: dict[str, object],
+    managed_by: ManagedBy.ValueType = MANAGED_BY_FILE,
+    namespace: str = "default",
+) -> None:
+    """Declares a pipeline as the operator does."""
+    raw: dict[str, object] = {}
+    for part in parts:
+        raw |= part
+    record = ResourceRecord(
+        ref=ResourceRef(kind="RAGPipeline", namespace=namespace, name=name),
+        managed_by=managed_by,
+        spec_json=RAGPipelineSpec.model_validate_json(orjson.dumps(raw)).to_json(),
+    )
+    await bus.resources.put(record)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 -- what is waited for happens in the service, which tells nobody
+            await asyncio.sleep(0.01)
+
+
+def ask(query: str, pipeline: str = "docs", namespace: str = "default", top_k: int = 0) -> QueryRequest:
+    return QueryRequest(namespace=namespace, pipeline=pipeline, query=text_content(query), top_k=top_k)
+
+
+async def ingest(stub: RagServiceAsyncStub, *documents: tuple[str, str], pipeline: str = "docs") -> IngestSummary:
+    request = IngestRequest(namespace="default", pipeline=pipeline)
+    for source, text in documents:
+        request.documents.append(Document(source=source, text=text_content(text)))
+    parts = [part async for part in stub.Ingest(request)]
+    return parts[-1].summary
+
+
+async def test_declared_sources_are_taken_in_by_themselves(placement: Placement, bus: Bus, config: Path) -> None:
+    await declare(bus, "docs", SOURCES)
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
+        assert {kind: told.status for kind, told in rag.told.conditions["docs"].items()} == dict.fromkeys(
+            ("StoreConnected", "EmbeddingModelLoaded", "IngestionComplete", "IndexHealthy"), CONDITION_STATUS_TRUE
+        )
+        assert rag.told.figures["docs"]["documents"] == 2
+        assert (await rag.stub.Query(ask("the tallest tower", top_k=1))).passages[0].source == "deep/towers.md"
+        (state,) = (await rag.stub.ListPipelines(ListPipelinesRequest(namespace="default"))).pipelines
+        assert (state.name, state.store, state.embedding_model, state.documents) == (
+            "docs",
+            "faiss",
+            "all-MiniLM-L6-v2",
+            2,
+        )
+        assert state.chunks == rag.told.figures["docs"]["chunks"]
+        assert state.last_ingested_unix_nano > 0
+
+
+async def test_documents_of_a_request_are_found(placement: Placement, bus: Bus, config: Path) -> None:
+    async with served(placement, bus, config) as rag:
+        await declare(bus)
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
+        large = await bus.values.put(text_content("Storks build nests. " * 50).SerializeToString())
+        request = IngestRequest(namespace="default", pipeline="docs")
+        request.documents.append(Document(source="birds.txt", text=Content(stored=large)))
+        parts = [part async for part in rag.stub.Ingest(request)]
+        assert parts[0].progress.documents_total == 1
+        assert parts[-1].summary.added == 1
+        assert (await rag.stub.Query(ask("storks"))).passages[0].source == "birds.txt"
+        assert len(rag.told.conditions["docs"]) == 4
+        assert rag.told.figures["docs"]["documents"] == 1
+        with pytest.raises(InvalidInput, match="declares no sources"):
+            await ingest(rag.stub)
+        with pytest.raises(InvalidInput, match="twice"):
+            await ingest(rag.stub, ("a", "x"), ("a", "y"))
+
+
+async def test_an_unknown_pipeline_is_answered_with_those_that_there_are(
+    placement: Placement, bus: Bus, config: Path
+) -> None:
+    await declare(bus, "docs")
+    await declare(bus, "manuals")
+    await declare(bus, "secret", namespace="theirs")
+    async with served(placement, bus, config) as rag:
+        await until(lambda: len(rag.pipelines.of("default")) == 2)
+        with pytest.raises(NotFound, match=r"there are: docs, manuals$"):
+            await rag.stub.Query(ask("x", "dosc"))
+        with pytest.raises(NotFound, match="there are: none"):
+            await rag.stub.Query(ask("x", "secret", "ours"))
+        with pytest.raises(InvalidInput, match="empty"):
+            await rag.stub.Query(ask(" "))
+
+
+async def test_what_is_not_built_or_cannot_be_is_refused_with_the_reason(
+    placement: Placement, bus: Bus, config: Path
+) -> None:
+    await declare(bus, "later", {"reranking": {"enabled": True}})
+    await declare(bus, "wrong", {"vector_store": {"dimensions": 384}})
+    async with served(placement, bus, config) as rag:
+        await until(lambda: len(rag.pipelines.of("default")) == 2)
+        with pytest.raises(NotSupported, match="reranking"):
+            await rag.stub.Query(ask("x", "later"))
+        with pytest.raises(InvalidInput, match=r"vector_store.dimensions is 384, but words makes vectors of 64"):
+            await rag.stub.Query(ask("x", "wrong"))
+        states = (await rag.stub.ListPipelines(ListPipelinesRequest(namespace="default"))).pipelines
+        assert [state.name for state in states] == ["later", "wrong"]
+
+
+async def test_a_change_ingests_anew_and_drops_no_query(placement: Placement, bus: Bus, config: Path) -> None:
+    await declare(bus, "docs", SOURCES)
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.figures.get("docs", {}).get("documents") == 2)
+        stop = asyncio.Event()
+
+        async def keep_asking() -> int:
+            count = 0
+            while not stop.is_set():
+                assert (await rag.stub.Query(ask("Basel"))).passages
+                count += 1
+            return count
+
+        asking = asyncio.create_task(keep_asking())
+        embedded = len(rag.embedder.embedded)
+        await declare(bus, "docs", SOURCES, {"chunking": {"chunk_size": 30, "overlap": 5}})
+        chunks = rag.told.figures["docs"]["chunks"]
+        await until(lambda: rag.told.figures["docs"]["chunks"] != chunks)
+        stop.set()
+        assert await asking > 0
+        assert len(rag.embedder.embedded) > embedded
+
+
+async def test_a_deleted_pipeline_is_served_no_more_and_keeps_its_documents(
+    placement: Placement, bus: Bus, config: Path
+) -> None:
+    await declare(bus, "docs")
+    async with served(placement, bus, config) as rag:
+        await until(lambda: bool(rag.pipelines.of("default")))
+        await ingest(rag.stub, ("note", "Owls hunt at night."))
+        await bus.resources.delete("RAGPipeline", "default", "docs", managed_by=MANAGED_BY_FILE)
+        await until(lambda: not rag.pipelines.of("default"))
+        with pytest.raises(NotFound):
+            await rag.stub.Query(ask("owls"))
+        await declare(bus, "docs")
+        await until(lambda: bool(rag.pipelines.of("default")))
+        assert (await rag.stub.Query(ask("owls"))).passages[0].source == "note"
+
+
+async def test_a_collection_is_apart_from_the_pipelines_other_ones(
+    placement: Placement, bus: Bus, config: Path
+) -> None:
+    await declare(bus, "docs", {"vector_store": {"collection": "../../../up"}})
+    async with served(placement, bus, config) as rag:
+        await until(lambda: bool(rag.pipelines.of("default")))
+        await ingest(rag.stub, ("note", "Owls hunt at night."))
+        folder = config.parent / "data" / "rag" / "default" / "docs" / "collections"
+        assert [path.parent.parent for path in (config.parent / "data").rglob("*.sqlite3")] == [folder]
+
+
+async def test_a_pipeline_from_the_api_cannot_read_outside_the_config_folder(
+    placement: Placement, bus: Bus, config: Path
+) -> None:
+    outside: dict[str, object] = {"ingestion": {"sources": [{"type": "directory", "path": str(config.parent)}]}}
+    await declare(bus, "docs", outside, managed_by=MANAGED_BY_API)
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_FALSE)
+        assert "outside the config folder" in rag.told.conditions["docs"]["IngestionComplete"].message
+        with pytest.raises(InvalidInput, match="outside the config folder"):
+            await ingest(rag.stub)
