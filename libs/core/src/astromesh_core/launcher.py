@@ -17,6 +17,7 @@ from astromesh_core.bus.credentials import load_credentials
 from astromesh_core.bus.embedded import EmbeddedServer
 from astromesh_core.bus.permissions import MESH
 from astromesh_core.errors import AstromeshError, Bug, InvalidInput, PermanentError, TemporaryError
+from astromesh_core.garbage import settle
 from astromesh_core.hosting import hosted, named
 from astromesh_core.mesh_secrets import mesh_key, mesh_token
 from astromesh_core.readiness import Readiness
@@ -108,6 +109,7 @@ def run_services(
         async with compose(services, settings, serve_at) as mesh:
             _log.info("serving", services=list(services), address=mesh.address)
             serving.set()
+            settle()
             code = await _serve(mesh, stop, beside)
             _log.info("draining", services=list(services))
         return code
