@@ -1,21 +1,21 @@
 """The errors that cross our boundaries, branched by what the caller may do about them.
 
-    AstromeshError
-    ├── PermanentError          asking again the same way cannot help
-    │   ├── InvalidInput        what was sent is wrong; the message says where and what to do
-    │   ├── NotFound            the named thing does not exist
-    │   ├── Conflict            it exists already, or changed meanwhile
-    │   ├── Denied              the caller may not do this
-    │   ├── PolicyRefused       a guardrail or a permission rule said no
-    │   ├── BudgetExceeded      the money or the tokens are spent
-    │   ├── LimitExceeded       a declared bound was reached: iterations, events or bytes of a run
-    │   └── NotSupported        known, but not built or not installed here
-    ├── TemporaryError          the same request may succeed after `retry_after` seconds
-    │   ├── Unavailable         a dependency is away or overloaded
-    │   ├── RateLimited         too many at once; admission or a vendor's limit
-    │   └── TimedOut            no answer within the deadline
-    ├── Cancelled               the caller left or asked for it
-    └── Bug                     ours: an unexpected exception, reported and never retried
+AstromeshError
+├── PermanentError          asking again the same way cannot help
+│   ├── InvalidInput        what was sent is wrong; the message says where and what to do
+│   ├── NotFound            the named thing does not exist
+│   ├── Conflict            it exists already, or changed meanwhile
+│   ├── Denied              the caller may not do this
+│   ├── PolicyRefused       a guardrail or a permission rule said no
+│   ├── BudgetExceeded      the money or the tokens are spent
+│   ├── LimitExceeded       a declared bound was reached: iterations, events or bytes of a run
+│   └── NotSupported        known, but not built or not installed here
+├── TemporaryError          the same request may succeed after `retry_after` seconds
+│   ├── Unavailable         a dependency is away or overloaded
+│   ├── RateLimited         too many at once; admission or a vendor's limit
+│   └── TimedOut            no answer within the deadline
+├── Cancelled               the caller left or asked for it
+└── Bug                     ours: an unexpected exception, reported and never retried
 """
 
 from __future__ import annotations
