@@ -48,7 +48,9 @@ class Capacity:
 
     def give_back(self, namespace: str, run_id: str) -> None:
         """The run has ended, or was not admitted after all. Idempotent."""
-        self._admitted.get(namespace, {}).pop(run_id, None)
+        recent = self._admitted.get(namespace)
+        if recent is not None:
+            recent.pop(run_id, None)
 
     def _recent(self, namespace: str) -> OrderedDict[str, float]:
         recent = self._admitted.setdefault(namespace, OrderedDict())

@@ -11,7 +11,8 @@ error        problem document with run_id, index           the run ended without
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from typing import cast
 
 import orjson
 from pydantic import JsonValue
@@ -27,7 +28,8 @@ from astromesh_gateway.tokens import Restart, Token
 Data = dict[str, JsonValue]
 
 
-class Update(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Update:
     """One message to a caller. `index` is the position to resume from, None where there is none."""
 
     name: str

@@ -7,9 +7,9 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from astromesh.v1.runs_pb2 import STEP_KIND_TOOL, Run, Step, StepStatus
+from astromesh.v1.runs_pb2 import RUN_STATUS_CANCELLED, STEP_KIND_TOOL, Run, Step, StepStatus
 from astromesh.v1.values_pb2 import Content, Failure, Passage, Usage
-from astromesh_core.errors import ERRORS, AstromeshError, Bug, NotFound
+from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled, NotFound
 from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import STATUS_NAMES
 
@@ -184,6 +184,8 @@ def failure_reply(failure: Failure) -> FailureReply:
 
 def failure_error(run: Run) -> AstromeshError:
     """The error that a run which ended without an answer means to its caller."""
+    if run.status == RUN_STATUS_CANCELLED:
+        return Cancelled(f"run {run.run_id} was cancelled")
     failure = run.failure
     kind = ERRORS.get(failure.error_class, Bug)
     delay = failure.retry_after_ms / 1000 if failure.retry_after_ms else None

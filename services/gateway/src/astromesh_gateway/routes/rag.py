@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
+from typing import cast
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -25,7 +26,7 @@ from astromesh_gateway.access import Admin, TheGateway, Viewer
 from astromesh_gateway.bodies import IngestBody, RagQueryBody
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.failures import problem_document
-from astromesh_gateway.progress import Update
+from astromesh_gateway.progress import Data, Update
 from astromesh_gateway.replies import SourceReply, moment, source_reply
 from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
 
@@ -129,7 +130,7 @@ async def _updates(parts: AsyncIterator[IngestResponse], pipeline: str) -> Async
     try:
         async for part in parts:
             if part.HasField("summary"):
-                yield Update("done", {**_ingest_reply(pipeline, part.summary)})
+                yield Update("done", cast("Data", _ingest_reply(pipeline, part.summary)))
                 return
             told = part.progress
             yield Update(

@@ -1,0 +1,189 @@
+"""Agents as resources over HTTP, and the services behind the other paths."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from astromesh.v1.control_pb2 import (
+    CONDITION_STATUS_FALSE,
+    MANAGED_BY_FILE,
+    Condition,
+    ResourceRecord,
+    ResourceStatus,
+)
+from astromesh.v1.memory_pb2 import HistoryEntry
+from astromesh.v1.values_pb2 import ROLE_USER, Message, ResourceRef
+from astromesh_core.events.contents import text_content
+
+from .conftest import Mesh
+
+AGENT: dict[str, Any] = {
+    "apiVersion": "astromesh/v1",
+    "kind": "Agent",
+    "metadata": {"name": "greeter", "version": "1.0.0"},
+    "spec": {"model": {"primary": {"provider": "ollama", "model": "llama3.2"}}},
+}
+
+
+async def seen(mesh: Mesh, name: str, generation: int) -> None:
+    """Returns once the gateway's own watch shows the version."""
+    async with asyncio.timeout(5):
+        while True:
+            listed = (await mesh.client.get("/v1/agents")).json()["agents"]
+            if any(agent["name"] == name and agent["generation"] == generation for agent in listed):
+                return
+
+
+async def test_an_agent_is_created_read_replaced_and_deleted(mesh: Mesh) -> None:
+    created = await mesh.client.post("/v1/agents", json=AGENT)
+    assert (created.status_code, created.headers["location"]) == (201, "/v1/agents/greeter")
+    assert created.json()["managed_by"] == "api"
+    await seen(mesh, "greeter", 1)
+    changed = {**AGENT, "spec": {**AGENT["spec"], "prompts": {"system": "Greet."}}}
+    replaced = await mesh.client.put("/v1/agents/greeter", json=changed, headers={"If-Match": "1"})
+    assert (replaced.status_code, replaced.json()["generation"]) == (200, 2)
+    assert (await mesh.client.put("/v1/agents/greeter", json=AGENT, headers={"If-Match": "1"})).status_code == 409
+    await seen(mesh, "greeter", 2)
+    assert (await mesh.client.get("/v1/agents/greeter")).json()["version"] == "1.0.0"
+    assert (await mesh.client.delete("/v1/agents/greeter")).status_code == 204
+    assert (await mesh.client.delete("/v1/agents/greeter")).status_code == 404
+
+
+async def test_yaml_is_read_too(mesh: Mesh) -> None:
+    response = await mesh.client.post(
+        "/v1/agents", content=json.dumps(AGENT), headers={"Content-Type": "application/yaml"}
+    )
+    assert response.status_code == 201, response.text
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({**AGENT, "spec": {"modle": {}}}, "spec.modle"),
+        ({**AGENT, "metadata": {"name": "Not A Label"}}, "metadata.name"),
+        ({**AGENT, "kind": "Provider"}, "spec"),
+        (
+            {**AGENT, "spec": {**AGENT["spec"], "knowledge": {"pipeline": "nothing"}}},
+            "spec.knowledge.pipeline",
+        ),
+    ],
+)
+async def test_a_bad_agent_is_refused_with_path_and_reason(mesh: Mesh, document: object, path: str) -> None:
+    response = await mesh.client.post("/v1/agents", json=document)
+    assert response.status_code == 422, response.text
+    assert any(item["path"].startswith(path) and item["reason"] for item in response.json()["errors"])
+
+
+async def test_what_another_side_manages_is_refused_naming_it(mesh: Mesh) -> None:
+    ref = ResourceRef(kind="Agent", namespace="default", name="greeter")
+    record = ResourceRecord(ref=ref, managed_by=MANAGED_BY_FILE, spec_json=json.dumps(AGENT["spec"]))
+    await mesh.bus.resources.put(record)
+    await seen(mesh, "greeter", 1)
+    for response in (
+        await mesh.client.post("/v1/agents", json=AGENT),
+        await mesh.client.put("/v1/agents/greeter", json=AGENT),
+        await mesh.client.delete("/v1/agents/greeter"),
+    ):
+        assert response.status_code == 409
+        assert "managed by file" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason", "status"),
+    [("GuardrailsLoaded", "Invalid", 409), ("Ready", "NotSupported", 501), ("ProviderReachable", "Timeout", 200)],
+)
+async def test_an_agent_that_is_not_ready_is_refused_with_the_reason(
+    mesh: Mesh, condition: str, reason: str, status: int
+) -> None:
+    record = mesh.gateway.directory.record("Agent", "default", "agent")
+    failing = [Condition(type="Ready", status=CONDITION_STATUS_FALSE, reason=reason, message=f"{reason}!")]
+    if condition != "Ready":
+        failing.append(Condition(type=condition, status=CONDITION_STATUS_FALSE, reason=reason, message=f"{reason}!"))
+    await mesh.bus.status.put(ResourceStatus(ref=record.ref, observed_generation=record.generation, conditions=failing))
+    async with asyncio.timeout(5):
+        while not (await mesh.client.get("/v1/agents/agent")).json()["conditions"]:
+            pass
+    response = await mesh.client.post("/v1/agents/agent/run", json={"query": "x"})
+    assert response.status_code == status
+    assert status == 200 or f"{reason}!" in response.json()["detail"]
+
+
+async def test_a_sessions_history_is_read_and_forgotten(mesh: Mesh) -> None:
+    message = Message(role=ROLE_USER, content=text_content("hello"))
+    mesh.services.memory.entries = [HistoryEntry(run_id="r", time_unix_nano=1, message=message)]
+    read = await mesh.client.get("/v1/memory/agent/history/tuesday")
+    assert [(turn["role"], turn["content"]) for turn in read.json()["history"]] == [("user", "hello")]
+    deleting = asyncio.create_task(mesh.client.delete("/v1/memory/agent/history/tuesday"))
+    await asyncio.sleep(0.2)
+    assert not deleting.done(), "it waits until memory has forgotten"
+    mesh.services.memory.entries = []
+    assert (await deleting).status_code == 204
+    assert (await mesh.client.get("/v1/memory/nobody/history/x")).status_code == 404
+
+
+async def test_tools_are_listed_and_called(mesh: Mesh) -> None:
+    listed = (await mesh.client.get("/v1/tools")).json()
+    assert [(tool["agent"], tool["name"]) for tool in listed["tools"]] == [("agent", "add")]
+    called = await mesh.client.post("/v1/tools/execute", json={"tool_name": "add", "arguments": {"a": 1}})
+    assert (called.json()["ok"], called.json()["result"]) == (True, 2)
+    assert (await mesh.client.post("/v1/tools/execute", json={"tool_name": "no"})).status_code == 404
+
+
+async def test_pipelines_are_listed_filled_and_asked(mesh: Mesh) -> None:
+    assert (await mesh.client.get("/v1/rag/pipelines")).json()["pipelines"][0]["documents"] == 3
+    found = await mesh.client.post("/v1/rag/query", json={"pipeline": "docs", "query": "x"})
+    assert found.json()["results"][0]["text"] == "found"
+    body = {"pipeline": "docs", "documents": [{"source": "a.md", "text": "a"}, {"source": "b.md", "text": "b"}]}
+    assert (await mesh.client.post("/v1/rag/ingest", json=body)).json()["added"] == 2
+    told = await mesh.client.post("/v1/rag/ingest", json=body, headers={"Accept": "text/event-stream"})
+    assert told.text.count("event: progress") == 2
+    assert "event: done" in told.text
+
+
+async def test_runs_are_listed_by_filter(mesh: Mesh) -> None:
+    query = {"agent": "agent", "session": "s", "status": "failed", "from": "2026-01-01T00:00:00Z", "page_size": 5}
+    listed = await mesh.client.get("/v1/runs", params=query)
+    assert (listed.status_code, listed.json()["next_page_token"]) == (200, "next")
+    asked = mesh.services.history.requests[-1]
+    assert (asked.filter.agent, len(asked.filter.session_key), asked.page_size) == ("agent", 26, 5)
+    assert mesh.services.history.callers[-1].principal == "anonymous"
+    assert (await mesh.client.get("/v1/runs", params={"session": "s"})).status_code == 400
+    assert (await mesh.client.get("/v1/runs", params={"status": "odd"})).status_code == 422
+    assert (await mesh.client.get("/v1/runs", params={"stats": "failed"})).status_code == 422
+
+
+async def test_a_run_is_looked_into_verified_and_replayed(mesh: Mesh) -> None:
+    run_id = (await mesh.client.post("/v1/agents/agent/run", json={"query": "x"})).json()["run_id"]
+    first = (await mesh.client.get(f"/v1/runs/{run_id}/events", params={"page_size": 5})).json()
+    token = first["next_page_token"]
+    rest = (await mesh.client.get(f"/v1/runs/{run_id}/events", params={"page_token": token})).json()
+    assert [event["index"] for event in first["events"] + rest["events"]] == list(range(9))
+    assert [event["type"] for event in first["events"]][:2] == ["requested", "started"]
+    assert (await mesh.client.post(f"/v1/runs/{run_id}/verify")).json()["ok"]
+    assert (await mesh.client.post(f"/v1/runs/{run_id}/replay")).json()["verdict"] == "identical"
+    cancelled = await mesh.client.post(f"/v1/runs/{run_id}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "completed")
+    for path in ("", "/events", "/verify"):
+        method = "POST" if path == "/verify" else "GET"
+        unknown = await mesh.client.request(method, f"/v1/runs/{run_id[:-1]}2{path}")
+        assert unknown.status_code == 404, unknown.text
+        assert (await mesh.client.request(method, f"/v1/runs/rubbish{path}")).status_code == 400
+
+
+async def test_health_metrics_and_documentation_answer(mesh: Mesh) -> None:
+    assert (await mesh.client.get("/v1/health")).json()["status"] == "ok"
+    ready = await mesh.client.get("/v1/health/ready")
+    assert ready.status_code == 503
+    assert ready.json()["checks"]["workers"]["reason"] == "no runtime worker tells its load"
+    await mesh.client.post("/v1/agents/agent/run", json={"query": "x"})
+    metrics = (await mesh.client.get("/metrics")).text
+    assert 'astromesh_http_requests_total{method="POST",route="/v1/agents/{name}/run",status="200"} 1.0' in metrics
+    document = (await mesh.client.get("/openapi.json")).json()
+    assert "/v1/chat/completions" in document["paths"]
+    nothing = await mesh.client.get("/v1/nothing")
+    assert (nothing.status_code, nothing.headers["content-type"]) == (404, "application/problem+json")
+    assert (await mesh.client.get("/v1/agents/agent/run")).status_code == 405
