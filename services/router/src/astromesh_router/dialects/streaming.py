@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from typing import Protocol
-
-import httpx
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh_core.errors import AstromeshError, RateLimited, Unavailable
@@ -15,14 +12,17 @@ from astromesh_core.resources.secrets import resolve
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import Decoder, JsonObject, Malformed, Reported, error_in, json_object
 from astromesh_router.dialects.lines import LineTooLong
-from astromesh_router.dialects.port import Part
+from astromesh_router.dialects.port import Part, Reply
+from astromesh_router.exchange import BrokeOff, Exchange
 from astromesh_router.failures import SHOWN, CandidateFailed, failed, refused
-from astromesh_router.wire import Address, Wire, address, chunks, error_body
+from astromesh_router.wire import Address, Wire, address, error_body, next_chunk
 
 DRAIN_SECONDS = 0.25
 """How long the body's end is awaited after the reply's, so that the connection can be kept."""
 
 LIST_LIMIT = 4 * 1024 * 1024
+OK = 200
+UNREADABLE = (Malformed, LineTooLong, Reported)
 
 
 class WireFormat(Protocol):
@@ -46,27 +46,34 @@ class HttpDialect:
 
     async def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
         to = self._address(candidate, self._format.chat_path)
-        response = await self._wire.post(candidate, to, self._format.body(candidate, request))
+        exchange = await self._wire.post(candidate, to, self._format.body(candidate, request))
         try:
-            if response.status_code != 200:
-                raise await refusal(candidate, response, to)
-            async with aclosing(decoded(candidate, response, self._format.decoder(), to)) as parts:
-                async for part in parts:
-                    yield part
+            if exchange.status != OK:
+                raise await refusal(candidate, exchange, to)
+            decoder = self._format.decoder()
+            while not decoder.done:
+                chunk = await next_chunk(candidate, exchange)
+                yield read(candidate, decoder, chunk, to)
+                if not chunk:
+                    break
+            reply = whole(candidate, decoder, to)
+            if not exchange.ended:
+                await drain(exchange)
+            yield reply
         finally:
-            await response.aclose()
+            await exchange.close()
 
     async def models(self, candidate: Candidate) -> list[str]:
         to = self._address(candidate, self._format.models_path)
-        response = await self._wire.get(candidate, to)
+        exchange = await self._wire.get(candidate, to)
         try:
-            if response.status_code != 200:
-                raise await refusal(candidate, response, to)
-            return self._format.models(json_object(await whole_body(candidate, response)))
+            if exchange.status != OK:
+                raise await refusal(candidate, exchange, to)
+            return self._format.models(json_object(await whole_body(candidate, exchange)))
         except Malformed as error:
             raise failed(candidate, Unavailable, str(error), advice="check the endpoint") from error
         finally:
-            await response.aclose()
+            await exchange.close()
 
     def _address(self, candidate: Candidate, path: str) -> Address:
         try:
@@ -77,44 +84,46 @@ class HttpDialect:
         return address(candidate, endpoint + path, key)
 
 
-async def decoded(
-    candidate: Candidate, response: httpx.Response, decoder: Decoder, sender: Address
-) -> AsyncGenerator[Part, None]:
-    """Deltas as their bytes arrive, then the reply. Raises CandidateFailed."""
-    async with aclosing(chunks(candidate, response)) as body:
-        try:
-            async for chunk in body:
-                yield decoder.feed(chunk)
-                if decoder.done:
-                    break
-            else:
-                yield decoder.finish()
-            reply = decoder.reply()
-        except Malformed as error:
-            raise failed(candidate, Unavailable, str(error), advice="check that the endpoint is right") from error
-        except LineTooLong as error:
-            raise failed(candidate, Unavailable, "sent a line without end") from error
-        except Reported as error:
-            raise broke_off(candidate, sender.without_key(str(error)), error.code) from error
-        await drain(body)
-    yield reply
+def read(candidate: Candidate, decoder: Decoder, chunk: bytes, sender: Address) -> str:
+    """The text that the body's next bytes bring; none of them means its end. Raises CandidateFailed."""
+    try:
+        return decoder.feed(chunk) if chunk else decoder.finish()
+    except UNREADABLE as error:
+        raise unreadable(candidate, error, sender) from error
 
 
-async def drain(body: AsyncGenerator[bytes, None]) -> None:
+def whole(candidate: Candidate, decoder: Decoder, sender: Address) -> Reply:
+    """The reply that was read. Raises CandidateFailed where it is not complete."""
+    try:
+        return decoder.reply()
+    except UNREADABLE as error:
+        raise unreadable(candidate, error, sender) from error
+
+
+def unreadable(candidate: Candidate, error: Exception, sender: Address) -> CandidateFailed:
+    """The failure that a decoder's complaint means."""
+    if isinstance(error, Reported):
+        return broke_off(candidate, sender.without_key(str(error)), error.code)
+    if isinstance(error, LineTooLong):
+        return failed(candidate, Unavailable, "sent a line without end")
+    return failed(candidate, Unavailable, str(error), advice="check that the endpoint is right")
+
+
+async def drain(exchange: Exchange) -> None:
     """Reads to the end of a body that should be at its end."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in body:
+            while await exchange.read():
                 pass
-    except (TimeoutError, CandidateFailed):
+    except (TimeoutError, BrokeOff):
         pass  # the reply is complete; only the connection is lost
 
 
-async def refusal(candidate: Candidate, response: httpx.Response, sender: Address) -> CandidateFailed:
+async def refusal(candidate: Candidate, exchange: Exchange, sender: Address) -> CandidateFailed:
     """The failure that a status other than 200 means."""
-    said = error_in(await error_body(candidate, response))
+    said = error_in(await error_body(exchange))
     text = sender.without_key(str(said))
-    return refused(candidate, response.status_code, text, said.code, response.headers.get("retry-after", ""))
+    return refused(candidate, exchange.status, text, said.code, exchange.header("retry-after"))
 
 
 def broke_off(candidate: Candidate, text: str, code: str) -> CandidateFailed:
@@ -123,12 +132,11 @@ def broke_off(candidate: Candidate, text: str, code: str) -> CandidateFailed:
     return failed(candidate, kind, "reported an error in mid-reply", advice=" ".join(text.split())[:SHOWN])
 
 
-async def whole_body(candidate: Candidate, response: httpx.Response) -> bytes:
+async def whole_body(candidate: Candidate, exchange: Exchange) -> bytes:
     """A body of at most 4 MiB. Raises CandidateFailed, Malformed."""
     body = b""
-    async with aclosing(chunks(candidate, response)) as pieces:
-        async for chunk in pieces:
-            body += chunk
-            if len(body) > LIST_LIMIT:
-                raise Malformed("sent a list without end")
+    while chunk := await next_chunk(candidate, exchange):
+        body += chunk
+        if len(body) > LIST_LIMIT:
+            raise Malformed("sent a list without end")
     return body
