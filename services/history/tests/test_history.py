@@ -222,6 +222,18 @@ async def test_a_forged_commit_in_the_log_turns_readiness_red_within_seconds(
         assert f"{run.id}:2: the hash of the previous event differs" in reason
 
 
+async def test_a_message_that_is_no_commit_is_an_alarm_and_reading_goes_on(
+    placement: Placement, bus: Bus, tmp_path: Path
+) -> None:
+    readiness = Readiness()
+    async with history(placement, bus, tmp_path / "history", readiness) as stub:
+        run = new_run()
+        await bus.log.append(run.requested, run, b"rubbish", Position.START)
+        await record(bus, asked())
+        await holds(stub, 1)
+        assert "holds no commit" in (await readiness.report()).checks["history-log"].reason
+
+
 async def test_a_log_that_ends_before_the_read_model_is_an_alarm_and_is_read_anew(
     placement: Placement, bus: Bus, tmp_path: Path
 ) -> None:

@@ -262,3 +262,21 @@ async def test_commits_wait_while_too_many_are_unwritten(tmp_path: Path) -> None
         await waiting
         await model.feed([ProjectedCommit(run, stored(run, [requested()]), Position(2))])
         assert await events_of(model, run.id)
+
+
+async def test_a_full_disk_makes_it_wait_and_lose_nothing(tmp_path: Path) -> None:
+    def limit(connection: sqlite3.Connection, pages: int) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    run = new_run()
+    async with read_model(tmp_path) as model:
+        await model.database.call(limit, 1)
+        await model.projector.handle([ProjectedCommit(run, stored(run, [requested("x" * 40_000)]), Position(1))])
+        async with asyncio.timeout(5):
+            while (await model.projector.health()).ok:  # noqa: ASYNC110 -- the projector tells nobody but readiness
+                await asyncio.sleep(0.01)
+        assert "full" in (await model.projector.health()).reason
+        await model.database.call(limit, 1_000_000)
+        await model.projector.settle()
+        assert (await model.projector.health()).ok
+        assert await events_of(model, run.id)

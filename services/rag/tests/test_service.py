@@ -25,7 +25,7 @@ from astromesh.v1.rag_pb2 import Document, IngestRequest, IngestSummary, ListPip
 from astromesh.v1.rag_pb2_grpc import RagServiceStub, add_RagServiceServicer_to_server
 from astromesh.v1.values_pb2 import Content, ResourceRef
 from astromesh_core.bus.connection import Bus
-from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, NotSupported
+from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, NotSupported, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.rpc.ports import RpcServer
@@ -35,7 +35,7 @@ from astromesh_rag.service import RagService
 from astromesh_rag.upkeep import Upkeep
 from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
-from astromesh_vectors.faiss_store.store import FaissStore
+from astromesh_vectors.faiss_store.store import SIDECAR_FILE, FaissStore
 
 if TYPE_CHECKING:
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
@@ -270,3 +270,21 @@ async def test_a_pipeline_from_the_api_cannot_read_outside_the_config_folder(
         assert "outside the config folder" in rag.told.conditions["docs"]["IngestionComplete"].message
         with pytest.raises(InvalidInput, match="outside the config folder"):
             await ingest(rag.stub)
+
+
+async def test_a_damaged_store_is_told_and_keeps_no_other_from_being_served(
+    placement: Placement, bus: Bus, config: Path
+) -> None:
+    folder = config.parent / "data" / "rag" / "default" / "docs"
+    folder.mkdir(parents=True)
+    (folder / SIDECAR_FILE).write_bytes(b"rubbish" * 1000)
+    await declare(bus, "docs", SOURCES)
+    await declare(bus, "other")
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_FALSE)
+        assert rag.told.status("docs", "IndexHealthy") == CONDITION_STATUS_FALSE
+        with pytest.raises(Unavailable, match="damaged"):
+            await rag.stub.Query(ask("Basel"))
+        assert (await ingest(rag.stub, ("note", "Owls hunt."), pipeline="other")).added == 1
+        states = (await rag.stub.ListPipelines(ListPipelinesRequest(namespace="default"))).pipelines
+        assert [(state.name, state.documents) for state in states] == [("docs", 0), ("other", 1)]

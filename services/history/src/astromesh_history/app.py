@@ -68,6 +68,6 @@ async def _start(bus: Bus, reached: Position, alarms: Alarms) -> Position:
 
 
 def _sound(gap: Gap, alarms: Alarms) -> None:
-    # A chain that does not hold (no message is missing) is found by the applier, which remembers every chain's head.
-    if gap.messages:
-        alarms.sound(Fault("gap", "", "", 0, gap.reason))
+    # A chain that breaks is found by the applier too, which remembers every chain's head across restarts.
+    if gap.kind != "broken-chain":
+        alarms.sound(Fault("gap" if gap.kind == "gone" else "unreadable", "", "", 0, gap.reason))

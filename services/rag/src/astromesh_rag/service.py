@@ -12,14 +12,17 @@ from astromesh.v1 import rag_pb2
 from astromesh.v1.rag_pb2 import IngestRequest, IngestResponse, IngestSummary, QueryRequest, QueryResponse
 from astromesh.v1.rag_pb2_grpc import RagServiceServicer
 from astromesh.v1.values_pb2 import Content
-from astromesh_core.errors import InvalidInput
+from astromesh_core.errors import AstromeshError, InvalidInput
 from astromesh_core.events.contents import plain
 from astromesh_core.events.identity import check_namespace
 from astromesh_core.rpc.ports import ServicerContext
+from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_rag.documents import Document, Listing, given
 from astromesh_rag.pipelines import Declared, Pipelines
 from astromesh_rag.upkeep import Upkeep
+
+_log = logger(__name__)
 
 
 class Values(Protocol):
@@ -91,8 +94,14 @@ async def _state(declared: Declared) -> rag_pb2.PipelineState:
     if declared.spec is not None:
         state.store = declared.spec.vector_store.backend
         state.embedding_model = declared.spec.embeddings.model
-    if declared.pipeline is not None:
+    if declared.pipeline is None:
+        return state
+    try:
         figures = await declared.pipeline.figures()
-        state.documents, state.chunks = figures.documents, figures.chunks
-        state.last_ingested_unix_nano = figures.last_ingested_unix_nano
+    except AstromeshError as error:
+        # One that cannot be read keeps nobody from the list of the others; its conditions say what is wrong.
+        _log.warning("a pipeline cannot be looked into", pipeline=declared.ref.name, reason=error.message)
+        return state
+    state.documents, state.chunks = figures.documents, figures.chunks
+    state.last_ingested_unix_nano = figures.last_ingested_unix_nano
     return state

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import structlog
 
@@ -48,11 +48,13 @@ class ProjectedCommit(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Messages of the log that are gone (`messages` of them), or an aggregate whose chain does not hold (0)."""
+    """What is not whole after a position: messages that are gone (`messages` of them), one that holds no commit, or an
+    aggregate whose chain breaks."""
 
     after: Position
     messages: int
     reason: str
+    kind: Literal["gone", "no-commit", "broken-chain"] = "gone"
 
 
 Handle = Callable[[list[ProjectedCommit]], Awaitable[None]]
@@ -229,11 +231,13 @@ class Projection:
         try:
             commit = ProjectedCommit(aggregate_of_subject(message.subject), message.events, Position(message.sequence))
         except (Bug, InvalidInput) as error:
-            self._report(Gap(Position(message.sequence - 1), 0, f"{message.subject} holds no commit: {error}"))
+            self._report(
+                Gap(Position(message.sequence - 1), 0, f"{message.subject} holds no commit: {error}", "no-commit")
+            )
             return []
         broken = self._chains.check(commit) if commit.events else "a commit without events"
         if broken:
-            self._report(Gap(Position(message.sequence - 1), 0, f"{commit.aggregate.id}: {broken}"))
+            self._report(Gap(Position(message.sequence - 1), 0, f"{commit.aggregate.id}: {broken}", "broken-chain"))
         return [commit]
 
     def _report(self, gap: Gap) -> None:

@@ -85,6 +85,9 @@ class FaissStore:
             # Locked by another process, disk full, folder gone: the transaction was rolled back.
             message = f"the vector store {self._folder.name} cannot be used: {error}"
             raise Unavailable(message, retry_after=RETRY_SECONDS) from error
+        except sqlite3.DatabaseError as error:
+            advice = f"remove {self._folder / SIDECAR_FILE} and ingest anew"
+            raise Unavailable(f"the vector store {self._folder.name} is damaged ({error}): {advice}") from error
 
     def _opened(self) -> Sidecar:
         from astromesh_vectors.faiss_store.sidecar import Sidecar
