@@ -18,14 +18,17 @@ class Deferred:
         self._make = make
         self._made: Dialect | None = None
 
-    async def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
-        dialect = self._made or await self._dialect()
-        async with aclosing(dialect.stream(candidate, request)) as parts:
-            async for part in parts:
-                yield part
+    def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+        return self._made.stream(candidate, request) if self._made else self._first(candidate, request)
 
     async def models(self, candidate: Candidate) -> list[str]:
         return await (self._made or await self._dialect()).models(candidate)
+
+    async def _first(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+        dialect = await self._dialect()
+        async with aclosing(dialect.stream(candidate, request)) as parts:
+            async for part in parts:
+                yield part
 
     async def _dialect(self) -> Dialect:
         made = await asyncio.to_thread(self._make)
