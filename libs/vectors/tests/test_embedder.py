@@ -97,6 +97,18 @@ async def test_a_closed_embedder_says_so(data: Path) -> None:
         await embedder.embed(["late"])
 
 
+async def test_a_model_that_rests_is_loaded_again_when_it_is_asked(data: Path) -> None:
+    embedder = MiniLMEmbedder(data, rest_after=0.05)
+    first = await embedder.embed(["hello"])
+    busy = [embedder.embed([f"{number} " * 100]) for number in range(20)]
+    assert len(await asyncio.gather(*busy)) == 20
+    await asyncio.sleep(0.2)
+    assert embedder.loaded is False
+    assert np.abs(await embedder.embed(["hello"]) - first).max() < 1e-6
+    assert embedder.loaded is True
+    await embedder.close()
+
+
 async def test_closing_in_the_midst_of_a_long_call_ends_it(data: Path) -> None:
     embedder = MiniLMEmbedder(data)
     await embedder.embed(["load"])

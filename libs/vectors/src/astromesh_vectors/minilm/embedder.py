@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,34 +30,49 @@ class MiniLMEmbedder:
     """384 dimensions, English above all, fp32. The model is loaded by the first `embed`, in the embedder's own thread.
 
     `data` is the data folder (the model is cached in its `models/`); `threads` is how many cores one batch may use.
-    Cancelling a call stops it after the batch that is running.
+    With `rest_after`, the model is freed after so many seconds without a call: 70 MB, and a quarter of a second to load
+    it again. Cancelling a call stops it after the batch that is running.
     """
 
     name = "all-MiniLM-L6-v2"
     dimension = DIMENSION
 
-    def __init__(self, data: Path, *, threads: int = 1) -> None:
+    def __init__(self, data: Path, *, threads: int = 1, rest_after: float | None = None) -> None:
         self._models = data / "models"
         self._threads = threads
         self._worker = WorkerThread("minilm")
         self._model: _Model | None = None
+        self._rest_after = rest_after
+        self._resting: asyncio.TimerHandle | None = None
+        self._calls = 0
         self._closed = False
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory now."""
+        return self._model is not None
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit-length float32 row per text, in order; `(n, 384)`.
 
         Raises NotSupported with the install command when the weights are missing, Unavailable after `close`.
         """
-        model, encodings, vectors = await self._call(lambda: self._tokenized(list(texts)))
-        # Batch by batch through the thread, so that a short call need not wait for the whole of a long one.
-        for group in batches([len(encoding.ids) for encoding in encodings]):
-            batch = [encodings[index] for index in group]
-            vectors[group] = await self._call(lambda batch=batch: model.run(batch))
+        self._calls += 1
+        try:
+            model, encodings, vectors = await self._call(lambda: self._tokenized(list(texts)))
+            # Batch by batch through the thread, so that a short call need not wait for the whole of a long one.
+            for group in batches([len(encoding.ids) for encoding in encodings]):
+                batch = [encodings[index] for index in group]
+                vectors[group] = await self._call(lambda batch=batch: model.run(batch))
+        finally:
+            self._calls -= 1
+            self._rest_later()
         return vectors
 
     async def close(self) -> None:
         """Waits for the batch that runs and frees the model. Idempotent."""
         self._closed = True
+        self._rest_later()
         await self._worker.close()
         self._model = None
 
@@ -68,9 +84,22 @@ class MiniLMEmbedder:
     def _tokenized(self, texts: list[str]) -> tuple[_Model, list[Encoding], Vectors]:
         import numpy as np
 
-        if self._model is None:
-            self._model = _Model(prepare(self._models), self._threads)
-        return self._model, self._model.tokenize(texts), np.empty((len(texts), DIMENSION), dtype=np.float32)
+        # Held here and by the call that asked, so that it may be let go of meanwhile.
+        model = self._model
+        if model is None:
+            model = self._model = _Model(prepare(self._models), self._threads)
+        return model, model.tokenize(texts), np.empty((len(texts), DIMENSION), dtype=np.float32)
+
+    def _rest_later(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+        if self._rest_after is not None and self._calls == 0 and not self._closed:
+            self._resting = asyncio.get_running_loop().call_later(self._rest_after, self._rest)
+
+    def _rest(self) -> None:
+        if self._calls == 0:
+            self._model = None
 
 
 class _Model:

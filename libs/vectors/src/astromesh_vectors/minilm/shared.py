@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
 
 
+REST_SECONDS = 30.0
+"""Without a call for so long, the model is freed: a mesh that nobody asks anything holds no model."""
+
+
 class _Held:
     """An embedder and how many use it."""
 
@@ -36,7 +40,7 @@ class SharedMiniLM:
 
     def __init__(self, data: Path) -> None:
         self._folder = data.absolute()
-        self._held = _HELD.setdefault(self._folder, _Held(MiniLMEmbedder(self._folder)))
+        self._held = _HELD.setdefault(self._folder, _Held(MiniLMEmbedder(self._folder, rest_after=REST_SECONDS)))
         self._held.users += 1
         self._closed = False
 
