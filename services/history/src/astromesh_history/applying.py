@@ -91,7 +91,8 @@ class Applier:
             return
         try:
             chain.folder.apply(event.envelope)
-        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: no event may end the reading of the log
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # A value of a later release, or a forged one: no event may end the reading of the log.
             self._sound(_fault(chain, "unreadable", event, f"folding it failed: {error!r}"), batch)
 
     async def _index(self, chain: Chain, batch: Batch) -> None:

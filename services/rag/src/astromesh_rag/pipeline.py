@@ -15,7 +15,7 @@ import orjson
 
 from astromesh.v1.rag_pb2 import IngestProgress, IngestResponse, IngestSummary
 from astromesh.v1.values_pb2 import Passage, ResourceRef
-from astromesh_core.errors import InvalidInput
+from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_rag.documents import Document, Listing, Unreadable, is_markdown
@@ -144,10 +144,13 @@ class Pipeline:
         return hashlib.sha256(orjson.dumps([*settings, markdown]) + b"\0" + text.encode()).digest()
 
     def _note_ingested(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         aside = self._folder / f"{INGESTED_FILE}.new"
-        aside.write_text(str(time_ns()))
-        aside.replace(self._folder / INGESTED_FILE)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            aside.write_text(str(time_ns()))
+            aside.replace(self._folder / INGESTED_FILE)
+        except OSError as error:
+            raise Unavailable(f"{self._folder} cannot be written: {error.strerror or error}") from error
 
     def _last_ingested(self) -> int:
         try:

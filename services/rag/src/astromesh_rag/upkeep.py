@@ -97,7 +97,8 @@ class Upkeep:
         if running is not None:
             running.cancel()
         if declared is not None and declared.pipeline is not None:
-            self._tasks[key] = asyncio.create_task(self._bring_up(declared), name=f"pipeline {change.name}")
+            task = self._tasks[key] = asyncio.create_task(self._bring_up(declared), name=f"pipeline {change.name}")
+            task.add_done_callback(_note_failure)
 
     async def _bring_up(self, declared: Declared) -> None:
         """Tells how the pipeline is, takes in its sources, and tells how that went."""
@@ -114,8 +115,8 @@ class Upkeep:
             else:
                 observed.note(conditions.ingested(IngestSummary(), declared=False))
             await self._tell(declared, observed)
-        except Exception:  # noqa: BLE001 -- the consumer loop's edge: one pipeline's failure is not another's
-            _log.exception("a pipeline could not be brought up", pipeline=declared.ref.name)
+        except AstromeshError as error:
+            _log.error("a pipeline could not be brought up", pipeline=declared.ref.name, reason=error.message)
 
     async def _ingest(self, declared: Declared, spec: RAGPipelineSpec, observed: Observed) -> None:
         assert declared.pipeline is not None
@@ -161,3 +162,9 @@ class Upkeep:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+
+def _note_failure(task: asyncio.Task[None]) -> None:
+    """One pipeline's failure is not another's, but it is not silent either."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("bringing up a pipeline failed", task=task.get_name(), exc_info=error)
