@@ -24,6 +24,11 @@ def up(
     grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC.")] = None,
 ) -> None:
     """Starts the mesh."""
+    from astromesh_core.garbage import hold
+    from astromesh_core.unwanted import refuse_unwanted
+
+    hold()
+    refuse_unwanted()
     from astromesh_cli.serving.up import run_mesh
     from astromesh_core.settings import load_settings
 

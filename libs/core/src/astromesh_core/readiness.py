@@ -15,7 +15,10 @@ CHECK_TIMEOUT = 2.0
 """Seconds that one check may take; a slower one counts as red."""
 
 CACHED_FOR = 1.0
-"""Seconds that a report stands: probes of any number cost one round of checks."""
+"""Seconds that a good report stands: probes of any number cost one round of checks."""
+
+CACHED_BAD_FOR = 0.05
+"""Seconds that a bad one does: whoever waits for a mesh to be ready should learn of it at once."""
 
 _log = logger(__name__)
 
@@ -47,7 +50,7 @@ class Report:
 
 
 class Readiness:
-    """Collects checks and asks them, all at once, at most once a second."""
+    """Collects checks and asks them, all at once; while they are good, at most once a second."""
 
     def __init__(self, clock: Callable[[], float] = monotonic, check_timeout: float = CHECK_TIMEOUT) -> None:
         self._clock = clock
@@ -82,7 +85,7 @@ class Readiness:
                 checks = {name: _health(name, result, self._timeout) for name, result in zip(names, found, strict=True)}
                 checks |= {name: Health(ok, reason) for source in self._sources for name, ok, reason in source()}
                 self._report = Report(checks)
-                self._good_until = self._clock() + CACHED_FOR
+                self._good_until = self._clock() + (CACHED_FOR if self._report.ok else CACHED_BAD_FOR)
             return self._report
 
     async def _ask(self, name: str) -> Health:

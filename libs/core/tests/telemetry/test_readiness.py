@@ -58,6 +58,19 @@ async def test_probes_of_any_number_cost_one_round_of_checks_a_second() -> None:
     assert asked == 2
 
 
+async def test_who_waits_for_a_green_report_learns_of_it_at_once() -> None:
+    now, well = 10.0, False
+
+    async def bus() -> Health:
+        return Health(well)
+
+    readiness = Readiness(lambda: now)
+    readiness.register("bus", bus)
+    assert not (await readiness.report()).ok
+    now, well = 10.0 + subject.CACHED_BAD_FOR, True
+    assert (await readiness.report()).ok
+
+
 async def test_a_check_that_hangs_is_red() -> None:
     readiness = Readiness(check_timeout=0.05)
 
