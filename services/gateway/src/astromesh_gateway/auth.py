@@ -36,7 +36,7 @@ class Authenticator:
 
     def __init__(self, directory: Directory, host: str) -> None:
         self._directory = directory
-        self._host = host
+        self._only_this_machine = is_loopback(host)
 
     def caller(self, headers: Mapping[str, str]) -> Caller:
         """On whose behalf a request with these headers (names in lower case) comes.
@@ -45,32 +45,32 @@ class Authenticator:
         namespace that is none.
         """
         wanted = headers.get(NAMESPACE_HEADER, "")
-        given = _given_key(headers)
-        found, any_key = self._find(given)
+        found, any_key = self._find(_given_key(headers))
         if found is not None:
             return _in_namespace(found, wanted)
         if any_key:
             raise Unauthenticated(
                 "this mesh needs an API key: send Authorization: Bearer … or X-API-Key with a valid one"
             )
-        if not is_loopback(self._host):
+        if not self._only_this_machine:
             raise Unauthenticated("no API key is configured, so only callers on a loopback address would be served")
         return Caller(ANONYMOUS, check_namespace(wanted) if wanted else DEFAULT_NAMESPACE, "admin")
 
     def has_keys(self) -> bool:
         """Whether any API key is configured."""
-        return any(True for _ in self._directory.api_keys())
+        return bool(self._directory.api_keys())
 
     def _find(self, given: str) -> tuple[Caller | None, bool]:
+        keys = self._directory.api_keys()
+        if not keys:
+            return None, False
         digest = f"sha256:{hashlib.sha256(given.encode()).hexdigest()}"
         found: Caller | None = None
-        any_key = False
-        for key in self._directory.api_keys():
-            any_key = True
+        for key in keys:
             # Every key is compared, in constant time: how long it takes tells nothing of which one matched.
             if hmac.compare_digest(key.hash, digest):
                 found = Caller(key.name, key.namespace, key.role)
-        return (found if given else None), any_key
+        return (found if given else None), True
 
 
 def require(caller: Caller, role: Role) -> None:

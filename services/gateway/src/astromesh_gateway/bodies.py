@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from starlette.requests import ClientDisconnect
 
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.problems import Problem, dotted
@@ -100,9 +101,14 @@ async def read_bytes(request: Request) -> bytes:
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         raise TooLarge(f"the body has {declared} bytes; at most {MAX_BODY_BYTES} are read")
     parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
+    size, more = 0, True
+    while more:
+        # Not request.stream(): a generator for the one message that a body mostly is.
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size, more = size + len(part), message.get("more_body", False)
         if size > MAX_BODY_BYTES:
             raise TooLarge(f"the body has more than {MAX_BODY_BYTES} bytes")
         parts.append(part)

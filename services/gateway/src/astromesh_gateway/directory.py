@@ -6,7 +6,7 @@ Writing resources stands in `routes.agents`; what is Ready is the operator's to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 
 from astromesh.v1.control_pb2 import CONDITION_STATUS_FALSE, Condition, ResourceRecord, ResourceStatus
@@ -34,6 +34,7 @@ class Directory:
         self._records: dict[_Key, ResourceRecord] = {}
         self._statuses: dict[_Key, ResourceStatus] = {}
         self._configs: dict[_Key, RuntimeConfigSpec] = {}
+        self._api_keys: Sequence[ApiKey] = ()
         self.synced = asyncio.Event()
         """Set once everything that stood at the start is here."""
         self.changed = asyncio.Condition()
@@ -74,10 +75,9 @@ class Directory:
         )
         return [record for _, record in sorted(found, key=lambda item: item[0])]
 
-    def api_keys(self) -> Iterator[ApiKey]:
+    def api_keys(self) -> Sequence[ApiKey]:
         """Every key that may call the mesh."""
-        for config in self._configs.values():
-            yield from config.api_keys
+        return self._api_keys
 
     def max_open_runs(self, namespace: str) -> int:
         """How many runs the namespace may have open: by its own RuntimeConfig, else by the default namespace's."""
@@ -114,6 +114,7 @@ class Directory:
             if change.kind == "RuntimeConfig":
                 self._configs[key] = RuntimeConfigSpec.model_validate_json(change.record.spec_json)
         if change.kind == "RuntimeConfig":
+            self._api_keys = [key for config in self._configs.values() for key in config.api_keys]
             async with self.changed:
                 self.changed.notify_all()
 

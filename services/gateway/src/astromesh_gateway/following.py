@@ -23,6 +23,7 @@ from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.runs import TERMINAL, RunFolder
 from astromesh_gateway.admission import Admission, PreparedRun
+from astromesh_gateway.replies import contents
 from astromesh_gateway.tokens import Restart, Token, Tokens
 
 WAITING = frozenset({RUN_STATUS_SUSPENDED, RUN_STATUS_NEEDS_HUMAN, RUN_STATUS_NEEDS_VERSION})
@@ -53,9 +54,10 @@ class CheckedFolder(RunFolder):
     def apply(self, envelope: Envelope) -> None:
         """See RunFolder."""
         super().apply(envelope)
-        if envelope.run.HasField("started"):
+        kind = envelope.run.WhichOneof("event")
+        if kind == "started":
             self._checks_output = envelope.run.started.checks_output
-        elif self._checks_output and envelope.run.HasField("model_replied"):
+        elif self._checks_output and kind == "model_replied":
             self.step(envelope.run.model_replied.path).ClearField("output")
 
 
@@ -116,7 +118,8 @@ class Following:
             folder.apply(event.envelope)
             if folder.run.status in WAITING and await self._is_last(aggregate, event.index):
                 break
-        await self._values.resolve_all(folder.run)
+        if any(content.HasField("stored") for content in contents(folder.run)):
+            await self._values.resolve_all(folder.run)
         return folder.run
 
     async def _parts(

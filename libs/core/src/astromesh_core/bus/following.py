@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
 
 from nats.aio.msg import Msg
 
@@ -66,16 +67,30 @@ class _Arrivals:
             self._taker.set_result(None)
 
 
-@asynccontextmanager
-async def follow_new(
-    client: BusClient, reader: StreamReader, aggregate: Aggregate
-) -> AsyncGenerator[AsyncGenerator[StoredEvent, None], None]:
-    """See EventLog.follow_new."""
-    async with _listening(client, aggregate) as arrivals:
+class NewFollower:
+    """See EventLog.follow_new. A class, because each of the generators that it spares costs as much as an event."""
+
+    def __init__(self, client: BusClient, reader: StreamReader, aggregate: Aggregate) -> None:
+        self._client = client
+        self._reader = reader
+        self._aggregate = aggregate
+        self._arrivals = _Arrivals()
+
+    async def __aenter__(self) -> AsyncGenerator[StoredEvent, None]:
+        arrivals = self._arrivals
         # Nothing is stored yet, so whatever comes first comes live.
         arrivals.incomplete = False
-        async with aclosing(_join(arrivals, reader, aggregate, 0, Position.START)) as events:
-            yield events
+        self._forget = self._client.on_reconnect(arrivals.break_off)
+        self._listening = await self._client.listen(self._aggregate.live, arrivals.hear)
+        self._events = _join(arrivals, self._reader, self._aggregate, 0, Position.START)
+        return self._events
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listening.close()
+        self._forget()
+        await self._events.aclose()
 
 
 async def follow(

@@ -13,7 +13,7 @@ import structlog
 
 from astromesh_core.bus.answers import Answer, Full, Refused, Stored, Unsettled, WrongLast, read_answer
 from astromesh_core.bus.client import BusClient
-from astromesh_core.bus.following import follow, follow_new
+from astromesh_core.bus.following import NewFollower, follow
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StoredMessage, StreamReader, Transport
 from astromesh_core.bus.streams import RUNS
@@ -155,7 +155,7 @@ class EventLog:
         Listens from the start of the block, so a caller that appends the first event inside it hears everything that
         follows without reading the log. Of one that exists already, what was stored before comes after two seconds.
         """
-        return follow_new(self._client, self._reader, aggregate)
+        return NewFollower(self._client, self._reader, aggregate)
 
     async def end(self) -> Position:
         """The last position of the whole log."""
