@@ -1,0 +1,71 @@
+"""A whole mesh for the tests of this folder that kill none, its model talking by what the question says."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from astromesh_testing.mesh import Mesh, running_mesh
+from astromesh_testing.mesh_folders import ConfigFolder
+from astromesh_testing.models.openai_chat import OpenAIChatServer
+from astromesh_testing.talkative import converse
+
+ONE_PROCESS, PROCESSES = "one-process", "processes"
+SAMPLED_OF = 3
+"""Of so many tests, one runs over processes too; all of them where SOAK is set."""
+
+DOCUMENTS = {
+    "boats.md": "# Boats\n\nThe ferry to Elba leaves Piombino every hour, from six in the morning until ten at night.\n",
+    "bread.md": "# Bread\n\nA sourdough loaf rests for twelve hours in the cold before it is baked.\n",
+}
+
+
+@dataclass
+class Talking:
+    """A running mesh with its model server and its config folder."""
+
+    mesh: Mesh
+    model: OpenAIChatServer
+    folder: ConfigFolder
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs every test of a shared mesh in one process, and a seeded sample of them over a process per service."""
+    if "talking" not in metafunc.fixturenames:
+        return
+    seed = os.environ.get("SEED", "astromesh")
+    sampled = zlib.crc32(f"{seed}:{metafunc.function.__name__}".encode()) % SAMPLED_OF == 0
+    placements = [ONE_PROCESS, PROCESSES] if sampled or os.environ.get("SOAK") else [ONE_PROCESS]
+    metafunc.parametrize("talking", placements, indirect=True, scope="session")
+
+
+def talking_folder(path: Path, endpoint: str) -> ConfigFolder:
+    """The agents of the shared mesh."""
+    folder = ConfigFolder(path)
+    folder.agent("talker", [endpoint])
+    folder.agent("other", [endpoint])
+    folder.agent("guarded", [endpoint], guardrails={"output": [{"type": "pii_detection", "action": "redact"}]})
+    folder.agent("talker", [endpoint], namespace="elsewhere")
+    folder.agent(
+        "librarian",
+        [],
+        tools=[{"name": "search", "type": "rag", "pipeline": "docs", "description": "Searches the documents"}],
+    )
+    folder.pipeline("docs", DOCUMENTS)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def talking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Talking]:
+    """A mesh for every test that kills none."""
+    root = tmp_path_factory.mktemp("mesh")
+    async with OpenAIChatServer(otherwise=converse) as model:
+        folder = talking_folder(root / "config", model.endpoint)
+        async with running_mesh(folder.path, root / "data", processes=request.param == PROCESSES) as mesh:
+            yield Talking(mesh, model, folder)
