@@ -60,7 +60,6 @@ class Spec(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         alias_generator=AliasGenerator(validation_alias=_both_spellings),
     )
 
