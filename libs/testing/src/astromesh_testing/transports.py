@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from astromesh_core.bus.client import BusClient, Message
+from astromesh_core.bus.client import BusClient
+from astromesh_core.bus.parsing import Message
 from astromesh_core.errors import TimedOut, Unavailable
 
 

@@ -9,10 +9,10 @@ refused      anything else: the request itself is wrong
 
 from __future__ import annotations
 
-import json
 import re
 from typing import NamedTuple
 
+import orjson
 from nats.aio.msg import Msg
 
 
@@ -60,7 +60,7 @@ _SERVER_ERROR = 500
 def read_answer(message: Msg) -> Answer:
     """The meaning of the server's reply to a publish."""
     try:
-        reply = json.loads(message.data)
+        reply = orjson.loads(message.data)
         error = reply.get("error")
         return Stored(int(reply["seq"])) if error is None else _meaning(error)
     except (ValueError, KeyError, TypeError, AttributeError):

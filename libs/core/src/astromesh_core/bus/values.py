@@ -10,8 +10,8 @@ from google.protobuf.message import Message as ProtoMessage
 
 from astromesh.v1.values_pb2 import Content, StoredValue
 from astromesh_core.bus.answers import Answer, Full, Refused, Stored, Unsettled, WrongLast, read_answer
-from astromesh_core.bus.client import STATUS
 from astromesh_core.bus.log import StoreFull
+from astromesh_core.bus.parsing import STATUS
 from astromesh_core.bus.reading import StreamReader, Transport
 from astromesh_core.bus.streams import VALUES
 from astromesh_core.bus.subjects import value_subject
