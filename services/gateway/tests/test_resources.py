@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -182,8 +183,11 @@ async def test_health_metrics_and_documentation_answer(mesh: Mesh) -> None:
     await mesh.client.post("/v1/agents/agent/run", json={"query": "x"})
     metrics = (await mesh.client.get("/metrics")).text
     assert 'astromesh_http_requests_total{method="POST",route="/v1/agents/{name}/run",status="200"} 1.0' in metrics
-    document = (await mesh.client.get("/openapi.json")).json()
+    text = (await mesh.client.get("/openapi.json")).text
+    document = json.loads(text)
     assert "/v1/chat/completions" in document["paths"]
+    referred = set(re.findall(r"#/components/schemas/([^\"]+)", text))
+    assert referred <= document["components"]["schemas"].keys(), "every reference leads somewhere"
     nothing = await mesh.client.get("/v1/nothing")
     assert (nothing.status_code, nothing.headers["content-type"]) == (404, "application/problem+json")
     assert (await mesh.client.get("/v1/agents/agent/run")).status_code == 405

@@ -200,3 +200,14 @@ async def test_a_full_namespace_is_refused_with_a_time_to_come_back(mesh: Mesh) 
     assert response.status_code == 429
     assert response.json()["retry_after"] == 1.0
     assert response.headers["retry-after"] == "1"
+
+
+async def test_a_caller_that_breaks_off_in_its_body_is_no_error(mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = mesh.url.split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"POST {RUN} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await ask(mesh)).status_code == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

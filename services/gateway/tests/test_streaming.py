@@ -172,3 +172,17 @@ async def test_a_place_that_the_stream_never_gave_out_is_refused(mesh: Mesh, rub
     headers = httpx.Headers({**STREAM, "Last-Event-ID": rubbish}, encoding="utf-8")
     response = await mesh.client.get(f"/v1/runs/{run_id}/events", headers=headers)
     assert response.status_code == 400, response.text
+
+
+async def test_a_stopping_gateway_ends_what_can_be_resumed_elsewhere(mesh: Mesh) -> None:
+    async def script(run: ScriptedRun) -> None:
+        await run.start()
+        await run.signals.get()
+
+    mesh.runtime.script = script
+    run_id = (await mesh.client.post("/v1/agents/agent/runs", json={"query": "x"})).json()["run_id"]
+    async with mesh.client.stream("GET", f"/v1/runs/{run_id}/events", headers=STREAM) as response:
+        told = messages(response)
+        assert (await anext(told)).id == "0"
+        mesh.gateway.draining.set()
+        assert [message.id async for message in told] in ([], ["1"])

@@ -75,7 +75,10 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
             serving(build_app(gateway), settings.host, settings.port, drain_seconds) as port,
         ):
             _log.info("listening", http=f"http://{settings.host}:{port}", grpc=rpc.address)
-            yield
+            try:
+                yield
+            finally:
+                gateway.draining.set()
         await gateway.departures.settle()
 
 

@@ -21,6 +21,9 @@ from astromesh_core.resources.runtime_config import ApiKey, RuntimeConfigSpec
 
 DEFAULT_NAMESPACE = "default"
 
+SHOWN_SECONDS = 1.0
+"""How long who changed a resource waits at most to see it: so that the next call finds what this one made."""
+
 _JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected"})
 """Conditions that may have changed since they were observed: a run finds out by itself, and has fallbacks."""
 
@@ -38,7 +41,7 @@ class Directory:
         self.synced = asyncio.Event()
         """Set once everything that stood at the start is here."""
         self.changed = asyncio.Condition()
-        """Notified after every change of a RuntimeConfig."""
+        """Notified after every change of a resource."""
 
     def agent(self, namespace: str, name: str) -> ResourceRef:
         """The agent's newest version, for a new run.
@@ -87,6 +90,16 @@ class Directory:
                     return config.admission.max_open_runs
         return RuntimeConfigSpec().admission.max_open_runs
 
+    async def shows(self, ref: ResourceRef, generation: int) -> None:
+        """Returns once this generation of the resource, or a later one, is here; 0: once there is none.
+
+        Returns after a second in any case: what somebody else undid meanwhile never shows.
+        """
+        key = (ref.kind, ref.namespace, ref.name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHOWN_SECONDS), self.changed:
+                await self.changed.wait_for(lambda: self._is_at(key, generation))
+
     async def health(self) -> Health:
         """Whether the resources are loaded."""
         loaded = self.synced.is_set()
@@ -115,8 +128,8 @@ class Directory:
                 self._configs[key] = RuntimeConfigSpec.model_validate_json(change.record.spec_json)
         if change.kind == "RuntimeConfig":
             self._api_keys = [key for config in self._configs.values() for key in config.api_keys]
-            async with self.changed:
-                self.changed.notify_all()
+        async with self.changed:
+            self.changed.notify_all()
 
     def _take_status(self, change: StatusChange) -> None:
         key = (change.kind, change.namespace, change.name)
@@ -124,6 +137,10 @@ class Directory:
             self._statuses.pop(key, None)
         else:
             self._statuses[key] = change.record
+
+    def _is_at(self, key: _Key, generation: int) -> bool:
+        record = self._records.get(key)
+        return record is None if generation == 0 else record is not None and record.generation >= generation
 
     def _suggestion(self, namespace: str, name: str) -> str:
         names = [key[2] for key in self._records if key[:2] == ("Agent", namespace)]

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
+from astromesh_gateway.bodies import RunBody
 from astromesh_gateway.replies import RunReply
+from astromesh_gateway.routes.openai_replies import ChatBody
 
 Extra = dict[str, Any]
 """A piece of an OpenAPI document, as FastAPI wants it."""
+
+HAND_READ: tuple[type[Any], ...] = (RunBody, ChatBody, RunReply)
+"""Types that routes read and write by hand."""
+
+_COMPONENTS = "#/components/schemas/{model}"
 
 _PROBLEM: Extra = {
     "type": "object",
@@ -74,7 +82,7 @@ STREAM_EXAMPLE = (
 
 def errors(*statuses: int) -> dict[int | str, Extra]:
     """Problem documents under these statuses, besides those that every route may answer."""
-    content = {"application/problem+json": {"schema": _PROBLEM}}
+    content = {"application/problem+json": {"schema": {"$ref": _COMPONENTS.format(model="Problem")}}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in (401, 403, *statuses)}
 
 
@@ -94,8 +102,8 @@ _MEANINGS = {
 
 
 def json_body(model: type[BaseModel], example: Extra) -> Extra:
-    """The body of a route that reads it by hand."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    """The body of a route that reads it by hand; one of `HAND_READ`."""
+    schema = {"$ref": _COMPONENTS.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
@@ -111,9 +119,15 @@ def path_parameter(name: str, description: str) -> Extra:
 
 def run_answer(description: str) -> Extra:
     """A run as JSON."""
-    schema = TypeAdapter(RunReply).json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": RUN_EXAMPLE}},
-    }
+    schema = {"$ref": _COMPONENTS.format(model="RunReply")}
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": RUN_EXAMPLE}}}
+
+
+def components() -> Extra:
+    """The schemas that are referred to here and that no route's types bring along."""
+    inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (model.__name__, "validation" if issubclass(model, BaseModel) else "serialization", TypeAdapter(model))
+        for model in HAND_READ
+    ]
+    _, schemas = TypeAdapter.json_schemas(inputs, ref_template=_COMPONENTS)
+    return {**schemas["$defs"], "Problem": _PROBLEM}

@@ -10,6 +10,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from astromesh_core.errors import AstromeshError, Bug, InvalidInput, NotFound
 from astromesh_core.problems import MEDIA_TYPE, http_status, problem, retry_after_header
@@ -71,6 +72,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AstromeshError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -101,6 +103,12 @@ async def _http(request: Request, error: Exception) -> Response:
         "instance": request.url.path,
     }
     return Response(orjson.dumps(document), raised.status_code, raised.headers, MEDIA_TYPE)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    del request, error
+    # Nobody reads it.
+    return Response(status_code=499)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

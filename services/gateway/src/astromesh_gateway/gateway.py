@@ -58,6 +58,8 @@ class Gateway:
     telemetry: Telemetry
     readiness: Readiness
     mesh_key: MeshKey
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process stops: streams that can be resumed elsewhere end."""
 
 
 @dataclass(slots=True)

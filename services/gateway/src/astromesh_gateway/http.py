@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 from fastapi import FastAPI, Request
 from prometheus_client import Counter, Histogram
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from astromesh_core.errors import AstromeshError
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_gateway import failures
+from astromesh_gateway.documentation import components
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.routes import agents, health, openai, rag, running, runs, sessions, tools, websocket
 
@@ -26,7 +29,7 @@ _RUN_PREFIX, _RUN_SUFFIX = "/v1/agents/", "/run"
 
 def build_app(gateway: Gateway) -> FastAPI:
     """The application on these parts."""
-    app = FastAPI(title="Astromesh", version="1", description=_ABOUT, openapi_url="/openapi.json")
+    app = Application(title="Astromesh", version="1", description=_ABOUT, openapi_url="/openapi.json")
     app.state.gateway = gateway
     for module in (running, runs, openai, agents, sessions, tools, rag, health, websocket):
         app.include_router(module.router)
@@ -35,6 +38,18 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(Express, route=next(route for route in running.router.routes if _is_run(route)))
     app.add_middleware(Measured, metrics=gateway.telemetry.metrics)
     return app
+
+
+class Application(FastAPI):
+    """FastAPI, whose document knows the types that routes read by hand too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        schemas = document["components"]["schemas"]
+        for name, schema in components().items():
+            schemas.setdefault(name, schema)
+        return document
 
 
 def _is_run(route: BaseRoute) -> bool:
@@ -57,6 +72,8 @@ class Express:
         scope["route"], scope["path_params"] = self._route, {"name": name}
         try:
             response = await running.run_agent(Request(scope, receive, send))
+        except ClientDisconnect:
+            return
         except AstromeshError as error:
             response = failures.problem_response(error, scope["path"])
         await response(scope, receive, send)

@@ -8,7 +8,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from astromesh.v1.runs_pb2 import RUN_STATUS_CANCELLED, STEP_KIND_TOOL, Run, Step, StepStatus
+from astromesh.v1.runs_pb2 import RUN_STATUS_CANCELLED, STEP_KIND_TOOL, STEP_STATUS_RUNNING, Run, Step, StepStatus
 from astromesh.v1.values_pb2 import Content, Failure, Passage, Usage
 from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled, NotFound
 from astromesh_core.events.contents import plain
@@ -150,6 +150,7 @@ def step_reply(step: Step) -> StepReply:
         reply["failure"] = failure_reply(step.failure)
     if step.timing.start_unix_nano:
         reply["started_at"] = moment(step.timing.start_unix_nano)
+    if step.status != STEP_STATUS_RUNNING:
         reply["duration_ms"] = step.timing.duration_nano / 1e6
     if step.HasField("usage"):
         reply["usage"] = usage_reply(step.usage)

@@ -52,7 +52,7 @@ class ResourceEdits:
         if existing is not None:
             owner = OWNERS[existing.managed_by]
             raise Conflict(f"{resource.key} exists already, managed by {owner}: " + _how_to_change(owner))
-        return await self._store.put(_record(resource), expected_generation=0)
+        return await self._put(resource, 0)
 
     async def replace(self, resource: Resource, expected_generation: int | None) -> ResourceRecord:
         """Stores a new version of a resource that exists.
@@ -60,11 +60,17 @@ class ResourceEdits:
         Raises NotFound, and Conflict where another side manages it or its generation is not the expected one.
         """
         self._directory.record(self._kind, self._namespace, resource.name)
-        return await self._store.put(_record(resource), expected_generation=expected_generation)
+        return await self._put(resource, expected_generation)
 
     async def delete(self, name: str) -> None:
         """Removes a resource. Open runs keep the version that they started with. Raises NotFound, Conflict."""
         await self._store.delete(self._kind, self._namespace, name, managed_by=MANAGED_BY_API)
+        await self._directory.shows(ResourceRef(kind=self._kind, namespace=self._namespace, name=name), 0)
+
+    async def _put(self, resource: Resource, expected_generation: int | None) -> ResourceRecord:
+        stored = await self._store.put(_record(resource), expected_generation=expected_generation)
+        await self._directory.shows(stored.ref, stored.generation)
+        return stored
 
     def _parsed(self, body: bytes, yaml: bool) -> Resource:
         if not yaml:

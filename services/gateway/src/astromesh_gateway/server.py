@@ -48,6 +48,7 @@ async def serving(app: FastAPI, host: str, port: int, drain_seconds: float) -> A
         loop="none",
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         backlog=BACKLOG,

@@ -240,13 +240,16 @@ async def _stream(stored: StoredRuns, gateway: Gateway, namespace: str, run_id: 
         watched = gateway.following.watched(run_aggregate(namespace, run_id), after)
         parts = await stack.enter_async_context(watched)
         chunks: AsyncIterator[bytes] = (message(update) async for update in updates(parts, run_id))
-        return EventStream(chunks, stack.pop_all(), run_headers(run_id))
+        return EventStream(chunks, stack.pop_all(), run_headers(run_id), draining=gateway.draining)
 
 
 async def _event_reply(gateway: Gateway, event: StoredEvent) -> EventReply:
     envelope = event.envelope
     await gateway.bus.values.resolve_all(envelope)
     kind = envelope.run.WhichOneof("event") or ""
+    # What the run's digests are made with identifies nothing and is nobody's business.
+    if kind == "requested":
+        envelope.run.requested.ClearField("digest_key")
     body = MessageToDict(envelope.run, preserving_proto_field_name=True)
     return EventReply(
         index=envelope.index,
