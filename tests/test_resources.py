@@ -39,10 +39,17 @@ async def test_an_agent_is_created_used_replaced_and_deleted(talking: Talking) -
     stale = await client.put(f"/v1/agents/{name}", json=changed, headers={"If-Match": '"1"'})
     assert stale.status_code == 409
     assert (await client.delete(f"/v1/agents/{name}")).status_code == 204
-    async with asyncio.timeout(10):
-        while (await client.get(f"/v1/agents/{name}")).status_code != 404:
-            await asyncio.sleep(0.02)
     assert (await ask(talking.mesh, "say here", agent=name)).status_code == 404
+
+
+async def test_what_was_made_is_there_for_the_next_call_and_what_was_deleted_is_not(talking: Talking) -> None:
+    client, name = talking.mesh.client, f"made-{secrets.token_hex(3)}"
+    for number in range(5):
+        assert (await client.post("/v1/agents", json=agent(name, talking.model.endpoint))).status_code == 201
+        assert (await client.get(f"/v1/agents/{name}")).status_code == 200
+        assert (await ask(talking.mesh, f"say {number}", agent=name)).json()["answer"] == str(number)
+        assert (await client.delete(f"/v1/agents/{name}")).status_code == 204
+        assert (await client.get(f"/v1/agents/{name}")).status_code == 404
 
 
 async def test_what_a_file_declares_is_changed_there(talking: Talking) -> None:
