@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from astromesh.v1.runs_pb2 import RUN_STATUS_QUEUED, RUN_STATUS_RUNNING, Run
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_testing.scripted_runtime import ScriptedRun
 
@@ -146,6 +147,20 @@ async def test_starting_a_run_answers_at_once_and_its_id_answers(mesh: Mesh) -> 
     assert response.status_code == 202
     found = await mesh.client.get(f"/v1/runs/{response.json()['run_id']}")
     assert found.json()["status"] == "queued"
+
+
+async def test_a_queued_run_says_which_run_it_waits_for(mesh: Mesh) -> None:
+    async def script(run: ScriptedRun) -> None:
+        await asyncio.Event().wait()
+
+    mesh.runtime.script = script
+    admitted = [(await mesh.client.post("/v1/agents/agent/runs", json={"query": "x"})).json() for _ in range(3)]
+    first, second, third = (Run(run_id=reply["run_id"]) for reply in admitted)
+    first.status, second.status, third.status = RUN_STATUS_RUNNING, RUN_STATUS_QUEUED, RUN_STATUS_QUEUED
+    mesh.services.history.runs = [third, second, first]
+    found = (await mesh.client.get(f"/v1/runs/{third.run_id}")).json()
+    assert (found["status"], found["waiting_for"]) == ("queued", f"run {first.run_id}")
+    assert mesh.services.history.requests[-1].filter.session_key
 
 
 async def waits_for_cancel(run: ScriptedRun) -> None:

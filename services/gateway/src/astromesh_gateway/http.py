@@ -16,7 +16,7 @@ from astromesh_core.telemetry.metrics import Metrics
 from astromesh_gateway import failures
 from astromesh_gateway.documentation import components
 from astromesh_gateway.gateway import Gateway
-from astromesh_gateway.routes import agents, health, openai, rag, running, runs, sessions, tools, websocket
+from astromesh_gateway.routes import agents, health, openai, rag, resources, running, runs, sessions, tools, websocket
 
 _ABOUT = """Ask agents, follow their runs, and look into them.
 
@@ -31,7 +31,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     """The application on these parts."""
     app = Application(title="Astromesh", version="1", description=_ABOUT, openapi_url="/openapi.json")
     app.state.gateway = gateway
-    for module in (running, runs, openai, agents, sessions, tools, rag, health, websocket):
+    for module in (running, runs, openai, agents, resources, sessions, tools, rag, health, websocket):
         app.include_router(module.router)
     failures.install(app)
     # The last one added is the outermost.

@@ -111,6 +111,7 @@ def run_reply(run: Run) -> RunReply:
         reply["failure"] = failure_reply(run.failure)
     if run.waiting_for:
         reply["waiting_for"] = run.waiting_for
+    if run.waiting_path:
         reply["waiting_path"] = run.waiting_path
     return reply
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.history_pb2 import HistoryServiceListRunsRequest, ListEventsRequest
-from astromesh.v1.runs_pb2 import STEP_STATUS_UNKNOWN, Run, RunFilter
+from astromesh.v1.runs_pb2 import RUN_STATUS_QUEUED, STEP_STATUS_UNKNOWN, Run, RunFilter
 from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.signal_pb2 import CancelSignal, ResolvedOutcome, ResolveSignal, Signal
 from astromesh_core.bus.subjects import run_aggregate
@@ -26,6 +26,9 @@ from astromesh_gateway.gateway import Gateway
 REPLAY_SECONDS = 120.0
 EFFECT_SECONDS = 5.0
 """How long a caller waits for a signal to show in the log."""
+
+SESSION_RUNS = 100
+"""Runs of a session that are looked through for the one that a queued run waits for."""
 
 _PAGE = 1_000
 
@@ -46,10 +49,15 @@ class StoredRuns:
         return events
 
     async def run(self, run_id: str) -> Run:
-        """The run as it stands now, its contents fetched. Raises like `events`."""
+        """The run as it stands now, its contents fetched; a queued one says which run it waits for.
+
+        Raises like `events`.
+        """
         folder = CheckedFolder()
         for event in await self.events(run_id):
             folder.apply(event.envelope)
+        if folder.run.status == RUN_STATUS_QUEUED:
+            folder.run.waiting_for = await self._ahead_of(folder.run)
         await self._gateway.bus.values.resolve_all(folder.run)
         return folder.run
 
@@ -123,6 +131,14 @@ class StoredRuns:
                 return before
         await self._gateway.bus.values.resolve_all(folder.run)
         return folder.run
+
+    async def _ahead_of(self, queued: Run) -> str:
+        """The run that holds the session of a queued one, by name; empty where none is known to."""
+        wanted = RunFilter(session_key=queued.session_key, until_unix_nano=queued.requested_unix_nano)
+        newest_first, _ = await self.list(wanted, SESSION_RUNS, "")
+        earlier = [run for run in newest_first if run.run_id != queued.run_id and run.status not in TERMINAL]
+        holder = next((run for run in earlier if run.status != RUN_STATUS_QUEUED), earlier[-1] if earlier else None)
+        return f"run {holder.run_id}" if holder is not None else ""
 
     async def _archived(self, run_id: str) -> list[StoredEvent]:
         found: list[StoredEvent] = []

@@ -98,7 +98,7 @@ async def get_agent(name: str, caller: Viewer, gateway: TheGateway) -> AgentRepl
 async def create_agent(request: Request, response: Response, caller: Admin, gateway: TheGateway) -> AgentReply:
     """Stores a new agent. Its conditions follow as services observe it."""
     edits = _edits(gateway, caller)
-    record = await edits.create(edits.read(await read_bytes(request), yaml=_is_yaml(request)))
+    record = await edits.create(edits.read(await read_bytes(request), yaml=is_yaml(request)))
     response.headers["Location"] = f"/v1/agents/{record.ref.name}"
     return agent_reply(record, None)
 
@@ -113,7 +113,7 @@ async def replace_agent(
 ) -> AgentReply:
     """Stores a new version; runs that have started keep theirs."""
     edits = _edits(gateway, caller)
-    resource = edits.read(await read_bytes(request), yaml=_is_yaml(request))
+    resource = edits.read(await read_bytes(request), yaml=is_yaml(request))
     if resource.name != name:
         raise InvalidInput(f"the body declares {resource.name!r}, the path says {name[:80]!r}; an agent keeps its name")
     expected = if_match.strip('"')
@@ -125,6 +125,11 @@ async def replace_agent(
 async def delete_agent(name: str, caller: Admin, gateway: TheGateway) -> None:
     """Removes the agent. Its runs and their events stay."""
     await _edits(gateway, caller).delete(name)
+
+
+def edit_documentation() -> dict[str, Any]:
+    """What OpenAPI says of a body that declares a resource."""
+    return _DOCUMENTED
 
 
 def agent_reply(record: ResourceRecord, status: ResourceStatus | None) -> AgentReply:
@@ -165,5 +170,6 @@ def _edits(gateway: Gateway, caller: Caller) -> ResourceEdits:
     return ResourceEdits(gateway.bus.resources, gateway.directory, _KIND, caller.namespace)
 
 
-def _is_yaml(request: Request) -> bool:
+def is_yaml(request: Request) -> bool:
+    """Whether a body is YAML; else it is JSON."""
     return "yaml" in request.headers.get("content-type", "")
