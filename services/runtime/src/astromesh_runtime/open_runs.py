@@ -16,6 +16,7 @@ from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, Conflict, PermanentError
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
+from astromesh_core.events.contents import iter_contents
 from astromesh_core.events.runs import is_terminal
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion
@@ -116,6 +117,8 @@ class Opener:
 
     async def _resolved(self, event: StoredEvent) -> Envelope:
         """The envelope with its contents fetched: a copy where there is anything to fetch, so the bytes stay true."""
+        if not any(content.HasField("stored") for content in iter_contents(event.envelope)):
+            return event.envelope
         envelope = Envelope()
         envelope.CopyFrom(event.envelope)
         await self.bus.values.resolve_all(envelope)

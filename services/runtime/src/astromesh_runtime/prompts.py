@@ -28,9 +28,13 @@ class Prompt:
     """A compiled template."""
 
     template: Template
+    constant: str | None = None
+    """The text of a template that refers to nothing."""
 
     def render(self, variables: Mapping[str, object]) -> str:
         """The prompt's text; undefined names render empty. Raises InvalidInput for whatever the sandbox refuses."""
+        if self.constant is not None:
+            return self.constant
         pieces = list[str]()
         size = 0
         try:
@@ -47,7 +51,8 @@ class Prompt:
 def compile_prompt(source: str) -> Prompt:
     """Compiles a template. Raises InvalidInput with the line of a syntax error."""
     try:
-        return Prompt(_ENVIRONMENT.from_string(source))
+        prompt = Prompt(_ENVIRONMENT.from_string(source))
+        return prompt if "{" in source else Prompt(prompt.template, prompt.render({}))
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f" (line {line} of the template)" if line else ""

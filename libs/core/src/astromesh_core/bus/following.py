@@ -121,17 +121,20 @@ async def _join(
     arrivals: _Arrivals, reader: StreamReader, aggregate: Aggregate, from_index: int, after: Position
 ) -> AsyncGenerator[StoredEvent, None]:
     next_index = from_index if after > Position.START else 0
+    heard: Msg | None = None
     while True:
         live = await arrivals.take(SILENCE_SECONDS)
         if live is None:
             arrivals.incomplete = False
+            if heard is not None:
+                after = max(after, _place(heard))
             events, after = await _read(reader, aggregate, after)
         else:
             events = open_commit(live.data)
             if events[0].index > next_index:
                 arrivals.incomplete = True
                 continue
-            after = max(after, _place(live))
+            heard = live
         for event in events:
             if event.index < next_index:
                 continue

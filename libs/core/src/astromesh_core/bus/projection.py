@@ -21,7 +21,7 @@ from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StreamReader
 from astromesh_core.bus.shared_feed import LogMessage
 from astromesh_core.bus.streams import RUNS
-from astromesh_core.bus.subjects import Aggregate, aggregate_of_subject
+from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import AstromeshError, Bug, InvalidInput
 from astromesh_core.events.chain import GENESIS, ChainHead, StoredEvent
 
@@ -229,7 +229,7 @@ class Projection:
 
     def _opened(self, message: LogMessage) -> list[ProjectedCommit]:
         try:
-            commit = ProjectedCommit(aggregate_of_subject(message.subject), message.events, Position(message.sequence))
+            commit = ProjectedCommit(message.aggregate, message.events, Position(message.sequence))
         except (Bug, InvalidInput) as error:
             self._report(
                 Gap(Position(message.sequence - 1), 0, f"{message.subject} holds no commit: {error}", "no-commit")

@@ -18,6 +18,7 @@ from astromesh_core.bus.feed import Delivered, Feed, OrderedFeed
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StreamReader
 from astromesh_core.bus.streams import RUNS
+from astromesh_core.bus.subjects import Aggregate, aggregate_of_subject
 from astromesh_core.errors import AstromeshError, TemporaryError
 from astromesh_core.events.chain import StoredEvent, open_commit
 
@@ -29,13 +30,21 @@ _POLL_SECONDS = 1.0
 class LogMessage:
     """A stored commit on its way to several readers, opened once."""
 
-    __slots__ = ("_events", "data", "sequence", "subject")
+    __slots__ = ("_aggregate", "_events", "data", "sequence", "subject")
 
     def __init__(self, sequence: int, subject: str, data: bytes) -> None:
         self.sequence = sequence
         self.subject = subject
         self.data = data
         self._events: list[StoredEvent] | None = None
+        self._aggregate: Aggregate | None = None
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """Whose commit it is. Raises InvalidInput where the subject names none."""
+        if self._aggregate is None:
+            self._aggregate = aggregate_of_subject(self.subject)
+        return self._aggregate
 
     @property
     def events(self) -> list[StoredEvent]:
