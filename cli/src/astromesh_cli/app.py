@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from astromesh_cli.commands.tree import register
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -35,3 +37,6 @@ def up(
     options = {"config_dir": config, "data_dir": data, "host": host, "port": port, "grpc_port": grpc_port}
     given = {name: value for name, value in options.items() if value is not None}
     raise typer.Exit(run_mesh(load_settings(given)))
+
+
+register(app)

@@ -10,7 +10,7 @@ class Exit(IntEnum):
 
     OK = 0
     FAILED = 1
-    """The thing itself: a run failed, a replay differs, a chain is broken, a file is not valid, nothing has that name."""
+    """The thing itself: a run failed, a replay differs, a chain is broken, a file is invalid, nothing has that name."""
     USAGE = 2
     UNREACHABLE = 69
     LATER = 75

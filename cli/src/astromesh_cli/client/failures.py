@@ -1,4 +1,4 @@
-"""How a command ends: what the mesh refused or the way to it, as one message for people and an exit code for scripts."""
+"""How a command ends: a failure as one message for people and an exit code for scripts."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ from astromesh_cli.client.mesh import MeshClient
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-ENDS = frozenset(("done", "error"))
+ENDS = frozenset(("done", "error", "ended"))
+"""The last message of a run. `ended` is ours: the run had ended, and everything was received before."""
+
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each attempt to find a run again."""
 
@@ -72,7 +74,8 @@ def followed(mesh: MeshClient, run_id: str, last: str = "") -> Generator[Event]:
                     last = event.id or last
                     if event.name in ENDS:
                         return
-                return
+            # The stream ended before the run did: its server left, and another may serve the rest.
+            raise Unreachable(mesh.url, "the stream broke off")
         except Unreachable:
             if pause is None:
                 raise
@@ -89,6 +92,7 @@ def events_of(response: httpx.Response) -> Iterator[Event]:
 
 def _watched(mesh: MeshClient, run_id: str, last: str) -> Generator[Event]:
     with mesh.stream("GET", f"/v1/runs/{run_id}/events", after=last) as response:
-        # 204: it has ended, and everything was received.
-        if response.status_code != 204:
+        if response.status_code == 204:
+            yield Event("ended", {"run_id": run_id})
+        else:
             yield from events_of(response)

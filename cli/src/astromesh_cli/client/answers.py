@@ -1,0 +1,169 @@
+"""An answer as it comes: tokens to stdout, steps to stderr, so that a pipe gets the answer alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import orjson
+from rich.text import Text
+
+from astromesh_cli.client.streams import Event
+from astromesh_cli.client.terminal import (
+    BAD,
+    GOOD,
+    NAME,
+    QUIET,
+    TITLE,
+    WARN,
+    err,
+    milliseconds,
+    shortened,
+    status_text,
+)
+
+if TYPE_CHECKING:
+    from astromesh_gateway.replies import RunReply, SourceReply
+
+_ARGUMENT_WIDTH = 72
+
+
+class AnswerPrinter:
+    """Draws the events of one run. `text` is what of the answer stands on the terminal."""
+
+    def __init__(self, *, streams: bool = True) -> None:
+        self.text = ""
+        self.run_id = ""
+        self._streams = streams
+        self._open_line = False
+
+    def take(self, event: Event) -> None:
+        """Draws what an event means to a reader; most stored events mean nothing to them."""
+        self.run_id = event.text("run_id") or self.run_id
+        match event.name:
+            case "token":
+                self._token(event.text("text"))
+            case "restart":
+                self._restart()
+            case "tool_call":
+                self._say(Text("→ ", NAME) + Text(event.text("name"), NAME) + Text(f" {_arguments(event)}", QUIET))
+            case "tool_result":
+                self._say(_outcome(event))
+            case "step":
+                self._step(event)
+            case _:
+                self._end_line()
+
+    def close(self) -> None:
+        """Ends an open line."""
+        self._end_line()
+
+    def _token(self, text: str) -> None:
+        self.text += text
+        if self._streams:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._open_line = not text.endswith("\n")
+
+    def _restart(self) -> None:
+        if self.text and self._streams:
+            self._say(Text("↻ a new attempt begins; what stands above is void", WARN))
+        self.text = ""
+
+    def _step(self, event: Event) -> None:
+        kind = event.text("event")
+        if kind == "model_call_begun":
+            self.text = ""
+        elif kind == "suspended":
+            self._say(Text(f"⏸ waits for {event.text('waiting_for') or 'somebody'}", WARN))
+        elif kind == "claimed":
+            self._say(Text("↷ another worker took the run over and goes on", WARN))
+
+    def _say(self, line: Text) -> None:
+        self._end_line()
+        err().print(line)
+
+    def _end_line(self) -> None:
+        if self._open_line:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._open_line = False
+
+
+def print_sources(sources: Sequence[SourceReply]) -> None:
+    """What the answer rests on, one line a passage, on stderr."""
+    if not sources:
+        return
+    err().print(Text("\nSources", TITLE))
+    for source in sources:
+        err().print(Text.assemble("  ", (source["source"], NAME), (_place(source), QUIET)))
+
+
+def print_footer(run: RunReply) -> None:
+    """The run in one line, on stderr: its id, status, time, tokens and what served it."""
+    line = Text.assemble("\n", ("run ", QUIET), run["run_id"], "  ", status_text(run["status"]))
+    line.append(f"  {summary(run)}", QUIET)
+    err().print(line)
+    if run.get("waiting_for"):
+        tell_how_to_go_on(run)
+
+
+def tell_how_to_go_on(run: RunReply) -> None:
+    """What a run that waits needs."""
+    waits, path = run.get("waiting_for", ""), run.get("waiting_path", "")
+    err().print(Text(f"it waits for {waits} at step {path}", WARN))
+    if run["status"] == "needs-human":
+        err().print(
+            Text(f"  settle it: astromesh runs resolve {run['run_id']} {path} --outcome succeeded|failed", QUIET)
+        )
+
+
+def summary(run: RunReply) -> str:
+    """Time, tokens, cost and models of a run."""
+    models = list(dict.fromkeys(step["name"] for step in run["steps"] if step["kind"] == "model"))
+    spent = sum(step.get("duration_ms", 0.0) for step in run["steps"])
+    usage = run["usage"]
+    tokens = f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out" + (" (estimated)" * usage["estimated"])
+    parts = [f"{milliseconds(spent)} in {len(run['steps'])} steps", f"tokens {tokens}"]
+    if run["cost"]:
+        parts.append(f"cost {run['cost']:.6f}")
+    if models:
+        parts.append("by " + ", ".join(models))
+    return " · ".join(parts)
+
+
+def _place(source: SourceReply) -> str:
+    headings = " › ".join(source["headings"][1:] or source["headings"])
+    return f"  {headings}  {source['start']}–{source['end']}  score {source['score']:.2f}"
+
+
+def _arguments(event: Event) -> str:
+    arguments = event.data.get("arguments")
+    if isinstance(arguments, dict):
+        text = ", ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in arguments.items())
+        return shortened(f"({text})", _ARGUMENT_WIDTH)
+    return shortened(str(arguments or ""), _ARGUMENT_WIDTH)
+
+
+def _outcome(event: Event) -> Text:
+    took = Text(f" {milliseconds(event.number('duration_ms'))}", QUIET)
+    if event.data.get("ok"):
+        return Text("✓ ", GOOD) + Text(f"{event.text('name')}: {_told(event.text('output'))}", QUIET) + took
+    failure = event.data.get("failure")
+    said = str(failure.get("message") or failure.get("error") or "") if isinstance(failure, dict) else ""
+    style, mark = (WARN, "? ") if event.text("status") == "unknown" else (BAD, "✗ ")
+    return Text(mark, style) + Text(f"{event.text('name')}: {event.text('status')} {said}", style) + took
+
+
+def _told(output: str) -> str:
+    """A tool's result in a few words: how many passages, else its beginning."""
+    try:
+        document = cast("object", orjson.loads(output))
+    except orjson.JSONDecodeError:
+        return shortened(output, _ARGUMENT_WIDTH)
+    passages = cast("dict[str, object]", document).get("passages") if isinstance(document, dict) else None
+    if isinstance(passages, list):
+        count = len(cast("list[object]", passages))
+        return f"{count} passage{'s' * (count != 1)}"
+    return shortened(output, _ARGUMENT_WIDTH)

@@ -1,0 +1,195 @@
+"""A run's events as a timeline: when each came, how long its step took, and what it says in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from rich.text import Text
+
+from astromesh_cli.client.answers import print_footer, print_sources
+from astromesh_cli.client.streams import Event
+from astromesh_cli.client.terminal import (
+    BAD,
+    GOOD,
+    NAME,
+    QUIET,
+    TITLE,
+    WARN,
+    Cell,
+    milliseconds,
+    out,
+    shortened,
+    table,
+)
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from astromesh_gateway.replies import RunRecord, StepReply
+    from astromesh_gateway.routes.runs import EventReply
+
+_BAR_WIDTH = 24
+_WORDS = 60
+_STYLES = {
+    "completed": GOOD,
+    "failed": BAD,
+    "tool_failed": BAD,
+    "cancelled": QUIET,
+    "compensated": WARN,
+    "suspended": WARN,
+    "tool_outcome_unknown": WARN,
+    "timed_out": BAD,
+    "model_replied": NAME,
+    "tool_intended": NAME,
+    "tool_succeeded": NAME,
+}
+
+
+def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
+    """A whole run: question, timeline, answer, sources, cost."""
+    head = Text.assemble(("run ", QUIET), run["run_id"], ("  agent ", QUIET), (run["agent"], NAME))
+    head.append(f"  session {run['session_id']}  by {run['principal']}", QUIET)
+    out().print(head)
+    out().print(Text.assemble(("\nQuestion\n", TITLE), run["query"]))
+    out().print(Text("\nTimeline", TITLE))
+    print_timeline(run, events)
+    if run["answer"] is not None:
+        out().print(Text.assemble(("\nAnswer\n", TITLE), run["answer"]))
+    if "failure" in run:
+        failure = run["failure"]
+        out().print(Text(f"\n{failure['error']}: {failure['message']}", BAD))
+    print_sources(run["sources"])
+    print_footer(run)
+
+
+def print_timeline(run: RunRecord, events: Sequence[EventReply]) -> None:
+    """One line an event: when it came after the first, a bar for the step it ends, and what it says."""
+    steps = {step["path"]: step for step in run["steps"]}
+    begun = _moment(events[0]["time"]) if events else 0.0
+    whole = max((_moment(events[-1]["time"]) - begun) * 1_000, 0.001) if events else 1.0
+    rows: list[list[Cell]] = []
+    for event in events:
+        at = (_moment(event["time"]) - begun) * 1_000
+        took = _took(event)
+        rows.append(
+            [
+                Text(f"{event['index']:>3}", QUIET),
+                Text(f"+{milliseconds(at)}", QUIET),
+                Text(event["type"].replace("_", " "), _STYLES.get(event["type"], "")),
+                _bar(at, took, whole),
+                milliseconds(took) if took else "",
+                Text(_words(event, steps), QUIET),
+            ]
+        )
+    table(["  #", "AT", "EVENT", "".ljust(_BAR_WIDTH), "TOOK", ""], rows)
+
+
+def print_events(events: Sequence[EventReply]) -> None:
+    """Every event on a line, with its time and who stored it."""
+    rows: list[list[Cell]] = [
+        [
+            Text(f"{event['index']:>3}", QUIET),
+            event["time"],
+            Text(event["type"], _STYLES.get(event["type"], "")),
+            Text(event["producer"], QUIET),
+            Text(_words(event, {}), QUIET),
+        ]
+        for event in events
+    ]
+    table(["  #", "TIME", "EVENT", "BY", ""], rows)
+
+
+def print_update(event: Event) -> None:
+    """One event of a followed run."""
+    name = event.text("event") or event.name
+    said = event.text("name") or event.text("detail") or event.text("waiting_for")
+    line = Text.assemble((f"{event.id:>4}  ", QUIET), (name.replace("_", " "), _STYLES.get(name, "")))
+    line.append(f"  {shortened(said, _WORDS)}" if said else "", QUIET)
+    out().print(line)
+
+
+def _bar(at: float, took: float, whole: float) -> Text:
+    """The share of the run that the event's step filled, ending where the event came."""
+    if not took:
+        return Text()
+    end = min(_BAR_WIDTH, max(1, round(at / whole * _BAR_WIDTH)))
+    length = min(end, max(1, round(took / whole * _BAR_WIDTH)))
+    return Text(" " * (end - length) + "━" * length, NAME)
+
+
+def _took(event: EventReply) -> float:
+    """How long the work took that the event tells the end of, in milliseconds."""
+    body = event["event"]
+    for part in (body, _inner(body, "charge"), _inner(body, "result")):
+        timing = _inner(part, "timing")
+        if timing:
+            return float(str(timing.get("duration_nano", 0))) / 1e6
+    return 0.0
+
+
+def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
+    """What the event says, in a few words."""
+    body = event["event"]
+    match event["type"]:
+        case "requested":
+            return shortened(_text(body, "query"), _WORDS)
+        case "started":
+            return f"pattern {body.get('pattern')} v{body.get('pattern_version')}, worker {body.get('worker')}"
+        case "claimed":
+            return f"by worker {body.get('worker')}, epoch {body.get('epoch')}"
+        case "input_checked" | "output_checked":
+            return _verdicts(body)
+        case "model_replied":
+            return _reply(body)
+        case "tool_intended":
+            call = _inner(body, "call")
+            return shortened(f"{call.get('name')}{_text(call, 'arguments')}", _WORDS)
+        case "tool_succeeded" | "tool_failed" | "tool_outcome_unknown":
+            step = steps.get(str(body.get("path")))
+            named = _inner(body, "result").get("name") or (step["name"] if step else "")
+            return shortened(f"{named} {_text(_inner(body, 'failure'), 'message')}", _WORDS)
+        case "failed" | "cancelled":
+            return shortened(_text(_inner(body, "failure"), "message") or _text(body, "reason"), _WORDS)
+        case _:
+            return ""
+
+
+def _reply(body: dict[str, JsonValue]) -> str:
+    charge = _inner(body, "charge")
+    usage = _inner(charge, "usage")
+    calls = _inner(body, "message").get("tool_calls")
+    asks = ""
+    if isinstance(calls, list):
+        names = [str(call.get("name")) for call in calls if isinstance(call, dict)]
+        asks = f", asks for {', '.join(names)}"
+    model = f"{charge.get('provider')} {charge.get('model')}" if charge else ""
+    same = charge.get("provider") == charge.get("model")
+    return f"{charge.get('model') if same else model}, {usage.get('output_tokens', 0)} tokens{asks}"
+
+
+def _verdicts(body: dict[str, JsonValue]) -> str:
+    verdicts = body.get("verdicts")
+    return ", ".join(
+        f"{verdict.get('rule')}: {str(verdict.get('action', '')).removeprefix('VERDICT_ACTION_').lower()}"
+        for verdict in (verdicts if isinstance(verdicts, list) else [])
+        if isinstance(verdict, dict)
+    )
+
+
+def _inner(body: dict[str, JsonValue], name: str) -> dict[str, JsonValue]:
+    value = body.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(body: dict[str, JsonValue], name: str) -> str:
+    """A content's text; a plain member's too."""
+    value = body.get(name)
+    if isinstance(value, dict):
+        return str(cast("dict[str, object]", value).get("text", ""))
+    return str(value) if value is not None else ""
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,20 @@
+"""Every client command in its place of the tree."""
+
+from __future__ import annotations
+
+import typer
+
+from astromesh_cli.commands import asking, checking, proving, rag, resources, runs
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the client commands to the command."""
+    for module in (asking, resources, checking):
+        module.register(app)
+    lookups = typer.Typer(no_args_is_help=True, help="Looks into runs: what they did, and proof of it.")
+    for module in (runs, proving):
+        module.register(lookups)
+    app.add_typer(lookups, name="runs")
+    retrieval = typer.Typer(no_args_is_help=True, help="Takes documents into pipelines, and asks them.")
+    rag.register(retrieval)
+    app.add_typer(retrieval, name="rag")

@@ -1,0 +1,1 @@
+"""What `astromesh doctor` looks at."""
