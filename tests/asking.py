@@ -53,11 +53,13 @@ async def settled(mesh: Mesh, run_id: str, seconds: float = 40.0) -> Json:
     async with asyncio.timeout(seconds):
         while True:
             try:
-                run = await run_of(mesh, run_id)
-                if run["status"] in ENDS | WAITS:
-                    return run
+                response = await mesh.client.get(f"/v1/runs/{run_id}")
             except httpx.TransportError:
-                pass  # it is being started again
+                pass  # the gateway is being started again
+            else:
+                assert response.status_code in (200, 503), response.text  # 503 while the broker is started again
+                if response.status_code == 200 and response.json()["status"] in ENDS | WAITS:
+                    return response.json()
             await asyncio.sleep(0.1)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,3 +70,20 @@ async def talking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         folder = talking_folder(root / "config", model.endpoint)
         async with running_mesh(folder.path, root / "data", processes=request.param == PROCESSES) as mesh:
             yield Talking(mesh, model, folder)
+
+
+OpenMesh = Callable[..., Awaitable[Talking]]
+
+
+@pytest.fixture
+async def open_mesh(tmp_path: Path) -> AsyncIterator[OpenMesh]:
+    """Opens a mesh of the test's own, to be killed; further settings are passed on. Ended with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(*, processes: bool = False, **settings: object) -> Talking:
+            model = await stack.enter_async_context(OpenAIChatServer(otherwise=converse))
+            folder = talking_folder(tmp_path / "config", model.endpoint)
+            running = running_mesh(folder.path, tmp_path / "data", processes=processes, **settings)
+            return Talking(await stack.enter_async_context(running), model, folder)
+
+        yield opened

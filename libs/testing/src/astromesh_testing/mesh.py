@@ -10,11 +10,14 @@ import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import httpx
 
+from astromesh_core.bus.connection import Bus, open_bus
+from astromesh_core.bus.credentials import load_credentials
+from astromesh_core.bus.permissions import MESH
 from astromesh_testing.marked import MarkedProcesses, killed
 
 COMMAND = Path(sys.executable).with_name("astromesh")
@@ -38,20 +41,22 @@ class Mesh:
         self.config = config
         self.data = data
         self.processes = processes
-        self.port, self.grpc_port = free_ports(2)
+        self.port, self.grpc_port, self.nats_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         self.grpc_address = f"127.0.0.1:{self.grpc_port}"
         self.log = data.with_name(f"{data.name}.log")
         self.marked = MarkedProcesses(secrets.token_hex(8))
         self.client = httpx.AsyncClient(base_url=self.url, timeout=60)
-        self._settings = settings
+        self.settings = dict(settings)
+        """May be changed before it is started again."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def environment(self) -> Mapping[str, str]:
         """Of every process of the mesh: this one's without its own settings, and the mark."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-        chosen = {f"{_OWN_VARIABLES}{name.upper()}": str(value) for name, value in self._settings.items()}
+        settings = {"nats_port": self.nats_port, **self.settings}
+        chosen = {f"{_OWN_VARIABLES}{name.upper()}": str(value) for name, value in settings.items()}
         return {**inherited, **chosen, **self.marked.environment}
 
     async def start(self, *, until_ready: bool = True) -> float:
@@ -119,6 +124,11 @@ class Mesh:
         pid = self.pid_of(word)
         await killed(pid)
         return pid
+
+    def bus(self, user: str = MESH) -> AbstractAsyncContextManager[Bus]:
+        """A bus of the mesh's own server, with the rights of a service."""
+        credentials = load_credentials(self.data / "nats" / "credentials" / f"{user}.json")
+        return open_bus(f"nats://127.0.0.1:{self.nats_port}", service=user, credentials=credentials, name="test")
 
     def last_words(self, lines: int = 15) -> str:
         """The end of what its processes printed."""

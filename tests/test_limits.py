@@ -1,0 +1,134 @@
+"""What is full, and what is poison: refused or set aside with its reason, nothing lost, and everybody else served."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import httpx
+import pytest
+
+from astromesh.v1.control_pb2 import DeadLetter
+from astromesh_core.bus.permissions import ADMIN
+from astromesh_core.bus.positions import Position
+from astromesh_core.bus.reading import StreamReader
+from astromesh_core.bus.streams import DEAD
+from astromesh_core.bus.subjects import run_aggregate, signal_subject
+from astromesh_core.events.identity import partition_of_run
+from astromesh_testing.mesh import Mesh
+
+from .asking import ask, proven, run_of, settled, start
+from .conftest import OpenMesh
+
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(120)]
+
+
+async def test_a_full_namespace_is_told_when_to_come_back_and_others_are_served(open_mesh: OpenMesh) -> None:
+    talking = await open_mesh()
+    talking.folder.runtime(admission={"max_open_runs": 3})
+    mesh = talking.mesh
+
+    async def refused() -> httpx.Response:
+        """The first refusal, once the limit has taken effect: until then there is room for many."""
+        async with asyncio.timeout(10):
+            while True:
+                response = await mesh.client.post("/v1/agents/talker/runs", json={"query": "hang"})
+                if response.status_code != 202:
+                    return response
+                await asyncio.sleep(0.05)
+
+    response = await refused()
+    assert (response.status_code, response.json()["status"]) == (429, 429)
+    assert int(response.headers["retry-after"]) >= 1
+    assert response.headers["content-type"] == "application/problem+json"
+    there = await ask(mesh, "say served", namespace="elsewhere")
+    assert there.json()["answer"] == "served"
+    async with asyncio.timeout(5):
+        while len(open_runs := (await mesh.client.get("/v1/runs", params={"agent": "talker"})).json()["runs"]) < 3:
+            await asyncio.sleep(0.05)
+    for run in open_runs:
+        assert (await mesh.client.post(f"/v1/runs/{run['run_id']}/cancel")).json()["status"] == "cancelled"
+    async with asyncio.timeout(10):
+        while (served := await ask(mesh, "say room")).status_code == 429:
+            await asyncio.sleep(0.2)
+    assert served.json()["answer"] == "room"
+
+
+async def dead_letters(mesh: Mesh, count: int) -> list[DeadLetter]:
+    """What stream DEAD holds, once there are so many."""
+    async with mesh.bus() as bus, asyncio.timeout(10):
+        while True:
+            stored = await StreamReader(bus.nc, DEAD).batch("dead.>", Position.START)
+            found = [DeadLetter.FromString(message.data) for message in stored]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.1)
+
+
+async def test_a_poison_message_is_set_aside_with_its_reason_and_the_queue_goes_on(open_mesh: OpenMesh) -> None:
+    talking = await open_mesh()
+    mesh = talking.mesh
+    first = await start(mesh, "say before", session_id="poisoned")
+    await settled(mesh, first)
+    partition = partition_of_run(first)
+    poisoned = run_aggregate("default", f"{partition:02d}-{'a' * 26}")
+    async with mesh.bus() as bus:
+        for subject in (poisoned.requested, signal_subject("default", first)):
+            await bus.nc.ask(subject, b"\xff\xff this is no protobuf")
+    assert (await ask(mesh, "say after", session_id="poisoned")).json()["answer"] == "after"
+    letters = await dead_letters(mesh, 2)
+    assert all(letter.reason and letter.error_class and letter.payload for letter in letters)
+    hanging = await start(mesh, "hang", session_id="poisoned")
+    cancelled = await mesh.client.post(f"/v1/runs/{hanging}/cancel")
+    assert cancelled.json()["status"] == "cancelled", "signals of the same partition are still heard"
+
+
+async def test_a_full_store_refuses_new_runs_loses_none_and_takes_them_again(open_mesh: OpenMesh) -> None:
+    talking = await open_mesh(nats_max_store_bytes=12_000_000)
+    mesh = talking.mesh
+    answered: dict[str, str] = {}
+    refusal: httpx.Response | None = None
+    for number in range(400):
+        question = f"say {number} " + secrets.token_hex(100_000)
+        response = await ask(mesh, question, session_id=f"s{number}")
+        if response.status_code != 200:
+            refusal = response
+            break
+        answered[response.json()["run_id"]] = response.json()["answer"]
+    assert refusal is not None, "the store never was full"
+    assert refusal.status_code == 503, refusal.text
+    assert "retry-after" in refusal.headers
+    assert "full" in refusal.json()["detail"]
+    assert answered
+    async with asyncio.timeout(5):
+        while (ready := await mesh.client.get("/v1/health/ready")).status_code != 503:
+            await asyncio.sleep(0.1)  # a good report is kept for a second
+    assert any("full" in check["reason"] for check in ready.json()["checks"].values() if not check["ok"])
+    for run_id, answer in list(answered.items())[:5]:
+        assert (await run_of(mesh, run_id))["answer"] == answer, "what is stored is still read"
+    accepted = [
+        (await mesh.client.post("/v1/agents/talker/runs", json={"query": f"say {number} " + "b" * 30_000})).json()
+        for number in range(20)
+    ]
+    stuck = [reply["run_id"] for reply in accepted if "run_id" in reply]
+    assert await mesh.stop() == 0
+    mesh.settings["nats_max_store_bytes"] = 400_000_000
+    await mesh.start()
+    assert (await ask(mesh, "say room again")).json()["answer"] == "room again"
+    for run_id, answer in answered.items():
+        assert (await run_of(mesh, run_id))["answer"] == answer
+    for run_id in list(answered)[-3:]:
+        await proven(mesh, run_id)
+    for run_id in stuck:
+        assert (await settled(mesh, run_id))["status"] == "completed", "accepted while it was full, finished after"
+        await proven(mesh, run_id)
+
+
+async def test_nobody_may_delete_from_the_log(open_mesh: OpenMesh) -> None:
+    talking = await open_mesh()
+    run_id = (await ask(talking.mesh, "say kept")).json()["run_id"]
+    async with talking.mesh.bus(ADMIN) as bus:
+        await bus.nc.publish("$JS.API.STREAM.PURGE.RUNS", b"")
+        await bus.nc.publish("$JS.API.STREAM.DELETE.RUNS", b"")
+    assert (await run_of(talking.mesh, run_id))["answer"] == "kept"
+    await proven(talking.mesh, run_id)
