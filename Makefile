@@ -89,4 +89,5 @@ $(DEV): requirements-dev.lock | $(RUNTIME)
 $(EDITABLE): $(PACKAGES) | $(RUNTIME)
 	@echo "Installing the workspace's packages"
 	@$(PIP) --no-deps --no-build-isolation $(patsubst %/pyproject.toml,-e %,$?)
+	@$(BIN)/python -m compileall -q $(wildcard libs/*/src services/*/src cli/src)
 	@touch $@
