@@ -24,6 +24,8 @@ def up(
     host: Annotated[str | None, typer.Option(help="Where HTTP and gRPC listen.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of HTTP.")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Ask the sample agent, and show what became of it.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --demo: exit after it, 0 or 1.")] = False,
 ) -> None:
     """Starts the mesh."""
     from astromesh_core.garbage import hold
@@ -36,6 +38,11 @@ def up(
 
     options = {"config_dir": config, "data_dir": data, "host": host, "port": port, "grpc_port": grpc_port}
     given = {name: value for name, value in options.items() if value is not None}
+    if demo:
+        from astromesh_cli.serving.story import demo_settings, story_beside
+
+        settings = demo_settings(given)
+        raise typer.Exit(run_mesh(settings, story_beside(settings, once=once)))
     raise typer.Exit(run_mesh(load_settings(given)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import orjson
+from rich.console import Console
 from rich.text import Text
 
 from astromesh_cli.client.streams import Event
@@ -30,9 +31,10 @@ _ARGUMENT_WIDTH = 72
 
 
 class AnswerPrinter:
-    """Draws the events of one run. `text` is what of the answer stands on the terminal."""
+    """Draws the events of one run, its steps on the console `says` (stderr). `text` is what of the answer came."""
 
-    def __init__(self, *, streams: bool = True) -> None:
+    def __init__(self, *, streams: bool = True, says: Console | None = None) -> None:
+        self._console = says or err()
         self.text = ""
         self.run_id = ""
         self._streams = streams
@@ -82,7 +84,7 @@ class AnswerPrinter:
 
     def _say(self, line: Text) -> None:
         self._end_line()
-        err().print(line)
+        self._console.print(line)
 
     def _end_line(self) -> None:
         if self._open_line:
@@ -91,20 +93,21 @@ class AnswerPrinter:
             self._open_line = False
 
 
-def print_sources(sources: Sequence[SourceReply]) -> None:
-    """What the answer rests on, one line a passage, on stderr."""
+def print_sources(sources: Sequence[SourceReply], console: Console | None = None) -> None:
+    """What the answer rests on, one line a passage; on stderr unless told otherwise."""
+    target = console or err()
     if not sources:
         return
-    err().print(Text("\nSources", TITLE))
+    target.print(Text("\nSources", TITLE))
     for source in sources:
-        err().print(Text.assemble("  ", (source["source"], NAME), (_place(source), QUIET)))
+        target.print(Text.assemble("  ", (source["source"], NAME), (_place(source), QUIET)))
 
 
-def print_footer(run: RunReply) -> None:
-    """The run in one line, on stderr: its id, status, time, tokens and what served it."""
+def print_footer(run: RunReply, console: Console | None = None) -> None:
+    """The run in one line: its id, status, time, tokens and what served it; on stderr unless told otherwise."""
     line = Text.assemble("\n", ("run ", QUIET), run["run_id"], "  ", status_text(run["status"]))
     line.append(f"  {summary(run)}", QUIET)
-    err().print(line)
+    (console or err()).print(line)
     if run.get("waiting_for"):
         tell_how_to_go_on(run)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
+from rich.console import Console
 from rich.text import Text
 
 from astromesh_cli.client.failures import Refused, Unreachable
 from astromesh_cli.client.mesh import MeshClient
 from astromesh_cli.client.streams import Event, events_of
-from astromesh_cli.client.terminal import GOOD, NAME, QUIET, WARN, err, is_lively, tell
+from astromesh_cli.client.terminal import GOOD, NAME, QUIET, WARN, err, is_lively
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from astromesh_gateway.routes.rag import IngestReply
 
 
-def ingested(mesh: MeshClient, pipeline: str) -> IngestReply:
-    """Lets a pipeline take in its documents; what changed. Progress is drawn on stderr."""
-    bar = _bar()
+def ingested(mesh: MeshClient, pipeline: str, console: Console | None = None) -> IngestReply:
+    """Lets a pipeline take in its documents; what changed. Progress is drawn on stderr unless told otherwise."""
+    bar = _bar(console or err())
     task = bar.add_task("starting", total=None) if bar is not None else None
     with (
         bar or nullcontext(),
@@ -36,24 +37,25 @@ def ingested(mesh: MeshClient, pipeline: str) -> IngestReply:
     raise Unreachable(mesh.url, "the ingestion broke off")
 
 
-def print_ingested(summary: IngestReply) -> None:
-    """What ingesting changed."""
+def print_ingested(summary: IngestReply, console: Console | None = None) -> None:
+    """What ingesting changed; on stderr unless told otherwise."""
+    target = console or err()
     changes = [
         f"{summary[name]} {name}" for name in ("added", "replaced", "removed", "unchanged") if summary[name]
     ] or ["nothing to take in"]
     line = Text.assemble(("✓ ", GOOD), (summary["pipeline"], NAME), f"  {', '.join(changes)}")
-    err().print(line + Text(f"  {summary['chunks']} chunks", QUIET))
+    target.print(line + Text(f"  {summary['chunks']} chunks written" * bool(summary["chunks"]), QUIET))
     for refused in summary["refused"]:
-        tell(f"  refused: {refused}", WARN)
+        target.print(Text(f"  refused: {refused}", WARN))
 
 
-def _bar() -> Progress | None:
-    if not is_lively(err()):
+def _bar(console: Console) -> Progress | None:
+    if not is_lively(console):
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}", style=QUIET))
-    return Progress(*columns, console=err(), transient=True)
+    return Progress(*columns, console=console, transient=True)
 
 
 def _advance(bar: Progress, task: object, event: Event) -> None:

@@ -60,8 +60,8 @@ def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
     if "failure" in run:
         failure = run["failure"]
         out().print(Text(f"\n{failure['error']}: {failure['message']}", BAD))
-    print_sources(run["sources"])
-    print_footer(run)
+    print_sources(run["sources"], out())
+    print_footer(run, out())
 
 
 def print_timeline(run: RunRecord, events: Sequence[EventReply]) -> None:

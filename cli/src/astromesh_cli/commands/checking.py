@@ -111,11 +111,14 @@ def _print_diagnosis(findings: list[Finding]) -> None:
     from astromesh_cli.client.terminal import BAD, GOOD, QUIET, WARN, out
 
     marks = {"fine": ("✓", GOOD), "note": ("•", WARN), "broken": ("✗", BAD)}
+    width = max(len(finding.name) for finding in findings)
     for finding in findings:
         mark, style = marks[finding.state]
-        out().print(Text.assemble((mark, style), f" {finding.name:<20} ", (finding.found, style * (style == BAD))))
+        out().print(
+            Text.assemble((mark, style), f" {finding.name:<{width}}  ", (finding.found, style * (style == BAD)))
+        )
         if finding.mend:
-            out().print(Text(f"  {'':<20} → {finding.mend}", QUIET))
+            out().print(Text(f"  {'':<{width}}  → {finding.mend}", QUIET))
     broken = [finding.name for finding in findings if finding.state == "broken"]
     if broken:
         out().print(Text(f"\nto mend: {', '.join(broken)}", BAD))

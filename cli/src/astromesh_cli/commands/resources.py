@@ -170,7 +170,9 @@ def _print_description(resource: ResourceReply) -> None:
 
 def _wrong(resource: ResourceReply) -> list[str]:
     """What keeps a resource from being ready, and an edit that was refused."""
-    failing = [item for item in resource["conditions"] if item["status"] == "False" and item["message"]]
+    false = [item for item in resource["conditions"] if item["status"] == "False" and item["message"]]
+    # Ready sums up the others.
+    failing = [item for item in false if item["type"] != "Ready"] or false
     lines = [f"{item['type']} {item['reason']}: {item['message']}" for item in failing if resource["ready"] is False]
     if resource.get("refused_edit"):
         lines.append(f"an edit was refused: {resource.get('refused_edit')}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 from astromesh_cli.client.calls import Call
 from astromesh_cli.client.failures import Refused, Unreachable
 from astromesh_cli.diagnosis.findings import Finding
+from astromesh_cli.ports import is_free
 from astromesh_cli.validating import validate
 from astromesh_core.errors import AstromeshError
 from astromesh_core.resources.loading import load_folder
@@ -110,19 +110,6 @@ def _ports(settings: Settings) -> Finding:
         which = ", ".join(map(str, taken))
         return Finding("ports", "broken", f"{which} taken by another program", "astromesh up --port N --grpc-port M")
     return Finding("ports", "fine", f"{settings.port} (HTTP) and {settings.grpc_port} (gRPC) are free")
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        # As servers do: a port that only lingers after its last owner is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
 
 
 def _ollamas(folder: Path) -> list[tuple[str, ProviderSpec]]:
