@@ -17,16 +17,6 @@ from astromesh.v1.memory_pb2_grpc import (
     MemoryServiceStub,
     add_MemoryServiceServicer_to_server,
 )
-from astromesh.v1.rag_pb2 import (
-    IngestRequest,
-    IngestResponse,
-    ListPipelinesRequest,
-    ListPipelinesResponse,
-    PipelineState,
-    QueryRequest,
-    QueryResponse,
-)
-from astromesh.v1.rag_pb2_grpc import RagServiceServicer, RagServiceStub, add_RagServiceServicer_to_server
 from astromesh.v1.router_pb2 import (
     CheckProvidersRequest,
     CheckProvidersResponse,
@@ -55,7 +45,6 @@ class Answers:
         default_factory=lambda: [ProviderHealth(provider="extractive", reachable=True)]
     )
     tools: list[str] = field(default_factory=list[str])
-    pipelines: list[PipelineState] = field(default_factory=list[PipelineState])
     failures: dict[str, AstromeshError] = field(default_factory=dict[str, AstromeshError])
 
     def check(self, service: str) -> None:
@@ -109,21 +98,6 @@ class Guardrails(GuardrailsServiceServicer):
         return CheckTextResponse(text=request.text)
 
 
-class Rag(RagServiceServicer):
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
-
-    async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
-        self.answers.check("rag")
-        return ListPipelinesResponse(pipelines=self.answers.pipelines)
-
-    def Query(self, request: QueryRequest, context: ServicerContext) -> Awaitable[QueryResponse]:
-        raise NOT_THE_OPERATORS
-
-    def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncIterator[IngestResponse]:
-        raise NOT_THE_OPERATORS
-
-
 def answering(answers: Answers) -> Services:
     """Stubs of services that answer so."""
     server = InProcessServer(Telemetry())
@@ -131,12 +105,10 @@ def answering(answers: Answers) -> Services:
     server.install(lambda it: add_MemoryServiceServicer_to_server(Memory(answers), it))
     server.install(lambda it: add_ToolsServiceServicer_to_server(Tools(answers), it))
     server.install(lambda it: add_GuardrailsServiceServicer_to_server(Guardrails(answers), it))
-    server.install(lambda it: add_RagServiceServicer_to_server(Rag(answers), it))
     channel = server.channel()
     return Services(
         router=RouterServiceStub(channel),
         memory=MemoryServiceStub(channel),
         tools=ToolsServiceStub(channel),
         guardrails=GuardrailsServiceStub(channel),
-        rag=RagServiceStub(channel),
     )

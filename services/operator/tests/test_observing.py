@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from astromesh.v1.rag_pb2 import PipelineState
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported, Unavailable
@@ -21,15 +20,6 @@ from .texts import PROVIDERS, agent
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DOWN = ProviderHealth(provider="ollama", endpoint="http://127.0.0.1:1", reason="ollama refused the connection")
 UP = ProviderHealth(provider="extractive", reachable=True)
-PIPELINE = """\
-apiVersion: astromesh/v1
-kind: RAGPipeline
-metadata: {name: docs}
-spec:
-  embeddings: {provider: onnx, model: all-MiniLM-L6-v2}
-  vector_store: {backend: faiss}
-  ingestion: {sources: [{type: directory, path: knowledge}]}
-"""
 
 
 def one(text: str) -> Resource:
@@ -111,23 +101,3 @@ async def test_conversations_fall_back_to_sqlite_and_say_so() -> None:
 async def test_a_provider_is_ready_when_it_answers_and_offers_its_model() -> None:
     assert (await observed(one(PROVIDERS), Answers()))["Ready"].status == "True"
     assert (await observed(one(PROVIDERS), Answers(providers=[DOWN])))["Ready"].reason == "Unreachable"
-
-
-async def test_a_pipeline_says_how_to_fill_it() -> None:
-    empty = PipelineState(name="docs", store="faiss")
-
-    conditions = await observed(one(PIPELINE), Answers(pipelines=[empty]))
-
-    assert conditions["IngestionComplete"].reason == "NeverIngested"
-    assert "astromesh rag ingest" in conditions["Ready"].message
-
-
-async def test_a_pipeline_that_was_filled_is_ready_and_counts() -> None:
-    full = PipelineState(name="docs", store="faiss", documents=3, chunks=9, last_ingested_unix_nano=5_000_000_000)
-    resource = one(PIPELINE)
-    ref = ResourceRef(kind=resource.kind, namespace=resource.namespace, name=resource.name)
-
-    found = await Observer(answering(Answers(pipelines=[full]))).observe(resource, ref)
-
-    assert found.figures == {"documents": 3, "chunks": 9, "last_ingested_unix_seconds": 5}
-    assert derive_ready("RAGPipeline", found.conditions, NOW).status == "True"

@@ -9,20 +9,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from astromesh.v1.control_pb2 import MANAGED_BY_API, ResourceStatus
+from astromesh.v1.control_pb2 import CONDITION_STATUS_TRUE, MANAGED_BY_API, Condition, ResourceStatus
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.observations import Observations
 from astromesh_core.errors import Unavailable
 from astromesh_core.resources.loading import load_text
 from astromesh_operator.controller import Controller
+from astromesh_operator.listening import listen
 from astromesh_operator.observing import Observer
 from astromesh_operator.publishing import Publisher, record_of
 from astromesh_operator.syncing import FolderSync
 from astromesh_testing.nats import NatsServer
 
 from .answering import Answers, answering
-from .texts import PROVIDERS, agent, write
+from .texts import PIPELINE, PROVIDERS, agent, write
 
 PATIENCE = 5.0
 
@@ -39,12 +42,15 @@ class Operated:
         observer = Observer(answering(self.answers))
         controller = Controller(self.bus.resources, self.bus.status, observer, _now, refresh_seconds=0.2)
         sync = FolderSync(self.folder, Publisher(self.bus.resources), controller, rescan_seconds=0.3)
-        tasks = [asyncio.create_task(sync.run()), asyncio.create_task(controller.run())]
-        yield sync
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(end) for end in ended] == [asyncio.CancelledError] * 2
+        hearing = listen(self.bus, controller.told, CollectorRegistry())
+        tasks = [asyncio.create_task(part) for part in (sync.run(), controller.run(), hearing)]
+        try:
+            yield sync
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ended] == [asyncio.CancelledError] * 3
 
     async def status(
         self, name: str, wanted: Callable[[ResourceStatus], object], kind: str = "Agent"
@@ -194,3 +200,22 @@ async def test_a_server_that_was_away_is_caught_up_with(mesh: Operated, nats: Na
         mesh_of_now = Operated(mesh.bus, mesh.folder, mesh.answers)
 
         await mesh_of_now.status("new", ready)
+
+
+async def test_a_pipeline_is_as_the_rag_service_tells_also_after_a_restart(mesh: Operated) -> None:
+    write(mesh.folder, {"rag/docs.rag.yaml": PIPELINE})
+    told = ("StoreConnected", "EmbeddingModelLoaded", "IngestionComplete", "IndexHealthy")
+    conditions = [Condition(type=name, status=CONDITION_STATUS_TRUE, reason="Told") for name in told]
+    async with mesh.running():
+        waiting = await mesh.status("docs", lambda status: status.conditions, "RAGPipeline")
+        assert not waiting.ready
+        await Observations(mesh.bus).tell(waiting.ref, conditions[:2], {"documents": 3})
+        await mesh.status("docs", lambda status: status.figures_json, "RAGPipeline")
+        await Observations(mesh.bus).tell(waiting.ref, conditions[2:], {"chunks": 9})
+        full = await mesh.status("docs", ready, "RAGPipeline")
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        again = await mesh.bus.status.get("RAGPipeline", "default", "docs")
+
+    assert full.figures_json == '{"documents":3,"chunks":9}'
+    assert again == full

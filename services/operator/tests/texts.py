@@ -21,6 +21,16 @@ spec:
   defaults: {orchestration: {max_iterations: 3}}
 """
 
+PIPELINE = """\
+apiVersion: astromesh/v1
+kind: RAGPipeline
+metadata: {name: docs}
+spec:
+  embeddings: {provider: onnx, model: all-MiniLM-L6-v2}
+  vector_store: {backend: faiss}
+  ingestion: {sources: [{type: directory, path: knowledge}]}
+"""
+
 
 def agent(name: str = "desk", *, provider: str = "offline", extra: str = "") -> str:
     """An agent on one provider."""

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceStub
 from astromesh.v1.memory_pb2_grpc import MemoryServiceStub
-from astromesh.v1.rag_pb2_grpc import RagServiceStub
 from astromesh.v1.router_pb2_grpc import RouterServiceStub
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
 from astromesh_core.rpc.connections import Connections
 from astromesh_core.service import Platform
 from astromesh_operator.controller import Controller
+from astromesh_operator.listening import listen
 from astromesh_operator.observing import Observer, Services
 from astromesh_operator.publishing import Publisher
 from astromesh_operator.syncing import FolderSync
@@ -28,7 +28,8 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
     sync = FolderSync(platform.settings.config_dir, Publisher(bus.resources), controller)
     platform.readiness.register("resources", sync.health)
     async with asyncio.TaskGroup() as tasks:
-        work = [tasks.create_task(sync.run()), tasks.create_task(controller.run())]
+        listening = listen(bus, controller.told, platform.telemetry.metrics.registry)
+        work = [tasks.create_task(part) for part in (sync.run(), controller.run(), listening)]
         yield
         for task in work:
             task.cancel()
@@ -41,7 +42,6 @@ def services(connections: Connections) -> Services:
         memory=MemoryServiceStub(connections.channel("memory")),
         tools=ToolsServiceStub(connections.channel("tools")),
         guardrails=GuardrailsServiceStub(connections.channel("guardrails")),
-        rag=RagServiceStub(connections.channel("rag")),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord, ResourceStatus
+from astromesh.v1.control_pb2 import MANAGED_BY_FILE, Observation, ResourceRecord, ResourceStatus
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.resource_store import ResourceStore
 from astromesh_core.bus.status_store import StatusStore
@@ -28,6 +28,10 @@ from astromesh_operator.observing import Observed, Observer
 from astromesh_operator.planning import lines_of
 from astromesh_operator.publishing import resource_of
 from astromesh_operator.statuses import figures_json, judged, never_good, status_of, unreadable, unsettled
+from astromesh_operator.told import Told, remembered
+
+TOLD_KINDS: Final = ("RAGPipeline",)
+"""Kinds of which services tell by themselves; of the others the operator asks."""
 
 REFRESH_SECONDS: Final = 15.0
 """How often a resource of which all is known is asked about again: providers come and go."""
@@ -68,6 +72,7 @@ class Controller:
         self._tended: dict[ResourceKey, _Tended] = {}
         self._sources: dict[ResourceKey, Resource] = {}
         self._written: dict[ResourceKey, ResourceStatus] = {}
+        self._told: dict[ResourceKey, Told] = {}
         self._asking = asyncio.Semaphore(_AT_ONCE)
         self._tasks: asyncio.TaskGroup | None = None
         self.on_foreign_change: Callable[[], None] = _nothing
@@ -82,14 +87,19 @@ class Controller:
             if problems != (tended.refused if tended else ()):
                 self._touch(key).refused = problems
 
-    def observe_again(self, key: ResourceKey) -> None:
-        """Somebody knows more about the resource by now."""
+    def told(self, observation: Observation) -> None:
+        """Takes in what a service observed unasked."""
+        key = _key(observation.ref)
+        self._told.setdefault(key, Told()).hear(observation)
         if key in self._tended:
             self._touch(key)
 
     async def run(self) -> None:
         """Watches and tends until it is cancelled."""
         self._written = {_key(status.ref): status for status in await self._store.list()}
+        for key, status in self._written.items():
+            if key.kind in TOLD_KINDS:
+                self._told.setdefault(key, remembered(status))
         synced = asyncio.Event()
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._forget_strangers(synced))
@@ -138,13 +148,14 @@ class Controller:
                 continue
 
     async def _status(self, key: ResourceKey, tended: _Tended) -> ResourceStatus:
-        previous = self._written.get(key)
-        if tended.record is None:
+        # While services are asked, the resource may go: what was asked about is what is told of.
+        previous, record = self._written.get(key), tended.record
+        if record is None:
             ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name)
             status = status_of(ref, 0, never_good(tended.refused, self._now()), previous, self._now())
         else:
-            observed, conditions = await self._conditions(key, tended.record)
-            ref, generation = tended.record.ref, tended.record.generation
+            observed, conditions = await self._conditions(key, record)
+            ref, generation = record.ref, record.generation
             status = status_of(ref, generation, conditions, previous, self._now())
             status.figures_json = figures_json(observed.figures)
         status.refused_edit = lines_of(tended.refused)
@@ -158,6 +169,7 @@ class Controller:
         if not gaps:
             async with self._asking:
                 observed = await self._observer.observe(resource, record.ref)
+            observed = self._told.get(key, Told()).beside(observed, record.ref.sha256)
         return observed, judged(key.kind, gaps, observed, self._now())
 
     def _resource(self, key: ResourceKey, record: ResourceRecord) -> Resource | None:
@@ -188,6 +200,7 @@ class Controller:
             await asyncio.sleep(1.0)
         else:
             self._written.pop(key, None)
+            self._told.pop(key, None)
 
 
 def _key(ref: ResourceRef) -> ResourceKey:

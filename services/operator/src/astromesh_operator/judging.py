@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astromesh.v1.rag_pb2 import PipelineState
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.conditions import Condition, Status
-from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 
 
 def failed(condition: str, service: str, error: AstromeshError) -> Condition:
@@ -57,34 +55,6 @@ def provider(healths: Sequence[ProviderHealth]) -> list[Condition]:
 def tools(names: Sequence[str]) -> Condition:
     """What the tools service offers an agent."""
     return Condition("ToolsRegistered", "True", "Registered" if names else "NoTools", ", ".join(names))
-
-
-def pipeline(spec: RAGPipelineSpec, state: PipelineState) -> list[Condition]:
-    """The conditions of a pipeline that the rag service knows."""
-    found = [
-        Condition("StoreConnected", "True", "Connected", state.store),
-        Condition("IndexHealthy", "True", "Answers", f"{state.documents} documents, {state.chunks} chunks"),
-    ]
-    if state.last_ingested_unix_nano:
-        found.append(Condition("EmbeddingModelLoaded", "True", "Used", state.embedding_model))
-        found.append(Condition("IngestionComplete", "True", "Ingested"))
-        return found
-    lazily = "the model is loaded at the first document or query"
-    found.append(Condition("EmbeddingModelLoaded", "True", "OnDemand", lazily))
-    if spec.ingestion.sources:
-        found.append(Condition("IngestionComplete", "False", "NeverIngested", "run: astromesh rag ingest"))
-    else:
-        found.append(Condition("IngestionComplete", "True", "NoSources", "documents come by the API"))
-    return found
-
-
-def figures(state: PipelineState) -> dict[str, int]:
-    """What the printed columns show of a pipeline."""
-    return {
-        "documents": state.documents,
-        "chunks": state.chunks,
-        "last_ingested_unix_seconds": state.last_ingested_unix_nano // 1_000_000_000,
-    }
 
 
 def _usable(health: ProviderHealth) -> bool:

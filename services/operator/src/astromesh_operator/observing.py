@@ -1,4 +1,5 @@
-"""Asks each service what it knows of a resource. What the answers mean stands in `judging`."""
+"""Asks services what they know of an agent or a provider. What the answers mean stands in `judging`; what services tell
+unasked stands in `told`."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, CheckTextRequest
 from astromesh.v1.memory_pb2 import RecallRequest
-from astromesh.v1.rag_pb2 import ListPipelinesRequest
 from astromesh.v1.router_pb2 import CheckProvidersRequest
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
 from astromesh.v1.values_pb2 import ResourceRef
@@ -19,14 +19,12 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.conditions import Condition
 from astromesh_core.resources.features import fallbacks
 from astromesh_core.resources.provider import ProviderSpec
-from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
 from astromesh_operator import judging
 
 if TYPE_CHECKING:
     from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceAsyncStub
     from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
-    from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
     from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
     from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
 
@@ -41,13 +39,12 @@ _NO_SESSION: Final = "a" * 26
 
 @dataclass(frozen=True)
 class Services:
-    """The services that know something of a resource."""
+    """The services that are asked."""
 
     router: RouterServiceAsyncStub
     memory: MemoryServiceAsyncStub
     tools: ToolsServiceAsyncStub
     guardrails: GuardrailsServiceAsyncStub
-    rag: RagServiceAsyncStub
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Observed:
     """What was found out about one resource."""
 
     conditions: tuple[Condition, ...] = ()
-    figures: dict[str, int] = field(default_factory=dict[str, int])
+    figures: dict[str, int | float | str] = field(default_factory=dict[str, int | float | str])
 
 
 class Observer:
@@ -65,14 +62,15 @@ class Observer:
         self._services = services
 
     async def observe(self, resource: Resource, ref: ResourceRef) -> Observed:
-        """Asks everyone concerned, all at once. Never raises for a service that refuses or is away."""
+        """Asks everyone concerned, all at once; nobody about kinds of which services tell by themselves.
+
+        Never raises for a service that refuses or is away.
+        """
         match resource.spec:
             case AgentSpec() as agent:
                 return Observed(await self._agent(resource, agent, ref))
             case ProviderSpec():
                 return Observed(await self._provider(ref))
-            case RAGPipelineSpec() as pipeline:
-                return await self._pipeline(pipeline, ref)
             case _:
                 return Observed()
 
@@ -119,17 +117,6 @@ class Observer:
         except AstromeshError as error:
             return (judging.failed("EndpointReachable", "router", error),)
         return tuple(judging.provider(reply.providers))
-
-    async def _pipeline(self, spec: RAGPipelineSpec, ref: ResourceRef) -> Observed:
-        try:
-            request = ListPipelinesRequest(namespace=ref.namespace)
-            reply = await self._services.rag.ListPipelines(request, timeout=ASK_SECONDS)
-        except AstromeshError as error:
-            return Observed((judging.failed("StoreConnected", "rag", error),))
-        state = next((state for state in reply.pipelines if state.name == ref.name), None)
-        if state is None:
-            return Observed((Condition("StoreConnected", "Unknown", "NotOpened", "rag does not know it yet"),))
-        return Observed(tuple(judging.pipeline(spec, state)), judging.figures(state))
 
 
 async def _asked(condition: str, service: str, answer: Awaitable[Condition]) -> Condition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -63,7 +63,7 @@ def status_of(
     now: datetime,
 ) -> ResourceStatus:
     """The record; a condition whose status has not changed keeps the time of its transition."""
-    before = [] if previous is None else [_read(condition) for condition in previous.conditions]
+    before = [] if previous is None else [read_condition(condition) for condition in previous.conditions]
     fresh = list(conditions)
     kept = {condition.type for condition in fresh}
     merged = [condition for condition in merge(before, fresh) if condition.type in kept]
@@ -75,9 +75,9 @@ def status_of(
     )
 
 
-def figures_json(figures: dict[str, int]) -> str:
+def figures_json(figures: Mapping[str, int | float | str]) -> str:
     """Figures as they are stored; "" where there are none."""
-    return orjson.dumps(figures).decode() if figures else ""
+    return orjson.dumps(dict(figures)).decode() if figures else ""
 
 
 def unsettled(status: ResourceStatus) -> bool:
@@ -99,6 +99,7 @@ def _written(condition: Condition, now: datetime) -> ConditionRecord:
     )
 
 
-def _read(record: ConditionRecord) -> Condition:
+def read_condition(record: ConditionRecord) -> Condition:
+    """Reads a condition from its record."""
     when = datetime.fromtimestamp(record.last_transition_unix_nano / 1_000_000_000, UTC)
     return Condition(record.type, _FROM_RECORD.get(record.status, "Unknown"), record.reason, record.message, when)

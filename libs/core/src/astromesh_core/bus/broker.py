@@ -88,7 +88,15 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         await self._watchdog.__aenter__()
-        await self._stream.start()
+        try:
+            await self._stream.start()
+            # Starting waits with asyncio.wait_for, which in Python 3.11 may swallow a cancellation.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError
+        except BaseException as error:
+            # Subscribers that have started would go on asking a connection that is closed.
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 import orjson
 
 from astromesh.v1.control_pb2 import Condition, Observation
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.answers import Stored, read_answer
-from astromesh_core.bus.broker import Broker, Consumption
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.records import key_of
 from astromesh_core.bus.streams import OBSERVATIONS
 from astromesh_core.bus.subjects import observation_subject
 from astromesh_core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from astromesh_core.bus.broker import Broker
 
 CONSUMER = "status"
 
@@ -45,4 +48,7 @@ class Observations:
 
 def consume_observations(broker: Broker, handle: Callable[[Observation], Awaitable[None]]) -> None:
     """Has the operator's handler called with every observation, in order, at least once each."""
+    # Imported here because FastStream is slow to import, and who only tells does not need it.
+    from astromesh_core.bus.broker import Consumption
+
     broker.consume(Consumption(OBSERVATIONS, "observation.>", CONSUMER), Observation, handle)
