@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import httpx
 
 from astromesh_testing.mesh import Mesh
 from astromesh_testing.sse import Message, messages
+from astromesh_testing.waiting import until
 
 STREAM = {"Accept": "text/event-stream"}
 ENDS = frozenset({"completed", "failed", "compensated", "cancelled"})
@@ -17,7 +17,9 @@ WAITS = frozenset({"suspended", "needs-human", "needs-version"})
 Json = dict[str, Any]
 
 
-async def ask(mesh: Mesh, query: str, *, agent: str = "talker", key: str = "", namespace: str = "", **body: object):
+async def ask(
+    mesh: Mesh, query: str, *, agent: str = "talker", key: str = "", namespace: str = "", **body: object
+) -> httpx.Response:
     """POST /run, waited for."""
     headers = {"Idempotency-Key": key} if key else {}
     if namespace:
@@ -50,25 +52,27 @@ async def run_of(mesh: Mesh, run_id: str) -> Json:
 
 async def settled(mesh: Mesh, run_id: str, seconds: float = 40.0) -> Json:
     """The run once it has ended or waits for a human. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                response = await mesh.client.get(f"/v1/runs/{run_id}")
-            except httpx.TransportError:
-                pass  # the gateway is being started again
-            else:
-                assert response.status_code in (200, 503), response.text  # 503 while the broker is started again
-                if response.status_code == 200 and response.json()["status"] in ENDS | WAITS:
-                    return response.json()
-            await asyncio.sleep(0.1)
+
+    async def ended() -> Json:
+        try:
+            response = await mesh.client.get(f"/v1/runs/{run_id}")
+        except httpx.TransportError:
+            return {}  # the gateway is being started again
+        assert response.status_code in (200, 503), response.text  # 503 while the broker is started again
+        found: Json = response.json()
+        return found if response.status_code == 200 and found["status"] in ENDS | WAITS else {}
+
+    return await until(ended, seconds, 0.05)
 
 
 async def until_status(mesh: Mesh, run_id: str, status: str, seconds: float = 20.0) -> Json:
     """The run once it has this status."""
-    async with asyncio.timeout(seconds):
-        while (run := await run_of(mesh, run_id))["status"] != status:
-            await asyncio.sleep(0.05)
-        return run
+
+    async def reached() -> Json | None:
+        run = await run_of(mesh, run_id)
+        return run if run["status"] == status else None
+
+    return await until(reached, seconds) or {}
 
 
 async def events_of(mesh: Mesh, run_id: str) -> list[Json]:

@@ -22,7 +22,7 @@ SAMPLED_OF = 3
 """Of so many tests, one runs over processes too; all of them where SOAK is set."""
 
 DOCUMENTS = {
-    "boats.md": "# Boats\n\nThe ferry to Elba leaves Piombino every hour, from six in the morning until ten at night.\n",
+    "boats.md": "# Boats\n\nThe ferry to Elba leaves Piombino every hour, from six in the morning until ten.\n",
     "bread.md": "# Bread\n\nA sourdough loaf rests for twelve hours in the cold before it is baked.\n",
 }
 

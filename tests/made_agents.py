@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from astromesh_testing.mesh_folders import TOOLS
+from astromesh_testing.waiting import until
 
 from .conftest import Talking
+
+
+async def judged(talking: Talking, name: str) -> bool:
+    """Whether the operator has told of the agent: one whose model is down is not Ready, and serves all the same."""
+    return (await talking.mesh.client.get(f"/v1/agents/{name}")).json()["ready"] is not None
 
 
 @asynccontextmanager
@@ -27,10 +32,7 @@ async def made_agent(
     created = await talking.mesh.client.post("/v1/agents", json=body)
     assert created.status_code == 201, created.text
     try:
-        async with asyncio.timeout(10):
-            # An agent whose model is down is not Ready, and serves all the same as soon as it is judged.
-            while (await talking.mesh.client.get(f"/v1/agents/{name}")).json()["ready"] is None:
-                await asyncio.sleep(0.02)
+        await until(lambda: judged(talking, name))
         yield name
     finally:
         await talking.mesh.client.delete(f"/v1/agents/{name}")

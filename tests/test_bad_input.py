@@ -8,6 +8,8 @@ import secrets
 import orjson
 import pytest
 
+from astromesh_testing.waiting import until
+
 from .asking import ask, proven, run_of
 from .conftest import Talking
 from .made_agents import made_agent
@@ -60,32 +62,30 @@ async def test_a_bad_edit_is_refused_with_its_place_while_the_last_good_one_serv
     file = talking.folder.agent(name, [talking.model.endpoint])
     client = talking.mesh.client
 
-    async def agent() -> dict[str, object]:
-        return (await client.get(f"/v1/agents/{name}")).json()
+    async def told(field: str) -> object:
+        return (await client.get(f"/v1/agents/{name}")).json().get(field)
 
-    async with asyncio.timeout(10):
-        while not (await agent()).get("ready"):
-            await asyncio.sleep(0.05)
+    async def mended() -> bool:
+        return not await told("refused_edit")
+
+    async def gone() -> bool:
+        return (await client.get(f"/v1/agents/{name}")).status_code == 404
+
+    assert await until(lambda: told("ready"))
     good = file.read_bytes()
     declared = orjson.loads(good)
     declared["spec"]["promts"] = {"system": "x"}
     file.write_bytes(orjson.dumps(declared, option=orjson.OPT_INDENT_2))
-    async with asyncio.timeout(10):
-        while not (refused := (await agent()).get("refused_edit")):
-            await asyncio.sleep(0.05)
+    refused = await until(lambda: told("refused_edit"))
     line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if "promts" in text)
     assert f"agents/{file.name}:{line}" in str(refused)
     assert "promts" in str(refused)
     assert "prompts" in str(refused)
     assert (await ask(talking.mesh, "say still good", agent=name)).json()["answer"] == "still good"
     file.write_bytes(good)
-    async with asyncio.timeout(10):
-        while (await agent()).get("refused_edit"):
-            await asyncio.sleep(0.05)
+    await until(mended)
     file.unlink()
-    async with asyncio.timeout(10):
-        while (await client.get(f"/v1/agents/{name}")).status_code != 404:
-            await asyncio.sleep(0.05)
+    await until(gone)
 
 
 ESCAPES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 
 import httpx
@@ -16,8 +15,9 @@ from astromesh_core.bus.streams import DEAD
 from astromesh_core.bus.subjects import run_aggregate, signal_subject
 from astromesh_core.events.identity import partition_of_run
 from astromesh_testing.mesh import Mesh
+from astromesh_testing.waiting import until
 
-from .asking import ask, proven, run_of, settled, start
+from .asking import Json, ask, proven, run_of, settled, start
 from .conftest import OpenMesh
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(120)]
@@ -28,41 +28,44 @@ async def test_a_full_namespace_is_told_when_to_come_back_and_others_are_served(
     talking.folder.runtime(admission={"max_open_runs": 3})
     mesh = talking.mesh
 
-    async def refused() -> httpx.Response:
-        """The first refusal, once the limit has taken effect: until then there is room for many."""
-        async with asyncio.timeout(10):
-            while True:
-                response = await mesh.client.post("/v1/agents/talker/runs", json={"query": "hang"})
-                if response.status_code != 202:
-                    return response
-                await asyncio.sleep(0.05)
+    async def refused() -> httpx.Response | None:
+        """A refusal, once the limit has taken effect: until then there is room for many."""
+        response = await mesh.client.post("/v1/agents/talker/runs", json={"query": "hang"})
+        return response if response.status_code != 202 else None
 
-    response = await refused()
+    response = await until(refused)
+    assert response is not None
     assert (response.status_code, response.json()["status"]) == (429, 429)
     assert int(response.headers["retry-after"]) >= 1
     assert response.headers["content-type"] == "application/problem+json"
     there = await ask(mesh, "say served", namespace="elsewhere")
     assert there.json()["answer"] == "served"
-    async with asyncio.timeout(5):
-        while len(open_runs := (await mesh.client.get("/v1/runs", params={"agent": "talker"})).json()["runs"]) < 3:
-            await asyncio.sleep(0.05)
-    for run in open_runs:
+
+    async def listed() -> list[Json]:
+        page = (await mesh.client.get("/v1/runs", params={"agent": "talker"})).json()
+        return page["runs"] if len(page["runs"]) >= 3 else []
+
+    for run in await until(listed):
         assert (await mesh.client.post(f"/v1/runs/{run['run_id']}/cancel")).json()["status"] == "cancelled"
-    async with asyncio.timeout(10):
-        while (served := await ask(mesh, "say room")).status_code == 429:
-            await asyncio.sleep(0.2)
+
+    async def room() -> httpx.Response | None:
+        response = await ask(mesh, "say room")
+        return None if response.status_code == 429 else response
+
+    served = await until(room)
+    assert served is not None
     assert served.json()["answer"] == "room"
 
 
 async def dead_letters(mesh: Mesh, count: int) -> list[DeadLetter]:
     """What stream DEAD holds, once there are so many."""
-    async with mesh.bus() as bus, asyncio.timeout(10):
-        while True:
-            stored = await StreamReader(bus.nc, DEAD).batch("dead.>", Position.START)
-            found = [DeadLetter.FromString(message.data) for message in stored]
-            if len(found) >= count:
-                return found
-            await asyncio.sleep(0.1)
+    async with mesh.bus() as bus:
+
+        async def stored() -> list[DeadLetter]:
+            found = await StreamReader(bus.nc, DEAD).batch("dead.>", Position.START)
+            return [DeadLetter.FromString(message.data) for message in found] if len(found) >= count else []
+
+        return await until(stored)
 
 
 async def test_a_poison_message_is_set_aside_with_its_reason_and_the_queue_goes_on(open_mesh: OpenMesh) -> None:
@@ -100,10 +103,12 @@ async def test_a_full_store_refuses_new_runs_loses_none_and_takes_them_again(ope
     assert "retry-after" in refusal.headers
     assert "full" in refusal.json()["detail"]
     assert answered
-    async with asyncio.timeout(5):
-        while (ready := await mesh.client.get("/v1/health/ready")).status_code != 503:
-            await asyncio.sleep(0.1)  # a good report is kept for a second
-    assert any("full" in check["reason"] for check in ready.json()["checks"].values() if not check["ok"])
+
+    async def unready() -> str:
+        response = await mesh.client.get("/v1/health/ready")  # a good report is kept for a second
+        return response.text if response.status_code == 503 else ""
+
+    assert "store is full" in await until(unready)
     for run_id, answer in list(answered.items())[:5]:
         assert (await run_of(mesh, run_id))["answer"] == answer, "what is stored is still read"
     accepted = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Any
 
 import pytest
+
+from astromesh_testing.waiting import until
 
 from .asking import Json, ask, start
 from .conftest import Talking
@@ -28,9 +29,11 @@ async def test_an_agent_is_created_used_replaced_and_deleted(talking: Talking) -
     client, name = talking.mesh.client, f"made-{secrets.token_hex(3)}"
     created = await client.post("/v1/agents", json=agent(name, talking.model.endpoint))
     assert (created.status_code, created.json()["managed_by"]) == (201, "api")
-    async with asyncio.timeout(10):
-        while not (await client.get(f"/v1/agents/{name}")).json()["ready"]:
-            await asyncio.sleep(0.02)
+
+    async def ready() -> bool:
+        return (await client.get(f"/v1/agents/{name}")).json()["ready"]
+
+    await until(ready)
     assert (await ask(talking.mesh, "say here", agent=name)).json()["answer"] == "here"
     assert (await client.post("/v1/agents", json=agent(name, talking.model.endpoint))).status_code == 409
     changed = agent(name, talking.model.endpoint, prompts={"system": "Be brief."})
@@ -83,10 +86,11 @@ async def test_a_session_is_remembered_shown_and_forgotten(talking: Talking) -> 
         history: list[dict[str, Any]] = (await client.get(path)).json()["history"]
         return [(turn["role"], turn["content"]) for turn in history]
 
-    async with asyncio.timeout(5):
-        while len(await turns()) < 6:
-            await asyncio.sleep(0.02)
-    assert (await turns())[:2] == [("user", "say fact 1"), ("assistant", "fact 1")]
+    async def whole() -> list[tuple[str, str]]:
+        told = await turns()
+        return told if len(told) == 6 else []
+
+    assert (await until(whole))[:2] == [("user", "say fact 1"), ("assistant", "fact 1")]
     assert (await client.delete(path)).status_code == 204
     assert await turns() == []
     assert (await ask(talking.mesh, "what did I say", session_id=session)).json()["answer"] == "You said: "

@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 
-import httpx
 import pytest
 
 from astromesh_testing.mesh import Mesh
@@ -22,6 +21,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(0)]
 
 DISCONNECTS = int(os.environ.get("SOAK_DISCONNECTS", "40"))
 SEED = os.environ.get("SEED", "astromesh")
+NO_CONTENT = 204
 QUESTIONS = ("slowly one two three four five six", "add 3 4", "hold resumed 0.2")
 
 
@@ -33,7 +33,7 @@ async def read_with_disconnects(mesh: Mesh, run_id: str, chance: random.Random) 
         headers = {**STREAM, **({"Last-Event-ID": str(indexes[-1])} if indexes else {})}
         patience = chance.choice((0, 1, 2, 3, 5, 8))
         async with mesh.client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
-            if response.status_code == httpx.codes.NO_CONTENT:
+            if response.status_code == NO_CONTENT:
                 return indexes, left
             assert response.status_code == 200
             async for message in messages(response):

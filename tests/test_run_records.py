@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
-from .asking import ask, events_of, proven, run_of, settled, start, streamed, until_status
+from astromesh_testing.mesh import Mesh
+from astromesh_testing.waiting import until
+
+from .asking import Json, ask, events_of, proven, run_of, settled, start, streamed, until_status
 from .conftest import Talking
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def between(mesh: Mesh, first: str, second: str) -> tuple[str, str]:
+    """When the first run ended, and when the second was asked for."""
+    return (await run_of(mesh, first))["ended_at"], (await run_of(mesh, second))["requested_at"]
 
 
 async def test_runs_are_listed_and_searched_by_all_that_they_are_found_by(talking: Talking) -> None:
@@ -24,13 +34,16 @@ async def test_runs_are_listed_and_searched_by_all_that_they_are_found_by(talkin
         assert response.status_code == 200, response.text
         return [run["run_id"] for run in response.json()["runs"]]
 
-    async with asyncio.timeout(5):
-        while await found(agent="talker", session=session) != [second, first]:
-            await asyncio.sleep(0.02)
+    async def both() -> bool:
+        return await found(agent="talker", session=session) == [second, first]
+
+    await until(both)
     assert await found(text=f"zebra{session} second") == [second]
     assert await found(agent="talker", session=session, status="failed") == []
-    requested_at = (await run_of(talking.mesh, second))["requested_at"]
-    assert await found(agent="talker", session=session, until=requested_at) == [first]
+    ended, requested = [datetime.fromisoformat(moment) for moment in await between(talking.mesh, first, second)]
+    middle = (ended + (requested - ended) / 2).isoformat()
+    assert await found(agent="talker", session=session, until=middle) == [first]
+    assert await found(agent="talker", session=session, **{"from": middle}) == [second]
     page = (await client.get("/v1/runs", params={"agent": "talker", "session": session, "page_size": 1})).json()
     assert [run["run_id"] for run in page["runs"]] == [second]
     assert await found(agent="talker", session=session, page_size=1, page_token=page["next_page_token"]) == [first]
@@ -116,18 +129,17 @@ async def test_one_session_has_one_run_at_a_time_in_order_of_arrival(talking: Ta
         ((await run_of(talking.mesh, run))["started_at"], (await run_of(talking.mesh, run))["ended_at"]) for run in runs
     ]
     assert spans == sorted(spans)
-    assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:], strict=False))
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
 
 
 async def test_a_cancelled_run_ends_cancelled_and_its_caller_is_told(talking: Talking) -> None:
     asked = asyncio.create_task(ask(talking.mesh, "hang", session_id="to-cancel"))
-    async with asyncio.timeout(10):
-        while True:
-            page = await talking.mesh.client.get("/v1/runs", params={"agent": "talker", "session": "to-cancel"})
-            running = [run for run in page.json()["runs"] if run["status"] == "running"]
-            if running:
-                break
-            await asyncio.sleep(0.05)
+
+    async def working() -> list[Json]:
+        page = await talking.mesh.client.get("/v1/runs", params={"agent": "talker", "session": "to-cancel"})
+        return [run for run in page.json()["runs"] if run["status"] == "running"]
+
+    running = await until(working)
     cancelled = await talking.mesh.client.post(f"/v1/runs/{running[0]['run_id']}/cancel", json={"reason": "enough"})
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     reply = await asked

@@ -5,17 +5,16 @@ Reads /proc, so it works on Linux alone.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from astromesh_testing.waiting import until
+
 MARK = "MESH_OF_TEST"
 """The variable that every process of a mesh inherits."""
-
-_POLL_SECONDS = 0.02
 
 
 class MarkedProcesses:
@@ -49,16 +48,20 @@ class MarkedProcesses:
 
     async def kill_all(self, seconds: float = 10.0) -> None:
         """SIGKILL, until none is left. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while self.running():
-                self.send(signal.SIGKILL)
-                await asyncio.sleep(_POLL_SECONDS)
+
+        async def all_gone() -> bool:
+            self.send(signal.SIGKILL)
+            return not self.running()
+
+        await until(all_gone, seconds)
 
     async def gone(self, seconds: float = 10.0) -> None:
         """Returns when the last of them has ended. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while self.running():
-                await asyncio.sleep(_POLL_SECONDS)
+
+        async def all_gone() -> bool:
+            return not self.running()
+
+        await until(all_gone, seconds)
 
 
 def memory_bytes(pid: int) -> int:
@@ -70,9 +73,11 @@ def memory_bytes(pid: int) -> int:
 async def killed(pid: int, seconds: float = 5.0) -> None:
     """SIGKILL; returns when the process is gone. Raises TimeoutError."""
     os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(seconds):
-        while _alive(pid):
-            await asyncio.sleep(_POLL_SECONDS)
+
+    async def gone() -> bool:
+        return not _alive(pid)
+
+    await until(gone, seconds)
 
 
 def _alive(pid: int) -> bool:

@@ -93,12 +93,12 @@ class ConfigFolder:
 
         `spec` holds further fields, which replace ours.
         """
-        primary, *rest = [
+        candidates: list[JsonValue] = [
             {"provider": "openai_compat", "model": "stub-1", "endpoint": endpoint, "timeout_seconds": seconds}
             for endpoint in endpoints
         ] or [{"provider": "extractive"}]
-        declared = {
-            "model": {"primary": primary, "fallback": rest},
+        declared: dict[str, JsonValue] = {
+            "model": {"primary": candidates[0], "fallback": candidates[1:]},
             "tools": [dict(tool) for tool in tools],
             "memory": {"conversational": {"backend": "sqlite", "max_turns": 10}},
             **spec,
@@ -111,11 +111,11 @@ class ConfigFolder:
         """A pipeline over these documents."""
         for source, text in documents.items():
             (self.path / "knowledge" / source).write_text(text, encoding="utf-8")
-        source = {"type": "directory", "path": "knowledge", "glob": "**/*.md"}
+        documented: JsonValue = {"type": "directory", "path": "knowledge", "glob": "**/*.md"}
         spec: dict[str, JsonValue] = {
             "embeddings": {"provider": "sentence-transformers", "model": "all-MiniLM-L6-v2", "dimension": 384},
             "vector_store": {"backend": "faiss"},
-            "ingestion": {"sources": [source]},
+            "ingestion": {"sources": [documented]},
         }
         return self.resource(f"rag/{name}.rag.yaml", "RAGPipeline", {"name": name}, spec)
 

@@ -1,7 +1,8 @@
 """A model for whole meshes that does what the question says, so that tests sharing a mesh do not share a script.
 
-`add 1 2` calls the tool add; `note x` calls note, a write; `hold x 3` calls hold, a write of that many seconds; `count x`
-calls count, an idempotent tool; `say x` and `slowly x` answer x; `what did I say` lists the earlier questions; `hang` never answers.
+`add 1 2` calls the tool add; `note x` calls note, a write; `hold x 3` calls hold, a write of that many seconds;
+`count x` calls count, an idempotent tool; `say x` and `slowly x` answer x; `what did I say` lists the earlier
+questions; `hang` never answers.
 """
 
 from __future__ import annotations
