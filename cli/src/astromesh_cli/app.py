@@ -28,10 +28,8 @@ def up(
     once: Annotated[bool, typer.Option("--once", help="With --demo: exit after it, 0 or 1.")] = False,
 ) -> None:
     """Starts the mesh."""
-    from astromesh_core.garbage import hold
     from astromesh_core.unwanted import refuse_unwanted
 
-    hold()
     refuse_unwanted()
     from astromesh_cli.serving.up import run_mesh
     from astromesh_core.settings import load_settings

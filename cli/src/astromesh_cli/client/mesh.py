@@ -63,7 +63,10 @@ class MeshClient:
         limits = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
         # A mesh is mostly on this machine: a proxy of the environment would hide it.
         trusted = not target.url.startswith(("http://127.", "http://localhost", "http://[::1]"))
-        self._http = httpx.Client(base_url=target.url, headers=target.headers, timeout=limits, trust_env=trusted)
+        # Reading the certificates of the world's authorities takes 40 ms, for connections that have none.
+        self._http = httpx.Client(
+            base_url=target.url, headers=target.headers, timeout=limits, trust_env=trusted, verify=trusted
+        )
 
     def __enter__(self) -> Self:
         return self
