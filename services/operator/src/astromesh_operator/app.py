@@ -19,6 +19,10 @@ from astromesh_operator.observing import Observer, Services
 from astromesh_operator.publishing import Publisher
 from astromesh_operator.syncing import FolderSync
 
+START_SECONDS = 1.5
+"""How long listening, which imports FastStream, leaves the cores to the start of the other services. What is told
+meanwhile waits in its stream."""
+
 
 @asynccontextmanager
 async def open_service(platform: Platform) -> AsyncGenerator[None]:
@@ -28,11 +32,15 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
     sync = FolderSync(platform.settings.config_dir, Publisher(bus.resources), controller)
     platform.readiness.register("resources", sync.health)
     async with asyncio.TaskGroup() as tasks:
-        listening = listen(bus, controller.told, platform.telemetry.metrics.registry)
-        work = [tasks.create_task(part) for part in (sync.run(), controller.run(), listening)]
+        work = [tasks.create_task(part) for part in (sync.run(), controller.run(), _listen(platform, controller))]
         yield
         for task in work:
             task.cancel()
+
+
+async def _listen(platform: Platform, controller: Controller) -> None:
+    await asyncio.sleep(START_SECONDS)
+    await listen(platform.bus, controller.told, platform.telemetry.metrics.registry)
 
 
 def services(connections: Connections) -> Services:
