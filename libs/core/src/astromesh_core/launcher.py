@@ -167,6 +167,8 @@ async def _platform(
     stack: AsyncExitStack, services: Mapping[str, OpenService], settings: Settings, instance: str
 ) -> tuple[Platform, InProcessServer, asyncio.Future[AstromeshError]]:
     """What is under the services. The stack undoes it, after them."""
+    # Conversations and databases of all services are kept in it: nobody else on the machine reads them.
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     telemetry = telemetry_for(
         instance.rpartition("-")[0],
         instance,
