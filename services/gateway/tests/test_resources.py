@@ -191,3 +191,50 @@ async def test_health_metrics_and_documentation_answer(mesh: Mesh) -> None:
     nothing = await mesh.client.get("/v1/nothing")
     assert (nothing.status_code, nothing.headers["content-type"]) == (404, "application/problem+json")
     assert (await mesh.client.get("/v1/agents/agent/run")).status_code == 405
+
+
+async def test_every_kind_is_listed_with_its_table(mesh: Mesh) -> None:
+    table = (await mesh.client.get("/v1/resources/agents")).json()
+    assert (table["kind"], table["columns"][0]) == ("Agent", "NAME")
+    assert [resource["cells"][0] for resource in table["resources"]] == ["agent"]
+    assert (await mesh.client.get("/v1/resources/providers")).json()["resources"] == []
+    one = (await mesh.client.get("/v1/resources/ag/agent")).json()
+    assert (one["kind"], one["name"], len(one["cells"])) == ("Agent", "agent", len(table["columns"]))
+    unknown = await mesh.client.get("/v1/resources/agnets")
+    assert unknown.status_code == 404
+    assert "did you mean 'agents'?" in unknown.json()["detail"]
+
+
+async def test_any_kind_is_created_replaced_and_deleted(mesh: Mesh) -> None:
+    provider = {"apiVersion": "astromesh/v1", "kind": "Provider", "metadata": {"name": "mine"}, "spec": {}}
+    path = "/v1/resources/Provider/mine"
+    body = {**provider, "spec": {"type": "ollama"}}
+    created = await mesh.client.put(path, json=body)
+    assert (created.status_code, created.json()["generation"]) == (201, 1), created.text
+    async with asyncio.timeout(5):
+        while (await mesh.client.get(path)).status_code == 404:
+            pass
+    replaced = await mesh.client.put(path, json={**provider, "spec": {"type": "ollama", "timeout_seconds": 5}})
+    assert (replaced.status_code, replaced.json()["generation"]) == (200, 2)
+    assert (await mesh.client.put("/v1/resources/Provider/other", json=body)).status_code == 400
+    assert (await mesh.client.put("/v1/resources/Agent/mine", json=body)).status_code == 422
+    assert (await mesh.client.delete(path)).status_code == 204
+    assert (await mesh.client.delete(path)).status_code == 404
+
+
+async def test_what_a_file_manages_is_refused_naming_the_owner(mesh: Mesh) -> None:
+    record = ResourceRecord(
+        ref=ResourceRef(kind="Provider", namespace="default", name="theirs"),
+        managed_by=MANAGED_BY_FILE,
+        spec_json='{"type":"ollama"}',
+    )
+    await mesh.bus.resources.put(record)
+    body = {
+        "apiVersion": "astromesh/v1",
+        "kind": "Provider",
+        "metadata": {"name": "theirs"},
+        "spec": {"type": "ollama"},
+    }
+    refused = await mesh.client.put("/v1/resources/providers/theirs", json=body)
+    assert refused.status_code == 409
+    assert "file" in refused.json()["detail"]

@@ -31,7 +31,7 @@ _ARGUMENT_WIDTH = 72
 
 
 class AnswerPrinter:
-    """Draws the events of one run, its steps on the console `says` (stderr). `text` is what of the answer came."""
+    """Draws the events of one run, its steps on the console `says` (stderr). `text` is what of the answer is drawn."""
 
     def __init__(self, *, streams: bool = True, says: Console | None = None) -> None:
         self._console = says or err()
@@ -62,14 +62,14 @@ class AnswerPrinter:
         self._end_line()
 
     def _token(self, text: str) -> None:
-        self.text += text
         if self._streams:
+            self.text += text
             sys.stdout.write(text)
             sys.stdout.flush()
             self._open_line = not text.endswith("\n")
 
     def _restart(self) -> None:
-        if self.text and self._streams:
+        if self.text:
             self._say(Text("↻ a new attempt begins; what stands above is void", WARN))
         self.text = ""
 

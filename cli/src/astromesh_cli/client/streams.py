@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ENDS = frozenset(("done", "error", "ended"))
 """The last message of a run. `ended` is ours: the run had ended, and everything was received before."""
 
+_PASSING = frozenset(("token", "restart"))
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each attempt to find a run again."""
 
@@ -87,7 +88,9 @@ def events_of(response: httpx.Response) -> Iterator[Event]:
     for message in EventSource(response).iter_sse():
         data = cast("object", orjson.loads(message.data))
         if isinstance(data, dict):
-            yield Event(message.event, cast("dict[str, JsonValue]", data), message.id)
+            # What is not stored has no id of its own; the decoder repeats the last one there (WHATWG HTML §9.2.6).
+            place = "" if message.event in _PASSING else message.id
+            yield Event(message.event, cast("dict[str, JsonValue]", data), place)
 
 
 def _watched(mesh: MeshClient, run_id: str, last: str) -> Generator[Event]:

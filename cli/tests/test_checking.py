@@ -1,0 +1,74 @@
+"""`validate`, `doctor` and `version`, with no mesh, and how fast commands start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .conftest import SEARCH, Terminal
+
+
+def test_a_valid_folder_is_valid(nowhere: Terminal) -> None:
+    nowhere.folder.agent("one", [])
+    nowhere.folder.runtime()
+    assert "2 resources valid" in nowhere("validate", str(nowhere.folder.path)).err
+    assert nowhere("validate", str(nowhere.folder.path), "--json").document()["ok"] is True
+
+
+def test_a_problem_names_file_line_path_reason_and_hint(nowhere: Terminal) -> None:
+    file = nowhere.folder.path / "agents" / "one.agent.yaml"
+    file.write_text("apiVersion: astromesh/v1\nkind: Agent\nmetadata: {name: one}\nspec:\n  modle: {}\n")
+    for target in (file, nowhere.folder.path):
+        ended = nowhere("validate", str(target), code=1)
+        assert f"{file}:5: spec.modle: is an unknown field (did you mean 'model'?)\n" in ended.out
+    document = nowhere("validate", str(file), "--json", code=1).document()
+    assert document["ok"] is False
+
+
+def test_a_file_is_checked_among_the_others_of_its_folder(nowhere: Terminal) -> None:
+    file = nowhere.folder.agent("librarian", [], tools=[SEARCH])
+    assert "there is no RAGPipeline" in nowhere("validate", str(file), code=1).out
+    nowhere.folder.pipeline("docs", {})
+    nowhere("validate", str(file))
+
+
+def test_what_is_not_built_is_told_and_fails_only_when_strict(nowhere: Terminal) -> None:
+    file = nowhere.folder.agent("swarm", [], orchestration={"pattern": "swarm"})
+    assert "the pattern swarm is not built yet (stored, but not Ready)" in nowhere("validate", str(file)).out
+    nowhere("validate", str(file), "--strict", code=1)
+    assert "No such file" in nowhere("validate", "nowhere.yaml", code=2).err
+
+
+def test_the_doctor_finds_what_is_broken_and_says_how_to_mend_it(nowhere: Terminal, tmp_path: Path) -> None:
+    folders = ("--config", str(nowhere.folder.path), "--data", str(tmp_path / "data"))
+    environment = {"ASTROMESH_PORT": "0", "ASTROMESH_GRPC_PORT": "0"}
+    nowhere.folder.agent("one", [])
+    healthy = nowhere("doctor", *folders, "--json", **environment).document()
+    checks = healthy["checks"]
+    assert isinstance(checks, list)
+    named = {str(check["name"]): check for check in checks if isinstance(check, dict)}
+    assert {"Python", "packages", "embedding model", "nats-server", "config", "data folder", "mesh"} <= named.keys()
+    assert named["mesh"]["mend"] == "astromesh up"
+    (nowhere.folder.path / "agents" / "bad.agent.yaml").write_text("kind: Agent\n")
+    assert "to mend: config" in nowhere("doctor", *folders, code=1, **environment).out
+    assert nowhere("doctor", *folders, code=1, ASTROMESH_PORT="many").out.count("ASTROMESH_PORT") == 1
+
+
+def test_the_doctor_recognises_a_running_mesh(terminal: Terminal) -> None:
+    assert terminal.mesh is not None
+    found = terminal("doctor", "--config", str(terminal.mesh.config), "--data", str(terminal.mesh.data)).out
+    assert f"{terminal.url} is ready" in found
+    assert "held by a running mesh" in found
+
+
+def test_the_help_tells_the_exit_codes(nowhere: Terminal) -> None:
+    assert "69 nothing answers" in " ".join(nowhere("run", "--help").out.split())
+    assert nowhere("version").out.startswith("astromesh 0.")
+
+
+def test_a_command_imports_what_it_needs_when_it_runs() -> None:
+    heavy = "{'pydantic', 'httpx', 'orjson', 'yaml', 'asyncio', 'numpy', 'grpc', 'google', 'rich'}"
+    code = f"import sys, astromesh_cli.app; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stderr.strip() == ""
