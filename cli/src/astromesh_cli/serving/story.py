@@ -8,35 +8,34 @@ import threading
 from collections.abc import Mapping
 
 from astromesh_cli.ports import free_port, is_free
+from astromesh_cli.serving.chosen import chosen
+from astromesh_cli.serving.greeting import address
 from astromesh_core.errors import AstromeshError
 from astromesh_core.launcher import Beside, Mesh
-from astromesh_core.settings import Settings, load_settings
+from astromesh_core.settings import Settings
 
 _PORTS = ("port", "grpc_port")
-_LOOPBACK = "127.0.0.1"
 _OUR_BUG = 70
 
 
-def demo_settings(given: Mapping[str, object]) -> Settings:
-    """The settings of a demo: quiet logs, and free ports in place of default ones that are taken, which it says."""
-    chosen = dict(given)
+def demo_options(given: Mapping[str, object]) -> dict[str, object]:
+    """The options of a demo: quiet logs, and free ports in place of default ones that are taken, which it says."""
+    options = dict(given)
     if "ASTROMESH_LOG_LEVEL" not in os.environ:
         # What services tell would stand between the lines of the story.
-        chosen.setdefault("log_level", "warning")
-    settings = load_settings(chosen)
+        options.setdefault("log_level", "warning")
+    settings = chosen(options).settings
     for name in _PORTS:
         port, wanted = int(getattr(settings, name)), name in given or f"ASTROMESH_{name.upper()}" in os.environ
-        if port == 0 or (not wanted and not is_free(settings.host, port)):
-            chosen[name] = free_port(settings.host)
-            if port:
-                print(f"port {port} is taken; the demo uses {chosen[name]}", flush=True)
-    return load_settings(chosen)
+        if not wanted and not is_free(settings.host, port):
+            options[name] = free_port(settings.host)
+            print(f"port {port} is taken; the demo uses {options[name]}", flush=True)
+    return options
 
 
 def story_beside(settings: Settings, *, once: bool) -> Beside:
     """The story as work beside the services. `once`: its end is the mesh's, with 0 or 1; else the mesh serves on."""
-    host = _LOOPBACK if settings.host in ("0.0.0.0", "::", "localhost") else settings.host
-    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    url = address(settings)
 
     async def beside(mesh: Mesh) -> int | None:
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
