@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,11 @@ class Terminal:
     folder: ConfigFolder
     mesh: Mesh | None = None
 
-    def __call__(self, *arguments: str, stdin: str = "", code: int = 0, **environment: str) -> Outcome:
+    def __call__(
+        self, *arguments: str, stdin: str = "", code: int = 0, environment: Mapping[str, str] | None = None
+    ) -> Outcome:
         """Runs a command; fails where it does not end with `code`."""
-        result = CliRunner().invoke(app, arguments, input=stdin, env={"ASTROMESH_URL": self.url, **environment})
+        result = CliRunner().invoke(app, arguments, input=stdin, env={"ASTROMESH_URL": self.url, **(environment or {})})
         outcome = Outcome(result.exit_code, result.stdout, result.stderr)
         assert outcome.code == code, f"{outcome}\n{result.exception!r}"
         return outcome

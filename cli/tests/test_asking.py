@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from pydantic import JsonValue
 
 from astromesh_testing.mesh import COMMAND
 
@@ -98,7 +99,7 @@ def test_ctrl_c_cancels_the_run(terminal: Terminal) -> None:
     assert terminal("runs", "cancel", run_id, "--json").document()["status"] == "cancelled"
 
 
-def _runs(terminal: Terminal, status: str) -> list[dict[str, object]]:
+def _runs(terminal: Terminal, status: str) -> list[dict[str, JsonValue]]:
     listed = terminal("runs", "list", "--agent", "silent", "--status", status, "--json").document()["runs"]
     assert isinstance(listed, list)
     return [run for run in listed if isinstance(run, dict)]

@@ -44,15 +44,15 @@ def test_the_doctor_finds_what_is_broken_and_says_how_to_mend_it(nowhere: Termin
     folders = ("--config", str(nowhere.folder.path), "--data", str(tmp_path / "data"))
     environment = {"ASTROMESH_PORT": "0", "ASTROMESH_GRPC_PORT": "0"}
     nowhere.folder.agent("one", [])
-    healthy = nowhere("doctor", *folders, "--json", **environment).document()
+    healthy = nowhere("doctor", *folders, "--json", environment=environment).document()
     checks = healthy["checks"]
     assert isinstance(checks, list)
     named = {str(check["name"]): check for check in checks if isinstance(check, dict)}
     assert {"Python", "packages", "embedding model", "nats-server", "config", "data folder", "mesh"} <= named.keys()
     assert named["mesh"]["mend"] == "astromesh up"
     (nowhere.folder.path / "agents" / "bad.agent.yaml").write_text("kind: Agent\n")
-    assert "to mend: config" in nowhere("doctor", *folders, code=1, **environment).out
-    assert nowhere("doctor", *folders, code=1, ASTROMESH_PORT="many").out.count("ASTROMESH_PORT") == 1
+    assert "to mend: config" in nowhere("doctor", *folders, code=1, environment=environment).out
+    assert nowhere("doctor", *folders, code=1, environment={"ASTROMESH_PORT": "many"}).out.count("ASTROMESH_PORT") == 1
 
 
 def test_the_doctor_recognises_a_running_mesh(terminal: Terminal) -> None:

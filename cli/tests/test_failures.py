@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -15,7 +15,7 @@ from .conftest import Terminal
 
 
 @contextmanager
-def answering(nowhere: Terminal, status: int, body: bytes) -> Iterator[Terminal]:
+def answering(nowhere: Terminal, status: int, body: bytes) -> Generator[Terminal]:
     """A server that answers every request alike, instead of a mesh."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -107,7 +107,7 @@ def _end(text: str, code: Exit, document: object) -> None:
     from astromesh_cli.client.terminal import print_json, tell_error
 
     if document is not None:
-        print_json(cast("object", document))
+        print_json(document)
     if text:
         tell_error(text)
     raise typer.Exit(code) from None

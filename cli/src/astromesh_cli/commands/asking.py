@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from contextlib import closing, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -205,9 +206,9 @@ def _read_line() -> str | None:
     """A line from whoever talks; None once they leave. Ctrl-C empties the line."""
     lively = sys.stdin.isatty()
     if lively:
-        # Arrow keys and the history of this conversation.
+        # Importing it is all: arrow keys and the history of this conversation. Not every Python has it.
         with suppress(ImportError):
-            import readline  # noqa: F401 - importing it is what it is for
+            import_module("readline")
     while True:
         try:
             return input("> " if lively else "").strip()
