@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from astromesh_testing.mesh import COMMAND
+
 from .conftest import SEARCH, Terminal
 
 
@@ -72,3 +74,11 @@ def test_a_command_imports_what_it_needs_when_it_runs() -> None:
     code = f"import sys, astromesh_cli.app; sys.exit(str({heavy} & set(sys.modules) or ''))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stderr.strip() == ""
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure(nowhere: Terminal) -> None:
+    nowhere.folder.agent("one", [])
+    nowhere.folder.resource("agents/bad.agent.yaml", "Agent", {"name": "bad"}, {f"field{n}": n for n in range(2_000)})
+    piped = f"set -o pipefail; {COMMAND} validate {nowhere.folder.path} --json | head -c 10"
+    ended = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout[:6], ended.stderr) == (0, '{"ok":', "")

@@ -37,7 +37,7 @@ def test_the_demo_asks_answers_proves_and_exits_0_on_free_ports(tmp_path: Path) 
     assert ended.returncode == 0, ended.stderr
     for part in (
         "port 8000 is taken; the demo uses ",
-        "8 ",
+        "8 documents in ",
         "Replay feeds the recorded outcomes",
         "Sources",
         "replay-and-verify.md",

@@ -39,7 +39,7 @@ def test_cancelling_what_has_ended_fails_and_settling_what_is_known_conflicts(te
 def test_ingesting_tells_what_changed_and_querying_finds_it(terminal: Terminal) -> None:
     summary = terminal("rag", "ingest", "docs", "--json").document()
     assert (summary["unchanged"], summary["refused"]) == (2, [])
-    assert "2 unchanged" in terminal("rag", "ingest", "docs").err
+    assert "2 up to date" in terminal("rag", "ingest", "docs").err
     found = terminal("rag", "query", "docs", "bread", "-k", "1").out
     assert found.startswith("1. bread.md")
     assert "there is no" in terminal("rag", "ingest", "nothing", code=1).err

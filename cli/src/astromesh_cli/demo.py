@@ -25,6 +25,7 @@ from astromesh_cli.commands.runs import all_events
 if TYPE_CHECKING:
     from astromesh_gateway.replies import RunRecord, RunReply
     from astromesh_gateway.routes.agents import AgentList, AgentReply
+    from astromesh_gateway.routes.rag import PipelineList
     from astromesh_gateway.routes.runs import ReplayReply, VerifyReply
 
 AGENT, PIPELINE = "docs-agent", "docs"
@@ -85,6 +86,10 @@ def _ingest(mesh: MeshClient) -> None:
     print_ingested(summary, out())
     if summary["refused"]:
         raise Failed(f"documents could not be read: {'; '.join(summary['refused'])}")
+    pipelines = cast("PipelineList", mesh.get("/v1/rag/pipelines"))["pipelines"]
+    held = next(pipeline for pipeline in pipelines if pipeline["name"] == PIPELINE)
+    text = f"  {held['documents']} documents in {held['chunks']} passages, embedded here by {held['embedding_model']}"
+    out().print(Text(text, QUIET))
 
 
 def _ask(mesh: MeshClient) -> RunReply:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_URL = typer.Option("--url", help="The mesh. [env: ASTROMESH_URL; default: http://127.0.0.1:8000]", show_default=False)
+_URL = typer.Option("--url", help="The mesh; else ASTROMESH_URL, else http://127.0.0.1:8000.", show_default=False)
 _NAMESPACE = typer.Option("--namespace", "-n", help="A namespace; an admin's key may choose.", show_default=False)
 _JSON = typer.Option("--json", help="JSON on stdout, for scripts.")
 _SHARED = (

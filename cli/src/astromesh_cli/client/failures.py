@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -64,8 +65,8 @@ def reported(*, as_json: bool = False) -> Generator[None]:
     except Failed as error:
         _end(error.message, error.exit, error.document if as_json else None)
     except BrokenPipeError:
-        # The reader of a pipe has seen enough: no failure of ours.
-        sys.stderr.close()
+        # The reader of a pipe has seen enough: no failure of ours. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(Exit.OK) from None
     except KeyboardInterrupt:
         _end("", Exit.INTERRUPTED, None)

@@ -40,8 +40,13 @@ def ingested(mesh: MeshClient, pipeline: str, console: Console | None = None) ->
 def print_ingested(summary: IngestReply, console: Console | None = None) -> None:
     """What ingesting changed; on stderr unless told otherwise."""
     target = console or err()
-    counts = [(name, summary[name]) for name in ("added", "replaced", "removed", "unchanged")]
-    changes = [f"{count} {name}" for name, count in counts if count] or ["no document found"]
+    counts = (
+        (summary["added"], "added"),
+        (summary["replaced"], "replaced"),
+        (summary["removed"], "removed"),
+        (summary["unchanged"], "up to date"),
+    )
+    changes = [f"{count} {what}" for count, what in counts if count] or ["no document found"]
     line = Text.assemble(("✓ ", GOOD), (summary["pipeline"], NAME), f"  {', '.join(changes)}")
     target.print(line + Text(f"  {summary['chunks']} chunks written" * bool(summary["chunks"]), QUIET))
     for refused in summary["refused"]:

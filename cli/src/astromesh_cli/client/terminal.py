@@ -29,16 +29,23 @@ STATUS_STYLES = {
 }
 
 
+class _Console(Console):
+    """Leaves a broken pipe to the command, which knows that it is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 @cache
 def out() -> Console:
     """Stdout: what was asked for."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @cache
 def err() -> Console:
     """Stderr: progress, hints and failures."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def is_lively(console: Console) -> bool:

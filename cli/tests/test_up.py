@@ -1,0 +1,161 @@
+"""`astromesh up` and `serve` as users start them: greeting, signals, ports, processes that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from astromesh_testing.marked import killed
+from astromesh_testing.mesh import COMMAND, Mesh, running_mesh
+from astromesh_testing.mesh_folders import ConfigFolder
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ASTROMESH_")}
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command that is expected to end by itself."""
+    line = [str(COMMAND), *map(str, arguments)]
+    return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    folder = ConfigFolder(tmp_path / "config")
+    folder.agent("desk", ["http://127.0.0.1:9/v1"], tools=[])
+    return folder.path
+
+
+@pytest.mark.serial
+async def test_up_greets_serves_beside_another_and_ends_well_at_ctrl_c(config: Path, tmp_path: Path) -> None:
+    async with running_mesh(config, tmp_path / "one") as one, running_mesh(config, tmp_path / "two") as two:
+        assert {one.port, one.grpc_port}.isdisjoint({two.port, two.grpc_port})
+        text = one.log.read_text(encoding="utf-8")
+        assert f"HTTP    {one.url}" in text
+        assert f"gRPC    {one.grpc_address}" in text
+        assert "astromesh chat desk" in text
+        assert await one.stop() == 0
+        await one.marked.gone(2)
+        assert (await two.client.get("/v1/health")).status_code == 200
+
+
+@pytest.mark.serial
+async def test_processes_come_back_and_are_named_and_all_go_with_their_parent(config: Path, tmp_path: Path) -> None:
+    async with running_mesh(config, tmp_path / "data", processes=True) as mesh:
+        await mesh.kill_process("gateway")
+        async with asyncio.timeout(20):
+            while not await _answers(mesh):
+                await asyncio.sleep(0.1)
+        assert any("gateway" in line and "starting it again" in line for line in _lines(mesh))
+
+        parent = next(pid for pid, line in mesh.marked.running().items() if "--processes" in line)
+        await killed(parent)
+        await mesh.marked.gone(15)
+
+
+@pytest.mark.parametrize("option", [[], ["--processes"]])
+def test_a_port_that_is_taken_is_named(config: Path, tmp_path: Path, option: list[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = command(
+            "up", "--config", config, "--data", tmp_path / "data", "--port", port, "--grpc-port", 0, *option
+        )
+
+    assert ended.returncode == 75
+    assert f"127.0.0.1:{port}" in ended.stderr
+
+
+def test_an_open_address_without_keys_is_refused_before_anything_starts(config: Path, tmp_path: Path) -> None:
+    (config / "runtime.yaml").unlink(missing_ok=True)
+    arguments = ("up", "--config", config, "--data", tmp_path / "data", "--host", "0.0.0.0", "--port", 0)
+
+    ended = command(*arguments, "--grpc-port", 0)
+
+    assert ended.returncode == 78
+    assert "API key" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["up", "--port", "70000"], "ASTROMESH_PORT"),
+        (["up", "--once"], "--once belongs to --demo"),
+        (["serve", "routr"], "there is no service 'routr'"),
+        (["up", "--prot", "1"], "No such option"),
+    ],
+)
+def test_wrong_usage_exits_2_with_its_reason(arguments: list[str], said: str) -> None:
+    ended = command(*arguments)
+
+    assert ended.returncode == 2
+    assert said in ended.stderr
+
+
+@pytest.mark.serial
+async def test_several_services_in_one_process_are_each_found_by_the_others(config: Path, tmp_path: Path) -> None:
+    """The mesh without router and tools, and these two beside it as one process."""
+    (config / "runtime.yaml").write_text(
+        "apiVersion: astromesh/v1\nkind: RuntimeConfig\nmetadata: {name: mesh}\n"
+        "spec: {services: {router: false, tools: false}}\n",
+        encoding="utf-8",
+    )
+    data = tmp_path / "data"
+    mesh = Mesh(config, data)
+    beside = None
+    try:
+        await mesh.start(until_ready=False)
+        await _listens(mesh)
+        environment = {
+            **mesh.environment,
+            "ASTROMESH_NATS_URL": f"nats://127.0.0.1:{mesh.nats_port}",
+            "ASTROMESH_NATS_CREDENTIALS": str(data / "nats" / "credentials" / "mesh.json"),
+        }
+        beside = subprocess.Popen(
+            [str(COMMAND), "serve", "tools", "router", "--config", str(config), "--data", str(data)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await mesh.ready()
+        agent = (await mesh.client.get("/v1/agents/desk")).json()
+        reasons = {condition["type"]: condition["reason"] for condition in agent["conditions"]}
+        assert reasons["ToolsRegistered"] == "NoTools"
+        assert reasons["ProviderReachable"] == "NoProviderReachable"
+        assert sorted(path.name for path in (data / "run").iterdir()) == ["router.sock", "tools.sock"]
+        beside.terminate()
+        assert await asyncio.to_thread(beside.wait, 15) == 0
+        assert list((data / "run").iterdir()) == []
+    finally:
+        if beside is not None and beside.poll() is None:
+            beside.kill()
+            beside.wait()
+        await mesh.close()
+
+
+async def _answers(mesh: Mesh) -> bool:
+    try:
+        return (await mesh.client.get("/v1/health/ready", timeout=5)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def _listens(mesh: Mesh) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await mesh.client.get("/v1/health", timeout=5)
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+def _lines(mesh: Mesh) -> list[str]:
+    return mesh.log.read_text(encoding="utf-8", errors="replace").splitlines()
