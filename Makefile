@@ -55,8 +55,8 @@ lock: $(DEV) ## Recompile the lock files (UPGRADE=1 takes newer versions)
 bench: setup ## Measure the mesh beside its rivals and print the table
 	@$(BIN)/python bench/run.py $(ARGS)
 
-soak: setup $(DEV) ## Run the long tests with their full counts
-	@SOAK=1 $(BIN)/pytest -m soak --timeout=0 $(ARGS)
+soak: setup $(DEV) ## Run the long tests with their full counts and write the ledger (ARGS="--points 150" for fewer)
+	@$(BIN)/python scripts/soak.py $(ARGS)
 
 clean: ## Remove what make made (DATA=1: the mesh's data in .astromesh/ too)
 	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(if $(DATA),.astromesh)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -70,6 +71,23 @@ async def talking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         folder = talking_folder(root / "config", model.endpoint)
         async with running_mesh(folder.path, root / "data", processes=request.param == PROCESSES) as mesh:
             yield Talking(mesh, model, folder)
+
+
+Record = Callable[[str, Mapping[str, object]], None]
+"""Writes down what a long test counted, for the ledger."""
+
+
+@pytest.fixture
+def record() -> Record:
+    """Appends a line of JSON to the file that `SOAK_FIGURES` names, if any."""
+    path = os.environ.get("SOAK_FIGURES")
+
+    def write(name: str, figures: Mapping[str, object]) -> None:
+        if path:
+            with Path(path).open("ab") as file:
+                file.write(orjson.dumps({"name": name, **figures}) + b"\n")
+
+    return write
 
 
 OpenMesh = Callable[..., Awaitable[Talking]]

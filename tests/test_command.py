@@ -1,0 +1,67 @@
+"""The command line against a running mesh: what scripts rely on is its JSON and its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from astromesh_testing.mesh import COMMAND
+
+from .asking import run_of, until_status
+from .conftest import Talking
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def command(talking: Talking, *words: str) -> tuple[int, Any]:
+    """Runs the command against the mesh: its exit code, and the JSON that it printed."""
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        *words,
+        "--url",
+        talking.mesh.url,
+        "--json",
+        env=talking.mesh.environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert b"Traceback" not in errors, errors.decode()
+    return process.returncode or 0, orjson.loads(output) if output else None
+
+
+async def test_asks_and_looks_a_run_up_from_the_shell(talking: Talking) -> None:
+    code, run = await command(talking, "run", "talker", "add 20 22", "--no-stream")
+    assert (code, run["status"], run["answer"]) == (0, "completed", "It is 42.")
+    run_id = run["run_id"]
+    assert (await run_of(talking.mesh, run_id))["answer"] == "It is 42."
+    (shown, listed, events, replayed, verified) = await asyncio.gather(
+        command(talking, "runs", "show", run_id),
+        command(talking, "runs", "list", "--agent", "talker"),
+        command(talking, "runs", "events", run_id),
+        command(talking, "runs", "replay", run_id),
+        command(talking, "runs", "verify", run_id),
+    )
+    assert {code for code, _ in (shown, listed, events, replayed, verified)} == {0}
+    assert shown[1]["run_id"] == run_id
+    assert replayed[1]["identical"] is True
+    assert verified[1]["ok"] is True
+    assert [event["index"] for event in events[1]["events"]] == list(range(verified[1]["events"]))
+
+
+async def test_resolves_and_refuses_from_the_shell(talking: Talking) -> None:
+    _, waiting = await command(talking, "run", "talker", "hold shell 1.3", "--no-stream")
+    assert waiting["status"] == "needs-human"
+    resolved = ("runs", "resolve", waiting["run_id"], "2.1", "--outcome", "succeeded", "--result", "seen")
+    assert (await command(talking, *resolved))[0] == 0
+    assert (await until_status(talking.mesh, waiting["run_id"], "completed"))["answer"] == "It is seen."
+    assert (await command(talking, *resolved))[0] != 0
+    assert (await command(talking, "run", "nobody", "x", "--no-stream"))[0] != 0
+    assert (await command(talking, "runs", "show", "07-" + "a" * 26))[0] != 0
+    code, agents = await command(talking, "get", "agents")
+    assert code == 0
+    assert "talker" in str(agents)
