@@ -121,12 +121,8 @@ def _bar(at: float, took: float, whole: float) -> Text:
 
 def _took(event: EventReply) -> float:
     """How long the work took that the event tells the end of, in milliseconds."""
-    body = event["event"]
-    for part in (body, _inner(body, "charge"), _inner(body, "result")):
-        timing = _inner(part, "timing")
-        if timing:
-            return float(str(timing.get("duration_nano", 0))) / 1e6
-    return 0.0
+    timing = _inner(event["event"], "timing")
+    return float(str(timing.get("duration_nano", 0))) / 1e6
 
 
 def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
@@ -148,8 +144,12 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return shortened(f"{call.get('name')}{_text(call, 'arguments')}", _WORDS)
         case "tool_succeeded" | "tool_failed" | "tool_outcome_unknown":
             step = steps.get(str(body.get("path")))
-            named = _inner(body, "result").get("name") or (step["name"] if step else "")
-            return shortened(f"{named} {_text(_inner(body, 'failure'), 'message')}", _WORDS)
+            named = _inner(body, "result").get("name") or (step["name"] if step else f"step {body.get('path')}")
+            said = _text(_inner(body, "failure"), "message") or _text(body, "reason")
+            return shortened(f"{named} {said}", _WORDS)
+        case "suspended" | "resumed":
+            why = str(body.get("reason", "")).removeprefix("SUSPENSION_REASON_").lower()
+            return shortened(f"{why} at step {body.get('path')} {_text(body, 'detail')}", _WORDS)
         case "failed" | "cancelled":
             return shortened(_text(_inner(body, "failure"), "message") or _text(body, "reason"), _WORDS)
         case _:
@@ -158,6 +158,9 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
 
 def _reply(body: dict[str, JsonValue]) -> str:
     charge = _inner(body, "charge")
+    failure = _inner(body, "failure")
+    if failure:
+        return shortened(f"{failure.get('error_class')}: {_text(failure, 'message')}", _WORDS)
     usage = _inner(charge, "usage")
     calls = _inner(body, "message").get("tool_calls")
     asks = ""
