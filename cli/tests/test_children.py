@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from astromesh_cli.serving.children import Child
+from astromesh_testing.waiting import until
 
 SLEEPS = "import time; time.sleep(60)"
 
@@ -18,13 +19,16 @@ def child(code: str, *arguments: str, grace: float = 2.0) -> Child:
     return Child("worker", (sys.executable, "-c", code, *arguments), os.environ, grace)
 
 
-async def until(path: Path, lines: int) -> list[str]:
-    async with asyncio.timeout(5):
-        while True:
-            found = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            if len(found) >= lines:
-                return found
-            await asyncio.sleep(0.02)
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+async def written(path: Path, count: int) -> list[str]:
+    async def there() -> bool:
+        return len(lines(path)) >= count
+
+    await until(there, 5)
+    return lines(path)
 
 
 async def test_a_child_that_dies_is_started_again_with_growing_pauses(tmp_path: Path) -> None:
@@ -33,7 +37,7 @@ async def test_a_child_that_dies_is_started_again_with_growing_pauses(tmp_path: 
     dying = child(code, str(diary))
     keeping = asyncio.create_task(dying.keep())
 
-    first, second, third = [float(line) for line in await until(diary, 3)][:3]
+    first, second, third = [float(line) for line in await written(diary, 3)][:3]
     await dying.stop()
 
     assert await keeping == 0
@@ -56,10 +60,10 @@ async def test_stopping_ends_a_child(tmp_path: Path) -> None:
 
 async def test_a_child_that_does_not_heed_is_killed_after_its_time(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    deaf = f"import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w').write('x\\n'); {SLEEPS}"
-    stubborn = child(deaf, str(ready), grace=0.2)
+    deaf = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w').write('x\\n')"
+    stubborn = child(f"{deaf}; {SLEEPS}", str(ready), grace=0.2)
     keeping = asyncio.create_task(stubborn.keep())
-    await until(ready, 1)
+    await written(ready, 1)
 
     begun = time.monotonic()
     await stubborn.stop()
@@ -73,18 +77,20 @@ async def test_stopping_between_two_lives_starts_no_third(tmp_path: Path) -> Non
     code = "import sys; open(sys.argv[1], 'a').write('x\\n'); sys.exit(3)"
     dying = child(code, str(diary))
     keeping = asyncio.create_task(dying.keep())
-    await until(diary, 2)
+    await written(diary, 2)
     await asyncio.sleep(0.1)
 
     await dying.stop()
 
     assert await keeping == 0
-    assert len(diary.read_text(encoding="utf-8").splitlines()) == 2
+    assert len(lines(diary)) == 2
 
 
 def test_a_child_ends_when_its_parent_is_gone() -> None:
-    code = f"from astromesh_cli.serving.children import end_with_parent; end_with_parent(); print('up', flush=True); {SLEEPS}"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    code = "from astromesh_cli.serving.children import end_with_parent; end_with_parent(); print('up', flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; {SLEEPS}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdout, process.stdin:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Final
 
@@ -26,11 +26,17 @@ _MEND_THE_CONFIGURATION: Final = 78
 _log = logger(__name__)
 
 
+def serve_command(service: str) -> tuple[str, ...]:
+    """The command of a service's process."""
+    return (sys.executable, "-m", "astromesh_cli", "serve", service, PARENT_OPTION)
+
+
 class Child:
     """One service's process. `keep` runs until `stop`."""
 
-    def __init__(self, service: str, environ: Mapping[str, str], grace_seconds: float) -> None:
+    def __init__(self, service: str, command: Sequence[str], environ: Mapping[str, str], grace_seconds: float) -> None:
         self.service = service
+        self._command = tuple(command)
         self._environ = dict(environ)
         self._grace = grace_seconds
         self._process: asyncio.subprocess.Process | None = None
@@ -71,12 +77,7 @@ class Child:
     async def _run(self) -> int:
         # A session of its own: a terminal's Ctrl-C reaches the parent alone, which stops services in their order.
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "astromesh_cli",
-            "serve",
-            self.service,
-            PARENT_OPTION,
+            *self._command,
             stdin=asyncio.subprocess.PIPE,
             env=self._environ,
             start_new_session=True,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 import uvloop
 
 from astromesh_cli.ports import is_free
-from astromesh_cli.serving.children import Child
+from astromesh_cli.serving.children import Child, serve_command
 from astromesh_cli.serving.chosen import Chosen
 from astromesh_cli.serving.greeting import address, greet_when_ready
 from astromesh_core.bus.embedded import EmbeddedServer
@@ -60,7 +60,10 @@ async def _supervise(how: Chosen, stop: asyncio.Event, serving: asyncio.Event) -
     mesh_key(settings)
     mesh_token(settings)
     async with _bus_environment(settings) as (url, credentials):
-        children = [Child(name, _environ(settings, url, credentials, name), _grace(settings)) for name in how.services]
+        children = [
+            Child(name, serve_command(name), _environ(settings, url, credentials, name), _grace(settings))
+            for name in how.services
+        ]
         keeping = [asyncio.create_task(child.keep(), name=child.service) for child in children]
         greeting = asyncio.create_task(_greet(how))
         stopping = asyncio.create_task(stop.wait())

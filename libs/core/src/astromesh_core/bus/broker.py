@@ -82,7 +82,7 @@ class Broker:
             ack_policy=AckPolicy.MANUAL,
             apply_types=False,
             graceful_timeout=graceful_seconds,
-            logger=logging.getLogger("faststream"),
+            logger=_quiet(),
             middlewares=[BoundedMetrics(registry)] if registry is not None else [],
         )
 
@@ -199,6 +199,14 @@ class _OnBus(NatsBroker):
         # Else NatsBroker would drain and close the connection.
         self._connection = None
         await super().stop(exc_type, exc_val, exc_tb)
+
+
+def _quiet() -> logging.Logger:
+    """FastStream's own words, from warnings on: it tells of every message that comes. Not its own logger, which has a
+    handler of its own."""
+    log = logging.getLogger(f"{__name__}.faststream")
+    log.setLevel(logging.WARNING)
+    return log
 
 
 class _Delivery:

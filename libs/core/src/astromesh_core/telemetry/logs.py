@@ -65,7 +65,8 @@ def configure_logs(level: str, form: LogFormat, *, record_content: bool, stream:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("faiss.loader", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
