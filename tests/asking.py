@@ -88,13 +88,24 @@ async def events_of(mesh: Mesh, run_id: str) -> list[Json]:
             return found
 
 
+async def posted(mesh: Mesh, path: str) -> Json:
+    """What a POST without a body answers, asked again while a service is being started again (503)."""
+
+    async def answered() -> Json:
+        response = await mesh.client.post(path)
+        assert response.status_code in (200, 503), response.text
+        return response.json() if response.status_code == 200 else {}
+
+    return await until(answered, 30, 0.2)
+
+
 async def proven(mesh: Mesh, run_id: str) -> list[str]:
     """The kinds of a run's events, once its indexes are whole, its chain holds and its replay is identical."""
     events = await events_of(mesh, run_id)
     assert [event["index"] for event in events] == list(range(len(events)))
-    verdict = (await mesh.client.post(f"/v1/runs/{run_id}/verify")).json()
+    verdict = await posted(mesh, f"/v1/runs/{run_id}/verify")
     assert (verdict["ok"], verdict["events"]) == (True, len(events)), verdict
-    replayed = (await mesh.client.post(f"/v1/runs/{run_id}/replay")).json()
+    replayed = await posted(mesh, f"/v1/runs/{run_id}/replay")
     assert replayed["identical"], replayed
     return [event["type"] for event in events]
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 import httpx
 import pytest
 
-from .asking import Json, ask, events_of, until_status
+from .asking import Json, ask, events_of, posted, until_status
 from .conftest import OpenMesh, Record, Talking
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0"))
@@ -103,8 +103,8 @@ async def judge(talking: Talking, run_id: str, told: Told, losses: Losses) -> st
     losses.prefix += indexes[0] != 0
     losses.middle += indexes != list(range(indexes[0], indexes[0] + len(indexes)))
     losses.postfix += run_id in told.answers and run["answer"] != told.answers[run_id]
-    verified = (await talking.mesh.client.post(f"/v1/runs/{run_id}/verify")).json()
-    replayed = (await talking.mesh.client.post(f"/v1/runs/{run_id}/replay")).json()
+    verified = await posted(talking.mesh, f"/v1/runs/{run_id}/verify")
+    replayed = await posted(talking.mesh, f"/v1/runs/{run_id}/replay")
     losses.broken += not (verified["ok"] and replayed["identical"])
     return str(run["status"])
 

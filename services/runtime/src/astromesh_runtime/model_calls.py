@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from astromesh.v1.router_pb2 import CompleteRequest, Completion
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
@@ -11,6 +13,7 @@ from astromesh.v1.values_pb2 import Usage
 from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import add_usage
+from astromesh_core.rpc.failures import PeerGone
 from astromesh_core.rpc.streams import reading
 from astromesh_runtime.effects import CallModel
 from astromesh_runtime.saga import failure_of
@@ -19,8 +22,16 @@ from astromesh_runtime.scope import RunScope
 MODEL_CALL_SECONDS = 600.0
 """Longest a model call may take in all, where the run itself has no deadline: long local generations are common."""
 
+ROUTER_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 4.0)
+"""Before each further attempt at a router that is gone: long enough for one that is being replaced."""
+
+DEADLINE_SLACK_SECONDS = 1.0
+"""On top of the run's own deadline, which is to be what ends the call: then the log says that the run's time was up."""
+
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for English text, for estimates that are marked as such."""
+
+log = structlog.get_logger("astromesh.runtime")
 
 
 async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
@@ -70,8 +81,23 @@ class _ModelCall:
         self._stored = self._begin()
 
     async def stream(self) -> Completion:
-        """The completion, with its text published on the way."""
-        timeout = self._scope.seconds_left() or MODEL_CALL_SECONDS
+        """The completion, with its text published on the way. A router that goes away is asked again.
+
+        What it was about to answer is lost; a new attempt begins, as after a crash of this worker.
+        """
+        for pause in ROUTER_PAUSES_SECONDS:
+            try:
+                return await self._attempted()
+            except PeerGone as error:
+                log.info("model call begun again", run_id=self._scope.run_id, reason=error.message)
+            await asyncio.sleep(pause)
+            await self.settle()
+            self._stored = self._begin()
+        return await self._attempted()
+
+    async def _attempted(self) -> Completion:
+        left = self._scope.seconds_left()
+        timeout = MODEL_CALL_SECONDS if left is None else left + DEADLINE_SLACK_SECONDS
         async with reading(self._scope.services.router.Complete(self._request(), timeout=timeout)) as parts:
             async for part in parts:
                 kind = part.WhichOneof("part")
@@ -110,8 +136,8 @@ class _ModelCall:
     async def _tell(self, text: str) -> None:
         if not self._publishes:
             return
-        if not self._stored.done():
-            await self._stored
+        # Also when it is done: it may have failed, and then this worker has lost the run.
+        await self._stored
         scope = self._scope
         delta = Delta(
             run_id=scope.run_id,

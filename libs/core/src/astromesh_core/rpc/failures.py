@@ -57,6 +57,10 @@ CLASSES: dict[grpc.StatusCode, type[AstromeshError]] = {
 """The class of a status that came without details: from the transport, or from a server that is not ours."""
 
 
+class PeerGone(errors.Unavailable):
+    """The transport failed, not the service: it cannot be reached, or went away as it answered. It may have acted."""
+
+
 def public_class(error: AstromeshError) -> type[AstromeshError]:
     """The nearest class of the public tree: a service's own subclass travels as what it is a kind of."""
     return next(kind for kind in type(error).__mro__ if kind in STATUS)
@@ -80,6 +84,8 @@ def encode(error: AstromeshError) -> tuple[grpc.StatusCode, str, tuple[tuple[str
 def decode(error: grpc.aio.AioRpcError) -> AstromeshError:
     """The error that a failed gRPC call means to its caller."""
     kind = CLASSES.get(error.code(), errors.Bug)
+    if kind is errors.Unavailable:
+        kind = PeerGone  # unless the details say that the service itself answered so
     retry_after: float | None = None
     metadata: grpc.aio.Metadata | None = error.trailing_metadata()
     details = None if metadata is None else metadata.get(DETAILS_KEY)
