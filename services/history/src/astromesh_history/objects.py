@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,13 +12,10 @@ from google.protobuf.message import Message
 from astromesh.v1.values_pb2 import Content, StoredValue
 from astromesh_core.errors import NotFound, TemporaryError
 from astromesh_core.events.chain import StoredEvent
-from astromesh_core.events.contents import iter_contents
+from astromesh_core.events.contents import iter_contents, may_hold_stored
 from astromesh_core.telemetry.logs import logger
 from astromesh_history.database import Database
 
-# As it stands in a serialised event: Content.stored (tag 3), its length, StoredValue.sha256 (tag 1), 32 bytes. Looking
-# into every event for contents costs more than all the rest; most have none that is stored.
-_MAY_BE_STORED = re.compile(rb"\x1a[\x22-\x2c]\x0a\x20")
 _RETRY_SECONDS = 0.5
 
 _log = logger(__name__)
@@ -70,7 +66,7 @@ class Objects:
 
 def stored_values(event: StoredEvent) -> list[StoredValue]:
     """The values that an event refers to by hash."""
-    if _MAY_BE_STORED.search(event.data) is None:
+    if not may_hold_stored(event.data):
         return []
     return [content.stored for content in iter_contents(event.envelope) if content.HasField("stored")]
 

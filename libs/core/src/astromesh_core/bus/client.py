@@ -103,7 +103,9 @@ class _TimeLimits:
         loop = asyncio.get_running_loop()
         asks, now = self._under_way[seconds], loop.time()
         while asks and (asks[0].answer.done() or asks[0].until <= now):
-            asks.popleft().expire()
+            ask = asks.popleft()
+            if not ask.answer.done():
+                ask.expire()
         if asks:
             self._timers[seconds] = loop.call_at(asks[0].until, self._ring, seconds)
         else:

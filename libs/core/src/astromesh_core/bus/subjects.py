@@ -14,6 +14,7 @@ load.{worker}                                    core NATS: what workers tell of
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from astromesh.v1.envelope_pb2 import AGGREGATE_TYPE_RUN, AGGREGATE_TYPE_SESSION, AggregateType
@@ -64,8 +65,14 @@ class Aggregate(NamedTuple):
 
     @property
     def _root(self) -> str:
-        kind = "run" if self.is_run else "session"
-        return f"mesh.{self.namespace}.{kind}.{self.partition:02d}.{self.id}"
+        return _root_of(self)
+
+
+@lru_cache(maxsize=4096)
+def _root_of(aggregate: Aggregate) -> str:
+    # Asked for several times a commit, by its writer and by everyone who reads it.
+    kind = "run" if aggregate.is_run else "session"
+    return f"mesh.{aggregate.namespace}.{kind}.{aggregate.partition:02d}.{aggregate.id}"
 
 
 def run_aggregate(namespace: str, run_id: str) -> Aggregate:

@@ -23,8 +23,9 @@ from astromesh_core.events.runs import TERMINAL_EVENTS
 
 MAX_EVENTS = 10_000
 MAX_BYTES = 50_000_000
-LINGER_SECONDS = 0.002
-"""How long an event that nobody waits for may wait for company."""
+LINGER_SECONDS = 0.01
+"""How long an event that nobody waits for may wait for company. Longer than a turn of a busy loop, or a step's last
+event and the next one's first would be two commits, each with its fsync."""
 
 _ALWAYS_ADMITTED = TERMINAL_EVENTS | {
     "claimed",

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from google.protobuf.message import Message as ProtoMessage
 
 from astromesh.v1.values_pb2 import Content
 from astromesh_core.errors import Bug, NotFound
+
+# As it stands in a serialised message: Content.stored (tag 3), its length, StoredValue.sha256 (tag 1), 32 bytes.
+_MAY_BE_STORED = re.compile(rb"\x1a[\x22-\x2c]\x0a\x20")
+
+
+def may_hold_stored(message: bytes) -> bool:
+    """Whether a serialised message may hold a Content that lies in the object store. False is certain.
+
+    Looking into every event for contents costs more than all the rest; most have none that is stored.
+    """
+    return _MAY_BE_STORED.search(message) is not None
 
 
 def text_content(text: str) -> Content:
