@@ -17,7 +17,7 @@ from astromesh_core.bus.loads import HeardLoads
 from astromesh_core.bus.owners import partition_owners
 from astromesh_core.errors import Denied
 from astromesh_core.events.identity import PARTITIONS
-from astromesh_core.readiness import Check, Health
+from astromesh_core.readiness import Health
 from astromesh_core.rpc.addresses import is_loopback
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.rpc.serving import serve
@@ -35,6 +35,9 @@ from astromesh_gateway.service import AgentServicer, KeyGate
 
 KEYS_WITHIN_SECONDS = 10.0
 """How long a gateway that others can reach waits at its start for a first API key."""
+
+OWNERS_STAND_SECONDS = 5.0
+"""How long the records of owners are believed while the same workers live."""
 
 DRAIN_SHARE = 0.8
 """Of the time that a process has to drain: what is left is for everything behind the ports."""
@@ -100,7 +103,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 time.time_ns,
             )
             platform.readiness.register("resources", directory.health)
-            platform.readiness.register("workers", _workers(platform, loads))
+            platform.readiness.register("workers", _WorkersCheck(platform, loads))
             yield Gateway(
                 bus=bus,
                 services=Services(
@@ -138,13 +141,24 @@ async def _guarded(gateway: Gateway, host: str) -> None:
         ) from None
 
 
-def _workers(platform: Platform, loads: HeardLoads) -> Check:
-    async def check() -> Health:
-        workers = loads.workers()
+class _WorkersCheck:
+    """Every partition is owned by a worker that tells its load. The records are read again only now and then."""
+
+    def __init__(self, platform: Platform, loads: HeardLoads) -> None:
+        self._bus = platform.bus
+        self._loads = loads
+        self._served: frozenset[str] = frozenset()
+        self._read_at = 0.0
+
+    async def __call__(self) -> Health:
+        """Green where all partitions are owned."""
+        workers = frozenset(self._loads.workers())
         if not workers:
             return Health(False, "no runtime worker tells its load")
-        owners = await partition_owners(platform.bus)
-        served = sum(owner in workers for owner in owners.values())
-        return Health(served == PARTITIONS, f"{served} of {PARTITIONS} partitions are owned by {len(workers)} workers")
-
-    return check
+        if workers != self._served or time.monotonic() - self._read_at > OWNERS_STAND_SECONDS:
+            owners = await partition_owners(self._bus)
+            served = sum(owner in workers for owner in owners.values())
+            if served < PARTITIONS:
+                return Health(False, f"{served} of {PARTITIONS} partitions are owned by {len(workers)} workers")
+            self._served, self._read_at = workers, time.monotonic()
+        return Health(True, f"all {PARTITIONS} partitions are owned by {len(workers)} workers")
