@@ -49,13 +49,15 @@ class Fallback:
         attempt = Attempt(request, self._clock)
         for candidate in candidates:
             try:
-                async with aclosing(self._parts(candidate, request)) as parts:
-                    async for part in parts:
-                        if isinstance(part, Reply):
-                            yield attempt.completed(candidate, part)
-                            return
-                        if part:
-                            yield attempt.text(part)
+                with self._meter.attempt(candidate, request) as attempted:
+                    async with aclosing(self._parts(candidate, request)) as parts:
+                        async for part in parts:
+                            attempted.note(part)
+                            if isinstance(part, Reply):
+                                yield attempt.completed(candidate, part)
+                                return
+                            if part:
+                                yield attempt.text(part)
             except CandidateFailed as failure:
                 restart = attempt.failed(candidate, failure)
                 if restart and candidate is not candidates[-1]:
@@ -64,7 +66,7 @@ class Fallback:
 
     def _parts(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[str | Reply, None]:
         stream = self.dialect(candidate).stream(candidate, request)
-        return self._meter.measured(in_time(stream, candidate, self._deadlines), candidate, request)
+        return in_time(stream, candidate, self._deadlines)
 
     def dialect(self, candidate: Candidate) -> Dialect:
         """How a candidate is talked to. Raises CandidateFailed for a dialect that is not built."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 from prometheus_client import Counter
 
@@ -38,6 +40,62 @@ class Children:
         return self._outcomes[outcome]
 
 
+class Attempted:
+    """An attempt under measurement, which ends with the block, also where the caller leaves it.
+
+    A block and no generator around the parts: that would cost as much as all that it counts.
+    """
+
+    __slots__ = ("_begun", "_children", "_clock", "_entered", "_first", "_outcome", "_span")
+
+    def __init__(self, children: Children, clock: Callable[[], int], span: AbstractContextManager[Span] | None) -> None:
+        self._children = children
+        self._clock = clock
+        self._span = span
+        self._entered: Span | None = None
+        self._begun = self._first = 0
+        self._outcome = CANCELLED
+
+    def __enter__(self) -> Self:
+        self._begun = self._clock()
+        if self._span is not None:
+            self._entered = self._span.__enter__()
+        return self
+
+    def note(self, part: Part) -> None:
+        """Takes a part as it comes; the reply is the last."""
+        self._first = self._first or self._clock()
+        if isinstance(part, Reply):
+            self._outcome = "ok"
+            self._note_reply(part)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, CandidateFailed):
+            self._outcome = error.error.code
+            if self._entered is not None:
+                self._entered.fail(self._outcome)
+        children = self._children
+        children.outcome(self._outcome).inc()
+        children.seconds.observe((self._clock() - self._begun) / 1e9)
+        if self._first:
+            children.first_token.observe((self._first - self._begun) / 1e9)
+        if self._span is not None:
+            self._span.__exit__(kind, error, trace)
+
+    def _note_reply(self, reply: Reply) -> None:
+        usage, span = reply.usage, self._entered
+        if usage is not None:
+            self._children.input_tokens.observe(usage.input_tokens)
+            self._children.output_tokens.observe(usage.output_tokens)
+        if span is not None:
+            span.set(gen_ai.FINISH_REASONS, [reply.finish_reason])
+            if usage is not None:
+                span.set(gen_ai.INPUT_TOKENS, usage.input_tokens)
+                span.set(gen_ai.OUTPUT_TOKENS, usage.output_tokens)
+
+
 class Meter:
     """Measures attempts. `clock` counts nanoseconds."""
 
@@ -46,58 +104,18 @@ class Meter:
         self._clock = clock
         self._children: dict[tuple[str, str], Children] = {}
 
-    async def measured(
-        self, parts: AsyncGenerator[Part, None], candidate: Candidate, request: CompleteRequest
-    ) -> AsyncGenerator[Part, None]:
-        """Passes the parts on and records how the attempt went, also where the caller leaves it."""
-        begun, first, outcome = self._clock(), 0, CANCELLED
-        with self._span(candidate, request) as span:
-            try:
-                async with aclosing(parts):
-                    async for part in parts:
-                        first = first or self._clock()
-                        if isinstance(part, Reply):
-                            outcome = "ok"
-                            self._tokens(candidate, part, span)
-                        yield part
-            except CandidateFailed as failure:
-                outcome = failure.error.code
-                if span is not None:
-                    span.fail(outcome)
-                raise
-            finally:
-                self._count(candidate, outcome, begun, first)
-
-    def _count(self, candidate: Candidate, outcome: str, begun: int, first: int) -> None:
-        children = self._of(candidate)
-        children.outcome(outcome).inc()
-        children.seconds.observe((self._clock() - begun) / 1e9)
-        if first:
-            children.first_token.observe((first - begun) / 1e9)
-
-    def _tokens(self, candidate: Candidate, reply: Reply, span: Span | None) -> None:
-        usage = reply.usage
-        if usage is not None:
-            children = self._of(candidate)
-            children.input_tokens.observe(usage.input_tokens)
-            children.output_tokens.observe(usage.output_tokens)
-        if span is not None:
-            span.set(gen_ai.FINISH_REASONS, [reply.finish_reason])
-            if usage is not None:
-                span.set(gen_ai.INPUT_TOKENS, usage.input_tokens)
-                span.set(gen_ai.OUTPUT_TOKENS, usage.output_tokens)
-
-    def _of(self, candidate: Candidate) -> Children:
+    def attempt(self, candidate: Candidate, request: CompleteRequest) -> Attempted:
+        """Measures the block in which a candidate is asked; `note` each part in it."""
         metrics = self._telemetry.metrics
         labels = (metrics.provider(candidate.provider), metrics.model(candidate.model))
         children = self._children.get(labels)
         if children is None:
             children = self._children[labels] = Children(metrics, *labels)
-        return children
+        return Attempted(children, self._clock, self._span(candidate, request))
 
-    def _span(self, candidate: Candidate, request: CompleteRequest) -> AbstractContextManager[Span | None]:
+    def _span(self, candidate: Candidate, request: CompleteRequest) -> AbstractContextManager[Span] | None:
         if not self._telemetry.spans.recording:
-            return nullcontext()
+            return None
         attributes = {
             gen_ai.OPERATION: gen_ai.CHAT,
             gen_ai.PROVIDER: candidate.provider,
