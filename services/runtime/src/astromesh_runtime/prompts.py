@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import ChainableUndefined, Template, TemplateError
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Message, Passage
@@ -14,6 +15,8 @@ from astromesh_core.events.contents import plain
 
 MAX_PROMPT_CHARACTERS = 1_000_000
 """A rendered prompt beyond this is refused: a template that loops costs memory, not only tokens."""
+
+_SHOWS_KNOWLEDGE = frozenset(("knowledge", "semantic_context"))
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=ChainableUndefined, autoescape=False, keep_trailing_newline=False
@@ -30,11 +33,19 @@ class Prompt:
     template: Template
     constant: str | None = None
     """The text of a template that refers to nothing."""
+    shows_knowledge: bool = False
+    """Whether the template says itself where the passages stand."""
 
     def render(self, variables: Mapping[str, object]) -> str:
-        """The prompt's text; undefined names render empty. Raises InvalidInput for whatever the sandbox refuses."""
-        if self.constant is not None:
-            return self.constant
+        """The prompt's text; undefined names render empty. Passages that the template does not place stand at its end.
+
+        Raises InvalidInput for whatever the sandbox refuses.
+        """
+        text = self._rendered(variables) if self.constant is None else self.constant
+        passages = "" if self.shows_knowledge else str(variables.get("knowledge", ""))
+        return f"{text}\n\n{passages}".strip() if passages else text
+
+    def _rendered(self, variables: Mapping[str, object]) -> str:
         pieces = list[str]()
         size = 0
         try:
@@ -51,8 +62,10 @@ class Prompt:
 def compile_prompt(source: str) -> Prompt:
     """Compiles a template. Raises InvalidInput with the line of a syntax error."""
     try:
-        prompt = Prompt(_ENVIRONMENT.from_string(source))
-        return prompt if "{" in source else Prompt(prompt.template, prompt.render({}))
+        template = _ENVIRONMENT.from_string(source)
+        shown = not _SHOWS_KNOWLEDGE.isdisjoint(find_undeclared_variables(_ENVIRONMENT.parse(source)))
+        prompt = Prompt(template, shows_knowledge=shown)
+        return prompt if "{" in source else Prompt(template, prompt.render({}))
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f" (line {line} of the template)" if line else ""
