@@ -69,7 +69,9 @@ class Intake:
 
     def __init__(self, bus: Bus) -> None:
         self._dead_letters = bus.dead_letters
-        self._arrivals: asyncio.Queue[tuple[Track, Arrival]] = asyncio.Queue()
+        # Without an arrival: a message of which nothing is passed on. It waits its turn, so that what is reached is all
+        # dealt with up to there.
+        self._arrivals: asyncio.Queue[tuple[Track, Position, Arrival | None]] = asyncio.Queue()
         self._room = asyncio.Event()
         self._changing = asyncio.Lock()
         self._requested = Lane(bus.nc, RUNS, requested_filter, self._on_request, self._no_room)
@@ -113,10 +115,10 @@ class Intake:
 
     async def __aiter__(self) -> AsyncIterator[Arrival]:
         while True:
-            track, arrival = await self._arrivals.get()
+            track, position, arrival = await self._arrivals.get()
             if self._arrivals.qsize() < _FULL:
                 self._room.set()
-            if track.pass_on(arrival.position):
+            if track.pass_on(position) and arrival is not None:
                 yield arrival
 
     def _on_request(self, track: Track, message: Delivered) -> Awaitable[None] | None:
@@ -127,7 +129,8 @@ class Intake:
             aggregate = aggregate_of_subject(message.subject)
         except AstromeshError as error:
             return self._bury(track, message, error)
-        self._arrivals.put_nowait((track, RunRequest(aggregate, events[0], Position(message.sequence))))
+        position = Position(message.sequence)
+        self._arrivals.put_nowait((track, position, RunRequest(aggregate, events[0], position)))
         return None
 
     def _on_signal(self, track: Track, message: Delivered) -> Awaitable[None] | None:
@@ -136,10 +139,9 @@ class Intake:
             aggregate = aggregate_of_subject(message.subject)
         except (DecodeError, InvalidInput) as error:
             return self._bury(track, message, error)
-        if self._repeated(signal.id, message.sequence):
-            track.pass_on(Position(message.sequence))
-            return None
-        self._arrivals.put_nowait((track, SignalArrived(aggregate, signal, Position(message.sequence))))
+        position = Position(message.sequence)
+        repeated = self._repeated(signal.id, message.sequence)
+        self._arrivals.put_nowait((track, position, None if repeated else SignalArrived(aggregate, signal, position)))
         return None
 
     async def _bury(self, track: Track, message: Delivered, error: Exception) -> None:
@@ -151,7 +153,7 @@ class Intake:
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
                 break
-        track.pass_on(Position(message.sequence))
+        self._arrivals.put_nowait((track, Position(message.sequence), None))
 
     def _repeated(self, signal_id: str, sequence: int) -> bool:
         first = self._ids.setdefault(signal_id, sequence)

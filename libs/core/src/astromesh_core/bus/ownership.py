@@ -98,6 +98,10 @@ class Ownership:
         """True where no other worker can own the partition now. Ask right before acting: it ends by the clock alone."""
         return partition in self._held and self._lease.valid(self._now())
 
+    def assigned(self, partition: int) -> bool:
+        """True until the partition is lost or handed over. It may not be acted for while the lease has run out."""
+        return partition in self._held
+
     def epoch(self, partition: int) -> int:
         """The epoch at which this worker holds the partition. Raises Conflict where it does not."""
         if not self.holds(partition):

@@ -27,8 +27,13 @@ LINGER_SECONDS = 0.01
 """How long an event that nobody waits for may wait for company. Longer than a turn of a busy loop, or a step's last
 event and the next one's first would be two commits, each with its fsync."""
 
+# What ends or halts a run, and what became of a call whose intent is stored: to refuse that would hide what happened.
 _ALWAYS_ADMITTED = TERMINAL_EVENTS | {
     "claimed",
+    "suspended",
+    "tool_succeeded",
+    "tool_failed",
+    "tool_outcome_unknown",
     "compensation_started",
     "step_compensated",
     "step_compensation_failed",
@@ -51,7 +56,7 @@ class Fenced(Conflict):
 
 
 class RunTooLarge(LimitExceeded):
-    """The run has 10,000 events or 50 MB. Only events that end it are still taken."""
+    """The run has 10,000 events or 50 MB. Only what ends or halts it, and outcomes of its tools, are still taken."""
 
 
 class AggregateWriter:
@@ -158,14 +163,16 @@ class AggregateWriter:
         return envelope
 
     def _check_limits(self, body: RunEvent | SessionEvent, size: int) -> None:
-        if isinstance(body, SessionEvent) or body.WhichOneof("event") in _ALWAYS_ADMITTED:
+        if isinstance(body, SessionEvent):
+            return
+        if size > MAX_COMMIT_BYTES and fixed_bytes(body) > MAX_COMMIT_BYTES:
+            raise RunTooLarge(f"an event has more than {MAX_COMMIT_BYTES} bytes that cannot be moved out of the log")
+        if body.WhichOneof("event") in _ALWAYS_ADMITTED:
             return
         if self._next_index >= MAX_EVENTS - 1:
             raise RunTooLarge(f"the run has {MAX_EVENTS} events: a run may not have more")
         if self.bytes_recorded + size > MAX_BYTES:
             raise RunTooLarge(f"the run has {self.bytes_recorded} bytes: a run may have {MAX_BYTES}")
-        if size > MAX_COMMIT_BYTES and fixed_bytes(body) > MAX_COMMIT_BYTES:
-            raise RunTooLarge(f"an event has more than {MAX_COMMIT_BYTES} bytes that cannot be moved out of the log")
 
     def _kick(self) -> None:
         if self._linger is not None:
