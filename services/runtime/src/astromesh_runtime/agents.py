@@ -62,7 +62,8 @@ class Agents:
         self._resources = resources
         self._tools = tools
         self._current: dict[tuple[str, str], ResourceRef] = {}
-        self._versions: OrderedDict[bytes, AgentVersion] = OrderedDict()
+        # By name too: equal specs have one hash, and what a spec refers to depends on its namespace.
+        self._versions: OrderedDict[tuple[str, str, bytes], AgentVersion] = OrderedDict()
 
     async def watch(self) -> None:
         """Follows the agents' resources; ends when cancelled."""
@@ -89,14 +90,15 @@ class Agents:
 
     async def by_ref(self, ref: ResourceRef) -> AgentVersion:
         """The version with this hash, however old."""
-        known = self._versions.get(ref.sha256)
+        key = (ref.namespace, ref.name, ref.sha256)
+        known = self._versions.get(key)
         if known is not None:
-            self._versions.move_to_end(ref.sha256)
+            self._versions.move_to_end(key)
             return known
         spec = _read(ref, await self._resources.by_hash(ref))
         response = await self._tools.DescribeTools(DescribeToolsRequest(agent=ref), timeout=DESCRIBE_SECONDS)
         version = _compile(ref, spec, tuple(response.tools))
-        self._versions[ref.sha256] = version
+        self._versions[key] = version
         if len(self._versions) > KEPT_VERSIONS:
             self._versions.popitem(last=False)
         return version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceStub
@@ -57,12 +57,12 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         metrics.runs_open.set_function(lambda: sum(dispatch.load().values()))
         metrics.runs_queued.set_function(dispatch.waiting)
         worker = Worker(platform.bus.log, ownership, intake, dispatch)
-        platform.readiness.register("runtime", _health(ownership, intake))
         tasks = [
             asyncio.create_task(agents.watch(), name="agents"),
             asyncio.create_task(worker.run(), name="worker"),
             asyncio.create_task(_tell_load(platform.bus.loads, worker_name, dispatch), name="load"),
         ]
+        platform.readiness.register("runtime", _health(ownership, intake, tasks))
         servicer = RuntimeServicer(platform.bus)
 
         def register(server: RpcServer) -> None:
@@ -99,8 +99,11 @@ async def _tell_load(loads: Loads, worker: str, dispatch: Dispatch) -> None:
         await asyncio.sleep(LOAD_SECONDS)
 
 
-def _health(ownership: Ownership, intake: Intake) -> Check:
+def _health(ownership: Ownership, intake: Intake, tasks: Sequence[asyncio.Task[None]]) -> Check:
     async def check() -> Health:
+        for task in tasks:
+            if task.done():
+                return Health(False, f"its {task.get_name()} task has ended; the log has the details")
         for part in (ownership.health(), intake.health()):
             if not part.ok:
                 return Health(False, part.reason)

@@ -15,13 +15,14 @@ from astromesh_core.events.chain import GENESIS, build_commit, seal
 from astromesh_runtime.scope import Clock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ClearSession:
     """A wish to forget a session, which queues with the session's runs."""
 
     aggregate: Aggregate
     signal: Signal
-    partition: int
+    dropped: bool = False
+    """Its partition belongs to another worker now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:
     start = scope.clock()
     checked = await _check(scope, GUARDRAIL_STAGE_OUTPUT, effect.text)
     outcome = OutputChecked(
+        checked_digest=scope.digester.of_text(effect.text),
         verdicts=checked.verdicts,
         policy_sha256=checked.policy_sha256,
         text=checked.text,

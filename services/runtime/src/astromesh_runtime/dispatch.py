@@ -10,8 +10,8 @@ import structlog
 
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.positions import Position
-from astromesh_core.bus.subjects import session_aggregate
-from astromesh_core.errors import Bug, Conflict, TemporaryError
+from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.errors import AstromeshError, Bug, Conflict, TemporaryError
 from astromesh_core.rpc.identity import Caller, enter_caller
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.logs import logged_with
@@ -57,6 +57,8 @@ class Dispatch:
         self.on_signal_settled: Callable[[Signal, int], None] = _ignore_signal
         self.on_change: Callable[[int], None] = _ignore_change
         self._open: dict[str, OpenRun] = {}
+        self._clearing: set[ClearSession] = set()
+        self._early: dict[asyncio.Task[None], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_ends: OrderedDict[str, Position] = OrderedDict()
         self._draining = False
@@ -68,20 +70,24 @@ class Dispatch:
             self._queues.push(run.aggregate.namespace, run.session_key, run)
             self._start_ready()
 
-    def signal(self, signal: Signal, partition: int) -> None:
-        """Brings a signal to its run or session. One for a run that is not open here says nothing any more."""
-        if signal.HasField("clear_session"):
-            self._clear(signal, partition)
-            return
-        run = self._open.get(signal.aggregate_id)
-        if run is None:
-            self.on_signal_settled(signal, partition)
-            return
+    def signal(self, signal: Signal, aggregate: Aggregate) -> None:
+        """Brings a signal to its run or session. One that makes no sense there says nothing."""
+        run = self._open.get(aggregate.id)
+        if signal.HasField("clear_session") == aggregate.is_run:
+            self.on_signal_settled(signal, aggregate.partition)
+        elif not aggregate.is_run:
+            self._clear(signal, aggregate)
+        elif run is None:
+            early = self._spawn(self._bring_early(signal, aggregate))
+            self._early[early] = aggregate.partition
+            early.add_done_callback(self._early.pop)
+        else:
+            self._signal_run(run, signal)
+
+    def _signal_run(self, run: OpenRun, signal: Signal) -> None:
         run.signals.append(signal)
-        if run.parked:
-            run.parked = False
-            self._queues.unpark()
-            self._spawn(self._work(run))
+        if run.parked and not self._draining:
+            self._unpark(run)
         elif signal.HasField("cancel"):
             self._cancel(run, signal)
 
@@ -89,11 +95,18 @@ class Dispatch:
         """Forgets the runs of partitions that belong to another worker now, in the middle of whatever they did."""
         for run in [run for run in self._open.values() if run.aggregate.partition in partitions]:
             run.dropped = True
+            del self._open[run.aggregate.id]
             if run.task is not None:
                 run.task.cancel()
-            elif run.parked or not self._queues.remove(run.aggregate.namespace, run.session_key, run):
+            elif run.parked:
                 self._leave(run)
-            del self._open[run.aggregate.id]
+            else:
+                self._queues.remove(run.aggregate.namespace, run.session_key, run)
+        for task in [task for task, partition in self._early.items() if partition in partitions]:
+            task.cancel()
+        for item in self._clearing:
+            if item.aggregate.partition in partitions:
+                item.dropped = True
 
     def open_in(self, partition: int) -> list[OpenRun]:
         """The partition's runs that have not ended."""
@@ -118,7 +131,15 @@ class Dispatch:
 
     def _start_ready(self) -> None:
         while not self._draining and (item := self._queues.next()) is not None:
-            self._spawn(self._work(item) if isinstance(item, OpenRun) else self._work_clear(item))
+            if isinstance(item, OpenRun):
+                self._start(item)
+            else:
+                self._spawn(self._work_clear(item))
+
+    def _start(self, run: OpenRun) -> None:
+        run.task = self._spawn(self._work(run))
+        # Not in the task itself: one that is cancelled before its first step runs nothing of its own.
+        run.task.add_done_callback(lambda task: self._leave(run) if task.cancelled() else None)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -132,15 +153,11 @@ class Dispatch:
         elif run.task is None and self._queues.remove(run.aggregate.namespace, run.session_key, run):
             # It never started: it ends at once and nothing behind it has to wait.
             run.detached = True
-            self._spawn(self._work(run))
+            self._start(run)
 
     async def _work(self, run: OpenRun) -> None:
-        run.task = asyncio.current_task()
         try:
             result = await self._persist(run)
-        except asyncio.CancelledError:
-            self._leave(run)
-            raise
         finally:
             run.task = run.driver = None
         self._finish(run, result)
@@ -159,12 +176,12 @@ class Dispatch:
             except Exception as error:
                 log.exception("a run met a bug", run_id=run.aggregate.id)
                 unforeseen = Bug(f"{type(error).__name__} in the runtime; its log has the details")
-                continue
             run.fresh = None
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
 
     async def _drive(self, run: OpenRun) -> Ended | LetGo | Over:
+        run.considered = list(run.signals)
         after = self._last_ends.get(run.session_key, self.known_end)
         scope = await self._opener.open(run, after)
         if isinstance(scope, Over):
@@ -218,16 +235,21 @@ class Dispatch:
 
     def _park(self, run: OpenRun) -> None:
         run.fresh = None
-        if run.signals:
-            self._spawn(self._work(run))
-        else:
-            run.parked = True
-            self._queues.park()
+        run.parked = True
+        self._queues.park()
+        if any(signal not in run.considered for signal in run.signals) and not self._draining:
+            self._unpark(run)
+
+    def _unpark(self, run: OpenRun) -> None:
+        run.parked = False
+        self._queues.unpark()
+        self._start(run)
 
     def _end(self, run: OpenRun) -> None:
-        for signal in list(run.signals):
-            self._settle(run, signal)
-        self._open.pop(run.aggregate.id, None)
+        if not run.dropped:
+            for signal in list(run.signals):
+                self._settle(run, signal)
+            del self._open[run.aggregate.id]
         if run.ended_at is not None:
             self._remember_end(run.session_key, run.ended_at)
         if not run.detached:
@@ -240,6 +262,7 @@ class Dispatch:
             self._queues.unpark()
         if not run.detached:
             self._queues.done(run.aggregate.namespace, run.session_key)
+        self._start_ready()
 
     def _remember_end(self, session: str, position: Position) -> None:
         self._last_ends[session] = position
@@ -249,22 +272,39 @@ class Dispatch:
             _, forgotten = self._last_ends.popitem(last=False)
             self.known_end = max(self.known_end, forgotten)
 
-    def _clear(self, signal: Signal, partition: int) -> None:
-        aggregate = session_aggregate(signal.namespace, signal.aggregate_id)
-        self._queues.push(signal.namespace, signal.aggregate_id, ClearSession(aggregate, signal, partition))
+    async def _bring_early(self, signal: Signal, aggregate: Aggregate) -> None:
+        """A signal for a run that is not open here: it has ended, or its request, which is read beside the signals, has
+        not come yet."""
+        pause = RETRY_SECONDS
+        while aggregate.id not in self._open:
+            try:
+                if await self._opener.is_over(aggregate):
+                    self.on_signal_settled(signal, aggregate.partition)
+                    return
+            except AstromeshError as error:
+                log.info("signal brought later", run_id=aggregate.id, reason=error.message)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
+        self._signal_run(self._open[aggregate.id], signal)
+
+    def _clear(self, signal: Signal, aggregate: Aggregate) -> None:
+        item = ClearSession(aggregate, signal)
+        self._clearing.add(item)
+        self._queues.push(aggregate.namespace, aggregate.id, item)
         self._start_ready()
 
     async def _work_clear(self, item: ClearSession) -> None:
         pause = RETRY_SECONDS
-        while True:
+        while not item.dropped:
             try:
-                position = await self._sessions.clear(item)
+                self._opener.epoch(item.aggregate.partition)
+                self._remember_end(item.aggregate.id, await self._sessions.clear(item))
+                self.on_signal_settled(item.signal, item.aggregate.partition)
                 break
-            except (Conflict, TemporaryError) as error:
-                log.info("session clearing tried again", reason=error.message)
+            except AstromeshError as error:
+                log.warning("session clearing tried again", reason=error.message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
-        self._remember_end(item.aggregate.id, position)
+        self._clearing.discard(item)
         self._queues.done(item.aggregate.namespace, item.aggregate.id)
-        self.on_signal_settled(item.signal, item.partition)
         self._start_ready()

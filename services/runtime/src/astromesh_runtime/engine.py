@@ -22,7 +22,7 @@ from astromesh.v1.run_events_pb2 import (
     TimedOut,
 )
 from astromesh.v1.signal_pb2 import Signal
-from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.errors import AstromeshError, LimitExceeded, Unavailable
 from astromesh_core.errors import TimedOut as OutOfTime
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.context import assemble_context, check_input, check_output, remember
@@ -65,25 +65,37 @@ class RunDriver:
         self._pattern = pattern
         self._main: asyncio.Task[Ended | LetGo] | None = None
         self._cancel: Signal | None = None
+        self._terminal: int | None = None
+        """Index of the terminal event once it is recorded: there is never a second one."""
 
     async def drive(self) -> Ended | LetGo:
-        """Goes on with the run. Raises LogLost where its log takes no more from here, CancelledError on shutdown."""
+        """Goes on with the run.
+
+        Raises LogLost where its log takes no more from here, Unavailable where a service cut its own answer off,
+        CancelledError on shutdown.
+        """
+        if self._cancel is not None:
+            return await self._end_cancelled(self._cancel)
         self._main = asyncio.ensure_future(self._drive())
         try:
             return await asyncio.shield(self._main)
         except asyncio.CancelledError:
-            if self._cancel is None:
+            if _being_cancelled():
                 await self._stop_main()
                 raise
+            if self._cancel is None:
+                raise Unavailable("a call was cancelled from its other end") from None
             return await self._end_cancelled(self._cancel)
         except LimitExceeded as error:
-            return await self._end(Failed(failure_of(error)))
+            return await self._end(Failed(failure_of(error), imposed=True))
 
     def cancel(self, signal: Signal) -> None:
         """Stops the run as soon as what is in flight has been noted; `drive` then records the end."""
-        if self._main is not None and self._cancel is None:
-            self._cancel = signal
-            self._scope.cancelling = True
+        if self._cancel is not None:
+            return
+        self._cancel = signal
+        self._scope.cancelling = True
+        if self._main is not None:
             self._main.cancel()
 
     async def _drive(self) -> Ended | LetGo:
@@ -111,20 +123,26 @@ class RunDriver:
         except StopIteration as stop:
             return stop.value
         except AstromeshError as error:
-            return Failed(failure_of(error))
+            return Failed(failure_of(error), imposed=True)
         finally:
             generator.close()
 
     async def _perform_in_time(self, effect: SagaEffect) -> Outcome:
-        """Performs within the run's deadline. Tools have timeouts of their own: no write is cut in the middle."""
+        """Performs within the run's deadline. Tools have timeouts of their own: no write is cut in the middle, and one
+        that a crash cut is judged though the time is up."""
         left = self._scope.seconds_left()
-        if left is None:
+        if left is None or (isinstance(effect, CallTools) and (left > 0 or self._began(effect))):
             return await self._perform(effect)
+        if left <= 0:
+            raise self._out_of_time()
         try:
-            async with asyncio.timeout(None if isinstance(effect, CallTools) and left > 0 else left):
+            async with asyncio.timeout(left):
                 return await self._perform(effect)
         except TimeoutError:
             raise self._out_of_time() from None
+
+    def _began(self, effect: CallTools) -> bool:
+        return any(member.path in self._scope.recorded.intents for member in effect.calls)
 
     def _out_of_time(self) -> OutOfTime:
         started = self._scope.recorded.started
@@ -149,27 +167,34 @@ class RunDriver:
             case Remember():
                 return remember(self._scope, effect)
 
-    async def _end(self, ending: Ending, signal_id: str = "") -> Ended:
+    async def _end(self, ending: Ending) -> Ended:
         usage = self._scope.usage
         if isinstance(ending, Completed):
             answer = text_content(ending.answer)
             event = RunEvent(completed=RunCompleted(answer=answer, usage=usage, sources=ending.sources))
         else:
-            event = RunEvent(failed=RunFailed(failure=ending.failure, usage=usage))
-        await self._scope.stored(self._scope.record(event, signal_id=signal_id))
+            event = RunEvent(failed=RunFailed(failure=ending.failure, usage=usage, imposed=ending.imposed))
+        return await self._end_with(event)
+
+    async def _end_with(self, event: RunEvent, signal_id: str = "") -> Ended:
+        self._terminal = self._scope.record(event, signal_id=signal_id)
+        await self._scope.stored(self._terminal)
         return Ended()
 
     async def _end_cancelled(self, signal: Signal) -> Ended:
         seen = self._scope.seen
         await self._stop_main()
+        if self._terminal is not None:
+            # The cancel came while the run's end was being stored: it ended as it did.
+            await self._scope.stored(self._terminal)
+            return Ended()
         event = RunCancelled(
             principal=signal.principal,
             reason=signal.cancel.reason,
             partial_answer=text_content(plain(signal.cancel.seen) or seen),
             usage=self._scope.usage,
         )
-        await self._scope.stored(self._scope.record(RunEvent(cancelled=event), signal_id=signal.id))
-        return Ended()
+        return await self._end_with(RunEvent(cancelled=event), signal.id)
 
     async def _suspend(self, reason: SuspensionReason.ValueType, path: str, detail: str) -> LetGo:
         event = Suspended(reason=reason, path=path, detail=detail)
@@ -180,3 +205,8 @@ class RunDriver:
         if self._main is not None:
             self._main.cancel()
             await asyncio.gather(self._main, return_exceptions=True)
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

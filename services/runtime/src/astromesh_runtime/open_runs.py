@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.run_events_pb2 import SUSPENSION_REASON_VERSION, RunClaimed, RunEvent, RunFailed, RunStarted
+from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_VERSION,
+    RunCancelled,
+    RunClaimed,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    Suspended,
+)
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.writer import AggregateWriter
-from astromesh_core.errors import AstromeshError, Conflict, PermanentError
+from astromesh_core.errors import AstromeshError, Conflict, NotSupported, PermanentError
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
-from astromesh_core.events.contents import iter_contents
+from astromesh_core.events.contents import may_hold_stored
 from astromesh_core.events.runs import is_terminal
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion
@@ -48,6 +56,8 @@ class OpenRun:
     dropped: bool = False
     """Its partition belongs to another worker now."""
     ended_at: Position | None = None
+    considered: list[Signal] = field(default_factory=list[Signal])
+    """The signals that were there when it was taken up last: alone they are no reason to take it up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ class Opener:
     clock: Clock
     metrics: Metrics
     epoch: Callable[[int], int]
-    """The worker's epoch for a partition it owns."""
+    """The worker's epoch for a partition. Raises Conflict where another worker may act for it."""
 
     async def open(self, run: OpenRun, after: Position) -> RunScope | Over:
         """The run's scope, started; or why there is nothing to do. A run whose agent is not there fails, and is over.
@@ -85,13 +95,18 @@ class Opener:
             return await self._fresh(run, tail.last, tail.position, after)
         last = tail.last.envelope.run
         if is_terminal(last):
+            run.ended_at = tail.position
             return Over(waiting=False)
         if last.HasField("suspended") and not run.signals and last.suspended.reason != SUSPENSION_REASON_VERSION:
             return Over(waiting=True)
         claimed = await self._claim(run.aggregate, (tail.position, tail.head))
         stored = await self.bus.log.read(run.aggregate, at_least=claimed)
-        recorded = Recorded.of([await self._resolved(event) for event in stored.events])
-        scope = await self._scope(run, recorded, (stored.position, stored.events[-1].head()), after)
+        at = (stored.position, stored.events[-1].head())
+        try:
+            recorded = Recorded.of([await self._resolved(event) for event in stored.events])
+            scope = await self._scope(run, recorded, at, after)
+        except NotSupported as error:
+            return await self._needs_version(run, stored.events, self._writer(run.aggregate, at), error)
         if isinstance(scope, RunScope):
             scope.writer.bytes_recorded = sum(len(event.data) for event in stored.events)
         return scope
@@ -117,7 +132,7 @@ class Opener:
 
     async def _resolved(self, event: StoredEvent) -> Envelope:
         """The envelope with its contents fetched: a copy where there is anything to fetch, so the bytes stay true."""
-        if not any(content.HasField("stored") for content in iter_contents(event.envelope)):
+        if not may_hold_stored(event.data):
             return event.envelope
         envelope = Envelope()
         envelope.CopyFrom(event.envelope)
@@ -128,6 +143,7 @@ class Opener:
         self, run: OpenRun, recorded: Recorded, at: tuple[Position, ChainHead], after: Position
     ) -> RunScope | Over:
         aggregate = run.aggregate
+        epoch = self.epoch(aggregate.partition)
         writer = self._writer(aggregate, at)
         writer.on_stored = RunMeter(self.metrics, recorded.requested.agent, recorded.requested_unix_nano, recorded)
         try:
@@ -135,6 +151,8 @@ class Opener:
         except Conflict:
             raise
         except PermanentError as error:
+            if recorded.started is not None and isinstance(error, NotSupported):
+                raise
             run.ended_at = await self._fail(writer, error)
             return Over(waiting=False)
         scope = RunScope(
@@ -146,22 +164,46 @@ class Opener:
             recorded=recorded,
             services=self.services,
             clock=self.clock,
-            epoch=self.epoch(aggregate.partition),
+            epoch=epoch,
             after_position=after.encode(),
         )
         if recorded.started is None:
             self._start(scope)
         return scope
 
+    async def _needs_version(
+        self, run: OpenRun, events: Sequence[StoredEvent], writer: AggregateWriter, error: NotSupported
+    ) -> Over:
+        """A run that only another release can read waits for it, and can be cancelled; it never fails for that."""
+        cancel = next((signal for signal in run.signals if signal.HasField("cancel")), None)
+        if cancel is not None:
+            cancelled = RunCancelled(
+                principal=cancel.principal, reason=cancel.cancel.reason, partial_answer=cancel.cancel.seen
+            )
+            await writer.stored(writer.record(RunEvent(cancelled=cancelled), signal_id=cancel.id))
+            run.ended_at = writer.position
+            return Over(waiting=False)
+        lives = (event.envelope.run for event in reversed(events) if not event.envelope.run.HasField("claimed"))
+        if not next(lives).HasField("suspended"):
+            suspended = Suspended(reason=SUSPENSION_REASON_VERSION, detail=error.message)
+            await writer.stored(writer.record(RunEvent(suspended=suspended)))
+        return Over(waiting=True)
+
+    async def is_over(self, aggregate: Aggregate) -> bool:
+        """True where the run has ended, or never was."""
+        tail = await self.bus.log.tail(aggregate)
+        return tail is None or is_terminal(tail.last.envelope.run)
+
     async def bury(self, aggregate: Aggregate, error: AstromeshError) -> Position:
         """Ends a run that cannot be driven, with this error; answers where its log ends. Raises like `open`."""
+        self.epoch(aggregate.partition)
         tail = await self.bus.log.tail(aggregate)
         if tail is None or is_terminal(tail.last.envelope.run):
             return tail.position if tail is not None else Position.START
         return await self._fail(self._writer(aggregate, (tail.position, tail.head)), error)
 
     async def _fail(self, writer: AggregateWriter, error: AstromeshError) -> Position:
-        await writer.stored(writer.record(RunEvent(failed=RunFailed(failure=failure_of(error)))))
+        await writer.stored(writer.record(RunEvent(failed=RunFailed(failure=failure_of(error), imposed=True))))
         return writer.position
 
     def _writer(self, aggregate: Aggregate, at: tuple[Position, ChainHead]) -> AggregateWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
@@ -19,7 +20,10 @@ from astromesh.v1.run_events_pb2 import (
     Suspended,
     ToolIntended,
 )
-from astromesh_core.errors import Bug
+from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_WRITE
+from astromesh_core.errors import Bug, NotSupported
+from astromesh_core.events.canonical import KeyedDigest
+from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import TERMINAL_EVENTS
 from astromesh_runtime.effects import (
     AssembleContext,
@@ -35,6 +39,11 @@ from astromesh_runtime.saga import Outcome
 
 _MODEL_EVENTS = frozenset({"model_call_begun", "model_replied"})
 _TOOL_EVENTS = frozenset({"tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown"})
+
+
+def digester_of(requested: RunRequested) -> KeyedDigest:
+    """What every digest of the run's personal content is made with."""
+    return KeyedDigest(base64.b64decode(plain(requested.digest_key)))
 
 
 class Diverged(Exception):
@@ -73,7 +82,6 @@ class Recorded:
     traceparent: str = ""
     epoch: int = 0
     events: int = 0
-    timed_out: bool = False
     waited_nano: int = 0
     """Time spent suspended, by which the run's deadline moves."""
     signals: set[str] = field(default_factory=set[str])
@@ -83,6 +91,8 @@ class Recorded:
     outcomes: dict[str, ToolOutcome] = field(default_factory=dict[str, ToolOutcome])
     unknown: set[str] = field(default_factory=set[str])
     marks: dict[str, _Mark] = field(default_factory=dict[str, _Mark])
+    indexes: dict[str, int] = field(default_factory=dict[str, int])
+    """Of each kind of event outside the effects, where the last one stands."""
     _suspended_at: int = 0
 
     @classmethod
@@ -94,7 +104,7 @@ class Recorded:
         return recorded
 
     def add(self, envelope: Envelope) -> None:
-        """Takes the next event."""
+        """Takes the next event. Raises NotSupported for a kind that a later release wrote."""
         if envelope.index != self.events:
             raise Bug(f"{envelope.aggregate_id}: expected event {self.events}, found {envelope.index}")
         self.events += 1
@@ -129,6 +139,14 @@ class Recorded:
                 return self._tools(effect)
             case _:
                 return self.memory
+
+    def open_writes(self) -> list[ToolIntended]:
+        """Intents of writes that a crash cut: nobody knows what became of them, and the log does not say so yet."""
+        return [
+            intents[-1]
+            for path, intents in self.intents.items()
+            if intents[-1].effect == TOOL_EFFECT_KIND_WRITE and path not in self.outcomes and path not in self.unknown
+        ]
 
     def unvisited(self, visited: set[str]) -> _Unvisited | None:
         """The first recorded effect that a replay did not ask for."""
@@ -179,6 +197,7 @@ class Recorded:
 
     def _add_frame(self, kind: str, envelope: Envelope) -> None:
         run = envelope.run
+        self.indexes[kind] = envelope.index
         match kind:
             case "requested":
                 self.requested, self.traceparent = run.requested, envelope.traceparent
@@ -202,14 +221,16 @@ class Recorded:
             case "started":
                 self.started, self.epoch = run.started, run.started.epoch
             case "timed_out":
-                self.timed_out = True
+                pass
             case "suspended":
-                self.suspended, self._suspended_at = run.suspended, envelope.time_unix_nano
+                if self.suspended is None:
+                    self._suspended_at = envelope.time_unix_nano
+                self.suspended = run.suspended
             case "resumed":
                 self.resume(envelope.time_unix_nano)
             case _:
                 where = f"{envelope.aggregate_id}:{envelope.index}"
-                raise Bug(f"{where} is an event of a kind that this release cannot read: {kind!r}")
+                raise NotSupported(f"{where} is an event of a kind that this release cannot read: {kind!r}")
 
 
 @dataclass(frozen=True, slots=True)

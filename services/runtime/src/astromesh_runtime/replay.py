@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import RunEvent, RunRequested, RunStarted
-from astromesh_core.events.canonical import KeyedDigest
 from astromesh_core.events.contents import plain
-from astromesh_runtime.effects import CallModel, CallTools, PatternFunction, Remember, SagaEffect
+from astromesh_runtime.effects import CallModel, CallTools, CheckOutput, PatternFunction, Remember, SagaEffect
 from astromesh_runtime.patterns.catalogue import pattern_function
-from astromesh_runtime.recorded import Diverged, Recorded
+from astromesh_runtime.recorded import Diverged, Recorded, digester_of
 from astromesh_runtime.saga import Completed, Ending, Plan, saga
 
 
@@ -33,7 +31,7 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
     """The saga's plan of a stored run: from its own events alone."""
     return Plan(
         query=plain(requested.query),
-        digester=KeyedDigest(base64.b64decode(plain(requested.digest_key))),
+        digester=digester_of(requested),
         max_iterations=started.max_iterations,
         tools_sha256=started.tools_sha256,
         checks_input=started.checks_input,
@@ -74,8 +72,7 @@ def _replay(recorded: Recorded, plan: Plan, pattern: PatternFunction) -> None:
             outcome = recorded.outcome(effect)
             if outcome is None:
                 break
-            if isinstance(effect, Remember):
-                _same_turn(recorded, effect)
+            _same_content(recorded, plan, effect)
             effect = generator.send(outcome)
     except StopIteration as stop:
         ending = stop.value
@@ -94,22 +91,27 @@ def _visit(effect: SagaEffect, visited: set[str]) -> None:
         visited.update(member.path for member in effect.calls)
 
 
-def _same_turn(recorded: Recorded, effect: Remember) -> None:
-    if recorded.memory is not None and tuple(recorded.memory.turn) != effect.turn:
-        raise Diverged(recorded.events, "", "another turn for the memory", "this turn")
+def _same_content(recorded: Recorded, plan: Plan, effect: SagaEffect) -> None:
+    """The frame's effects have no path: what they were given is compared instead."""
+    if isinstance(effect, CheckOutput) and recorded.output_checked is not None:
+        digest = recorded.output_checked.checked_digest
+        if digest and digest != plan.digester.of_text(effect.text):
+            raise Diverged(recorded.indexes["output_checked"], "", "another answer to be checked", "this answer")
+    if isinstance(effect, Remember) and recorded.memory is not None and tuple(recorded.memory.turn) != effect.turn:
+        raise Diverged(recorded.indexes["memory_stored"], "", "another turn for the memory", "this turn")
 
 
 def _same_end(recorded: Recorded, ending: Ending | None) -> None:
     index = recorded.events - 1
     kind = recorded.ended.WhichOneof("event") if recorded.ended is not None else None
-    if kind in (None, "cancelled", "compensated") or recorded.timed_out:
+    if recorded.ended is None or kind in ("cancelled", "compensated") or recorded.ended.failed.imposed:
         return
-    assert recorded.ended is not None
     replayed = _describe(ending)
     told = _recorded_end(recorded.ended)
-    # A run that the shell ended (its limits) has no ending of the saga's own.
-    if told != replayed and not (ending is None and kind == "failed"):
+    if told != replayed:
         raise Diverged(index, "", told, replayed)
+    if isinstance(ending, Completed) and ending.sources != tuple(recorded.ended.completed.sources):
+        raise Diverged(index, "", "other sources", "these sources")
 
 
 def _recorded_end(event: RunEvent) -> str:

@@ -73,6 +73,8 @@ class Failed:
     """The run ended without an answer."""
 
     failure: Failure
+    imposed: bool = False
+    """The runtime ended it (a limit, a service away, a fault of its own), not what the pattern asked for."""
 
 
 Ending: TypeAlias = Completed | Failed

@@ -12,9 +12,10 @@ from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Timing, ToolSpec, Usage
 from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.events.canonical import KeyedDigest
 from astromesh_core.events.runs import add_usage
 from astromesh_runtime.agents import AgentVersion
-from astromesh_runtime.recorded import Recorded
+from astromesh_runtime.recorded import Recorded, digester_of
 
 if TYPE_CHECKING:
     from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceAsyncStub
@@ -50,6 +51,12 @@ class Services:
     publish_delta: Callable[[str, Delta], None]
 
 
+def _heard(task: asyncio.Task[None]) -> None:
+    # Who is cancelled before it awaits the task learns nothing of its failure, and need not.
+    if not task.cancelled():
+        task.exception()
+
+
 @dataclass(slots=True)
 class RunScope:
     """One run under one worker. Everything that is recorded goes through `record`, in the order of the calls."""
@@ -80,6 +87,11 @@ class RunScope:
         """The request as stored."""
         return self.recorded.requested
 
+    @property
+    def digester(self) -> KeyedDigest:
+        """Makes the run's digests of personal content."""
+        return digester_of(self.requested)
+
     def record(self, event: RunEvent, *, signal_id: str = "") -> int:
         """Puts an event into the next commit; answers its index. It is stored when `stored(index)` returns."""
         try:
@@ -102,7 +114,9 @@ class RunScope:
 
     def storing(self, index: int) -> asyncio.Task[None]:
         """Starts storing up to the index, to be awaited before anything is told of what depends on it."""
-        return asyncio.ensure_future(self.stored(index))
+        task = asyncio.ensure_future(self.stored(index))
+        task.add_done_callback(_heard)
+        return task
 
     def timing(self, start: int) -> Timing:
         """From `start` until now."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from astromesh.v1.run_events_pb2 import RunEvent, ToolFailed, ToolIntended, ToolOutcomeUnknown, ToolSucceeded
 from astromesh.v1.tools_pb2 import ExecuteToolRequest
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_IDEMPOTENT, TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
-from astromesh_core.errors import AstromeshError
+from astromesh_core.errors import AstromeshError, Cancelled
 from astromesh_runtime.effects import CallTool, CallTools, ToolOutcome
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
@@ -44,9 +44,13 @@ async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
     # Intents of one step go into one commit, before anything is sent.
     for call in calls:
         call.intend()
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(call.settle()) for call in calls]
-    outcomes = [task.result() for task in tasks]
+    # No task group: an outcome that one call still gets is not cut off because another call failed.
+    settled = await asyncio.gather(*(call.settle() for call in calls), return_exceptions=True)
+    outcomes = list[ToolOutcome | None]()
+    for outcome in settled:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        outcomes.append(outcome)
     unknown = next((call.path for call, outcome in zip(calls, outcomes, strict=True) if outcome is None), None)
     if unknown is not None:
         raise OutcomeUnknown(unknown)
@@ -76,11 +80,15 @@ class _ToolCall:
         if self._recorded is not None:
             return self._recorded
         if self._intended is None:
-            await self._until_nobody_can_act()
-            return self._unknown("crash", self._scope.clock())
+            return await self._judge()
         if self._kind == TOOL_EFFECT_KIND_READ:
             return await self._read(self._intended)
-        await self._scope.stored(self._intended)
+        try:
+            await self._scope.stored(self._intended)
+        except asyncio.CancelledError:
+            if self._scope.cancelling:
+                self._record(self._failed(Cancelled("the run was cancelled before the call")), self._scope.clock())
+            raise
         return await self._change()
 
     async def _read(self, intended: int) -> ToolOutcome:
@@ -131,10 +139,17 @@ class _ToolCall:
             return ToolFailed(path=member.path, effect_sha256=member.sha256, failure=response.failure)
         return ToolSucceeded(path=member.path, effect_sha256=member.sha256, result=response.result)
 
-    async def _until_nobody_can_act(self) -> None:
+    async def _judge(self) -> None:
+        """Notes a write that a crash cut as unknown, when nobody can act on its intent any more."""
         last = self._earlier[-1]
         end = last.start_before_unix_nano + last.timeout_ms * 1_000_000
-        await asyncio.sleep(max(0.0, (end - self._scope.clock()) / 1e9))
+        try:
+            await asyncio.sleep(max(0.0, (end - self._scope.clock()) / 1e9))
+        except asyncio.CancelledError:
+            if self._scope.cancelling:
+                self._unknown("crash", self._scope.clock())
+            raise
+        self._unknown("crash", self._scope.clock())
 
     def _record_intent(self) -> int:
         member = self._member

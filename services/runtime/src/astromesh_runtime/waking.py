@@ -12,6 +12,7 @@ from astromesh.v1.run_events_pb2 import (
     RunEvent,
     Suspended,
     ToolFailed,
+    ToolOutcomeUnknown,
     ToolSucceeded,
 )
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, Signal
@@ -34,12 +35,11 @@ async def apply_signals(scope: RunScope, signals: Sequence[Signal]) -> Ended | L
             await _cancel(scope, signal)
             return Ended()
         if signal.HasField("resolve") and signal.resolve.path in scope.recorded.unknown:
-            _resolve(scope, signal)
+            await scope.stored(_resolve(scope, signal))
     suspended = scope.recorded.suspended
     if suspended is None:
         return None
     if _still_waits(scope, suspended):
-        await scope.flushed()
         return LetGo(suspended.reason)
     await _resume(scope, suspended)
     return None
@@ -53,6 +53,9 @@ def _still_waits(scope: RunScope, suspended: Suspended) -> bool:
 
 
 async def _cancel(scope: RunScope, signal: Signal) -> None:
+    for intent in scope.recorded.open_writes():
+        unknown = ToolOutcomeUnknown(path=intent.path, effect_sha256=intent.effect_sha256, reason="crash")
+        scope.record(RunEvent(tool_outcome_unknown=unknown))
     cancelled = RunCancelled(
         principal=signal.principal,
         reason=signal.cancel.reason,
@@ -62,7 +65,7 @@ async def _cancel(scope: RunScope, signal: Signal) -> None:
     await scope.stored(scope.record(RunEvent(cancelled=cancelled), signal_id=signal.id))
 
 
-def _resolve(scope: RunScope, signal: Signal) -> None:
+def _resolve(scope: RunScope, signal: Signal) -> int:
     """A human says what became of a write: from here on that is its outcome."""
     resolve = signal.resolve
     intent = scope.recorded.intents[resolve.path][-1]
@@ -77,10 +80,10 @@ def _resolve(scope: RunScope, signal: Signal) -> None:
     outcome.effect_sha256 = intent.effect_sha256
     outcome.resolved_by = signal.principal
     event = RunEvent(tool_succeeded=outcome) if isinstance(outcome, ToolSucceeded) else RunEvent(tool_failed=outcome)
-    scope.record(event, signal_id=signal.id)
     scope.recorded.outcomes[resolve.path] = outcome
     scope.recorded.unknown.discard(resolve.path)
     scope.recorded.signals.add(signal.id)
+    return scope.record(event, signal_id=signal.id)
 
 
 async def _resume(scope: RunScope, suspended: Suspended) -> None:

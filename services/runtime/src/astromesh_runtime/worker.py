@@ -79,7 +79,8 @@ class Worker:
 
     async def _acquire(self, partitions: Collection[int]) -> None:
         left = set(partitions)
-        while left := {number for number in left if self._ownership.holds(number)}:
+        # While they are assigned, though the lease may run out for a moment: nobody would begin them again.
+        while left := {number for number in left if self._ownership.assigned(number)}:
             try:
                 await self._begin(left)
                 return
@@ -126,7 +127,7 @@ class Worker:
 
     def _take_signal(self, arrival: SignalArrived, partition: Partition) -> None:
         partition.unsettled[arrival.signal.id] = arrival.position
-        self._dispatch.signal(arrival.signal, arrival.aggregate.partition)
+        self._dispatch.signal(arrival.signal, arrival.aggregate)
 
     def _settled(self, signal: Signal, number: int) -> None:
         partition = self._partitions.get(number)

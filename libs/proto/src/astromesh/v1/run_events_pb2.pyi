@@ -824,8 +824,11 @@ class OutputChecked(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    CHECKED_DIGEST_FIELD_NUMBER: _builtins.int
     policy_sha256: _builtins.bytes
     blocked: _builtins.bool
+    checked_digest: _builtins.bytes
+    """HMAC-SHA256(the run's digest key, the text that was checked): the answer as the pattern gave it."""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]: ...
     @_builtins.property
@@ -840,10 +843,11 @@ class OutputChecked(_message.Message):
         text: _values_pb2.Content | None = ...,
         blocked: _builtins.bool = ...,
         timing: _values_pb2.Timing | None = ...,
+        checked_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "checked_digest", b"checked_digest", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1070,6 +1074,9 @@ class RunFailed(_message.Message):
 
     FAILURE_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    IMPOSED_FIELD_NUMBER: _builtins.int
+    imposed: _builtins.bool
+    """Ended by the runtime (a limit, a service away, a fault of its own), not by the saga: a replay comes to no such end."""
     @_builtins.property
     def failure(self) -> _values_pb2.Failure: ...
     @_builtins.property
@@ -1079,10 +1086,11 @@ class RunFailed(_message.Message):
         *,
         failure: _values_pb2.Failure | None = ...,
         usage: _values_pb2.Usage | None = ...,
+        imposed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "imposed", b"imposed", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
