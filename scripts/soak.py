@@ -112,11 +112,14 @@ def counted(report: Path) -> tuple[int, int]:
     return passed, failed
 
 
-def section(outcomes: list[Outcome]) -> str:
+def commit_now() -> str:
+    """What is run: the commit, "-dirty" where the tree differs from it."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def section(outcomes: list[Outcome], commit: str) -> str:
     """The ledger's section of one run."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [f"\n## {when}", "", f"Commit {commit}; {machine}; load at the end {os.getloadavg()[0]:.1f}.", ""]
@@ -139,10 +142,12 @@ def main() -> int:
     parser.add_argument("--disconnects", type=int, default=1000, help="of SSE readers, in each placement")
     parser.add_argument("--parity", type=int, default=1, help="0 leaves out the surfaces in both placements")
     asked = parser.parse_args()
+    commit = commit_now()
     outcomes = [run(part) for part in parts(asked)]
+    told = section(outcomes, commit)
     before = LEDGER.read_text(encoding="utf-8") if LEDGER.exists() else TITLE
-    LEDGER.write_text(before + section(outcomes), encoding="utf-8")
-    print(section(outcomes))
+    LEDGER.write_text(before + told, encoding="utf-8")
+    print(told)
     return int(any(outcome.failed for outcome in outcomes))
 
 
