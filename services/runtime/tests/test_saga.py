@@ -32,6 +32,7 @@ from astromesh_runtime.effects import (
     CallTools,
     CheckInput,
     CheckOutput,
+    Pattern,
     PatternFunction,
     Remember,
     RunContext,
@@ -39,7 +40,7 @@ from astromesh_runtime.effects import (
     ToolOutcome,
 )
 from astromesh_runtime.patterns.react.v1 import react
-from astromesh_runtime.recorded import Diverged, Recorded
+from astromesh_runtime.recorded import Diverged, Recorded, digester_of
 from astromesh_runtime.replay import plan_of, replay
 from astromesh_runtime.saga import Completed, Ending, Failed, saga
 
@@ -347,3 +348,27 @@ def test_an_unknown_pattern_version_is_named() -> None:
     difference = replay(world.log).difference
     assert difference is not None
     assert "version 99" in difference.recorded
+
+
+def test_a_pattern_that_goes_on_where_the_recorded_one_gave_up_is_caught() -> None:
+    def stubborn(run: RunContext) -> Pattern[Answer]:
+        run.max_iterations += 1
+        return (yield from react(run))
+
+    world = World(scripted(*[outcome for _ in range(4) for outcome in (says("", CALL), succeeded("2"))])).begin()
+    assert isinstance(world.drive(), Failed)
+    assert replay(world.log).identical
+    assert not replay(world.log, stubborn).identical
+
+
+def test_another_answer_behind_the_same_checked_one_is_caught() -> None:
+    world = World(scripted(says("it is 2")), ev.RunStarted(checks_output=True)).begin()
+    world.drive()
+    digester = digester_of(world.log[0].run.requested)
+    checked = next(event.run.output_checked for event in world.log if event.run.HasField("output_checked"))
+    checked.checked_digest = digester.of_text("it is 2")
+    assert replay(world.log).identical
+    checked.checked_digest = digester.of_text("it is 3")
+    difference = replay(world.log).difference
+    assert difference is not None
+    assert world.log[difference.index].run.HasField("output_checked")

@@ -139,6 +139,16 @@ async def test_a_signal_whose_id_came_before_is_not_passed_on(bus: Bus) -> None:
         assert intake.reached(1).signals == Position(3)
 
 
+async def test_a_repeated_signal_does_not_count_as_reached_before_those_ahead_of_it(bus: Bus) -> None:
+    async with Intake(bus) as intake:
+        await intake.follow(everything([1]))
+        await send(bus, 1, 0, "one")
+        again = Signal(id="one", namespace="default", aggregate_id=run_name(1, 0), cancel=CancelSignal())
+        await bus.js.publish(f"mesh.default.signal.01.{again.aggregate_id}", again.SerializeToString())
+        await asyncio.sleep(0.1)
+        assert intake.reached(1).signals == Position.START
+
+
 async def test_a_restart_loses_nothing_and_repeats_nothing(bus: Bus, nats: NatsServer) -> None:
     async with Intake(bus) as intake:
         await intake.follow(everything(range(64)))
