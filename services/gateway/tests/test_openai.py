@@ -133,7 +133,11 @@ async def test_a_new_attempt_that_repeats_itself_goes_on_and_another_one_is_an_e
 async def test_what_an_agent_has_no_use_for_is_refused(mesh: Mesh, body: dict[str, object], status: int) -> None:
     response = await mesh.client.post("/v1/chat/completions", json={"model": "agent", **body})
     assert response.status_code == status, response.text
-    assert response.json()["error"]["message"]
+    document = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert document["error"]["message"] == document["detail"]
+    assert document["status"] == status
+    assert document["type"].startswith("https://")
 
 
 async def test_settings_that_the_agent_decides_are_named(mesh: Mesh) -> None:

@@ -190,7 +190,8 @@ async def test_health_metrics_and_documentation_answer(mesh: Mesh) -> None:
     assert referred <= document["components"]["schemas"].keys(), "every reference leads somewhere"
     nothing = await mesh.client.get("/v1/nothing")
     assert (nothing.status_code, nothing.headers["content-type"]) == (404, "application/problem+json")
-    assert (await mesh.client.get("/v1/agents/agent/run")).status_code == 405
+    wrong = await mesh.client.patch("/v1/agents/agent")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET, PUT")
 
 
 async def test_every_kind_is_listed_with_its_table(mesh: Mesh) -> None:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from astromesh_core.errors import AstromeshError, Bug, InvalidInput, NotFound
 from astromesh_core.problems import MEDIA_TYPE, http_status, problem, retry_after_header
@@ -27,6 +28,8 @@ _STATUSES: dict[type[AstromeshError], int] = {
     InvalidResource: 422,
 }
 """Where HTTP tells apart what the error's class does not."""
+
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 Document = dict[str, JsonValue]
 
@@ -102,7 +105,20 @@ async def _http(request: Request, error: Exception) -> Response:
         "detail": f"{request.method} {request.url.path}: {raised.detail}",
         "instance": request.url.path,
     }
-    return Response(orjson.dumps(document), raised.status_code, raised.headers, MEDIA_TYPE)
+    headers = dict(raised.headers or {})
+    if raised.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return Response(orjson.dumps(document), raised.status_code, headers, MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> list[str]:
+    """What the path answers to. The framework names the methods of the first route alone."""
+    routes = cast("FastAPI", request.app).routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _left(request: Request, error: Exception) -> Response:

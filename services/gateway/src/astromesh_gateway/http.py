@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from astromesh_core.errors import AstromeshError
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_gateway import failures
-from astromesh_gateway.documentation import components
 from astromesh_gateway.gateway import Gateway
+from astromesh_gateway.openapi import finish
 from astromesh_gateway.routes import agents, health, openai, rag, resources, running, runs, sessions, tools, websocket
 
 _ABOUT = """Ask agents, follow their runs, and look into them.
@@ -45,11 +45,9 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
-        document = super().openapi()
-        schemas = document["components"]["schemas"]
-        for name, schema in components().items():
-            schemas.setdefault(name, schema)
-        return document
+        if not self.openapi_schema:
+            self.openapi_schema = finish(super().openapi())
+        return self.openapi_schema
 
 
 def _is_run(route: BaseRoute) -> bool:

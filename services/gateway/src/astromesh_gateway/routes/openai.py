@@ -22,7 +22,7 @@ from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import enter, gateway_of
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.bodies import read_body
-from astromesh_gateway.documentation import header, json_body
+from astromesh_gateway.documentation import errors, header, json_body
 from astromesh_gateway.following import Part, Told
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.replies import failure_error
@@ -53,20 +53,21 @@ _EXAMPLE: Document = {
 @router.post(
     "/v1/chat/completions",
     summary="Chat completion",
+    responses=errors(400, 404, 409, 413, 422, 429, 501, 503, 504),
     openapi_extra={
         "parameters": [header("X-Astromesh-Session", "Names a session, whose memory is then read and written.")],
         **json_body(ChatBody, _EXAMPLE),
     },
 )
 async def chat_completions(request: Request) -> Response:
-    """Runs the agent that `model` names. Errors are in OpenAI's format."""
+    """Runs the agent that `model` names. Errors are problem documents with OpenAI's `error`."""
     try:
         return await _complete(request)
     except AstromeshError as error:
         return error_response(error)
 
 
-@router.get("/v1/models", summary="Agents as models")
+@router.get("/v1/models", summary="Agents as models", responses=errors())
 async def list_models(request: Request) -> Response:
     """The agents of the namespace."""
     try:

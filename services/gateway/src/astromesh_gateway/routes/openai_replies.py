@@ -15,8 +15,9 @@ from astromesh.v1.runs_pb2 import Run
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_TOOL, ROLE_USER, Message, Role, ToolCall, Usage
 from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, RateLimited
 from astromesh_core.events.contents import text_content
+from astromesh_core.problems import MEDIA_TYPE
 from astromesh_gateway.auth import Unauthenticated
-from astromesh_gateway.failures import headers_of, status_of
+from astromesh_gateway.failures import headers_of, problem_document, status_of
 from astromesh_gateway.replies import shown
 
 Document = dict[str, JsonValue]
@@ -172,12 +173,12 @@ def usage(used: Usage) -> Document:
 
 
 def error_document(error: AstromeshError, run_id: str = "") -> Document:
-    """An error in OpenAI's format, and the run it happened in."""
+    """An error in OpenAI's format within a problem document, and the run it happened in."""
     kind, code = _kind(error)
     body: Document = {"message": error.message, "type": kind, "param": None, "code": code}
     if run_id:
         body["run_id"] = run_id
-    return {"error": body}
+    return {**problem_document(error, run_id=run_id), "error": body}
 
 
 def error_response(error: AstromeshError, run_id: str = "") -> Response:
@@ -185,7 +186,7 @@ def error_response(error: AstromeshError, run_id: str = "") -> Response:
     headers = headers_of(error)
     if run_id:
         headers |= {"X-Run-Id": run_id, "X-Should-Retry": "false"}
-    return Response(orjson.dumps(error_document(error, run_id)), status_of(error), headers, "application/json")
+    return Response(orjson.dumps(error_document(error, run_id)), status_of(error), headers, MEDIA_TYPE)
 
 
 def _kind(error: AstromeshError) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_gateway.access import TheGateway, User, Viewer
 from astromesh_gateway.bodies import CancelBody, ResolveBody
-from astromesh_gateway.documentation import RUN_EXAMPLE, STREAM_EXAMPLE, errors
+from astromesh_gateway.documentation import STREAM_EXAMPLE, errors
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.replies import RunRecord, moment, run_record
 from astromesh_gateway.routes.running import run_headers, updates
@@ -138,10 +138,7 @@ async def list_runs(caller: Viewer, gateway: TheGateway, asked: Annotated[RunQue
 @router.get(
     "/{run_id}",
     summary="A run as it stands",
-    responses={
-        200: {"content": {"application/json": {"example": RUN_EXAMPLE}}},
-        **errors(400, 404, 503),
-    },
+    responses=errors(400, 404, 503),
 )
 async def get_run(run_id: str, caller: Viewer, gateway: TheGateway) -> RunRecord:
     """Answers from the moment the id was given out."""

@@ -1,0 +1,172 @@
+"""What requests and answers look like, by operation, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from astromesh_gateway.documentation import RUN_EXAMPLE, Extra
+
+_RUN_ID = RUN_EXAMPLE["run_id"]
+_TIME = "2026-03-01T09:30:00.000000Z"
+_RECORD: Extra = {
+    **RUN_EXAMPLE,
+    "namespace": "default",
+    "query": "What happens to a run when its worker dies?",
+    "principal": "support-team",
+    "events": 9,
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "requested_at": _TIME,
+    "started_at": _TIME,
+    "ended_at": "2026-03-01T09:30:01.250000Z",
+}
+_AGENT: Extra = {
+    "name": "docs-agent",
+    "namespace": "default",
+    "version": "1.0.0",
+    "managed_by": "file",
+    "generation": 3,
+    "sha256": "9029d96fa7cf7f9342bb81ad553e6c4ae4d351ee1e33452ca63a0f4868d556d4",
+    "ready": True,
+    "conditions": [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "AllConditionsTrue",
+            "message": "",
+            "last_transition": _TIME,
+        }
+    ],
+    "created_at": _TIME,
+    "changed_at": _TIME,
+    "spec": {"model": {"primary": {"provider": "ollama", "model": "llama3.1:8b"}}},
+}
+_RESOURCE: Extra = {
+    **_AGENT,
+    "kind": "Agent",
+    "cells": ["docs-agent", "Docs", "ollama", "llama3.1:8b", "react", "true", "3d"],
+}
+_PASSAGE: Extra = RUN_EXAMPLE["sources"][0]
+_PARAMETERS: Extra = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
+_TOOL: Extra = {
+    "agent": "docs-agent",
+    "name": "search_docs",
+    "type": "rag",
+    "description": "Finds passages of the documentation",
+    "effect": "read",
+    "timeout_ms": 30000,
+    "parameters": _PARAMETERS,
+}
+_COMPLETION: Extra = {
+    "id": f"chatcmpl-{_RUN_ID}",
+    "object": "chat.completion",
+    "created": 1772357400,
+    "model": "docs-agent",
+    "run_id": _RUN_ID,
+    "session_id": "tuesday",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": RUN_EXAMPLE["answer"], "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 310, "completion_tokens": 42, "total_tokens": 352},
+}
+_EVENT: Extra = {
+    "index": 0,
+    "position": f"{_RUN_ID}:0",
+    "type": "requested",
+    "time": _TIME,
+    "producer": "gateway/mesh-3f661c65",
+    "event": {"agent": "docs-agent", "query": {"text": "What happens to a run when its worker dies?"}},
+    "signal_id": "",
+}
+NOT_READY: Extra = {"ready": False, "checks": {"bus": {"ok": False, "reason": "not connected"}}}
+"""The 503 of readiness, which is no problem document."""
+
+BODIES: dict[str, Extra] = {
+    "POST /v1/runs/{run_id}/cancel": {"reason": "asked the wrong question"},
+    "POST /v1/runs/{run_id}/resolve": {"path": "2.1", "outcome": "succeeded", "result": '{"order": 17}'},
+    "POST /v1/tools/execute": {"agent": "docs-agent", "tool_name": "search_docs", "arguments": {"query": "crash"}},
+    "POST /v1/rag/query": {"pipeline": "docs", "query": "What happens when a worker dies?", "top_k": 3},
+    "POST /v1/rag/ingest": {"pipeline": "docs"},
+}
+"""JSON bodies, where the route has none of its own."""
+
+ANSWERS: dict[str, Extra] = {
+    "GET /v1/runs": {"runs": [_RECORD], "next_page_token": ""},
+    "GET /v1/runs/{run_id}": _RECORD,
+    "GET /v1/runs/{run_id}/events": {"run_id": _RUN_ID, "events": [_EVENT], "next_page_token": ""},
+    "POST /v1/runs/{run_id}/cancel": {**_RECORD, "status": "cancelled"},
+    "POST /v1/runs/{run_id}/resolve": _RECORD,
+    "POST /v1/runs/{run_id}/verify": {
+        "run_id": _RUN_ID,
+        "ok": True,
+        "events": 9,
+        "broken_at": None,
+        "reason": "",
+    },
+    "POST /v1/runs/{run_id}/replay": {
+        "run_id": _RUN_ID,
+        "identical": True,
+        "verdict": "identical",
+        "events": 9,
+        "duration_ms": 0.5,
+        "difference": None,
+    },
+    "POST /v1/chat/completions": _COMPLETION,
+    "GET /v1/models": {
+        "object": "list",
+        "data": [{"id": "docs-agent", "object": "model", "created": 1772357400, "owned_by": "default"}],
+    },
+    "GET /v1/agents": {"agents": [_AGENT]},
+    "POST /v1/agents": _AGENT,
+    "GET /v1/agents/{name}": _AGENT,
+    "PUT /v1/agents/{name}": _AGENT,
+    "GET /v1/resources/{kind}": {
+        "kind": "Agent",
+        "columns": ["NAME", "DISPLAY NAME", "PROVIDER", "MODEL", "PATTERN", "READY", "AGE"],
+        "resources": [_RESOURCE],
+    },
+    "GET /v1/resources/{kind}/{name}": _RESOURCE,
+    "PUT /v1/resources/{kind}/{name}": _RESOURCE,
+    "GET /v1/memory/{agent}/history/{session}": {
+        "agent": "docs-agent",
+        "session_id": "tuesday",
+        "history": [{"run_id": _RUN_ID, "time": _TIME, "role": "user", "content": "What is an event here?"}],
+        "next_page_token": "",
+    },
+    "GET /v1/tools": {"tools": [_TOOL], "count": 1},
+    "POST /v1/tools/execute": {
+        "agent": "docs-agent",
+        "tool": "search_docs",
+        "ok": True,
+        "result": "…",
+        "duration_ms": 4.2,
+        "sources": [_PASSAGE],
+    },
+    "GET /v1/rag/pipelines": {
+        "pipelines": [
+            {
+                "name": "docs",
+                "store": "faiss",
+                "embedding_model": "all-MiniLM-L6-v2",
+                "documents": 8,
+                "chunks": 61,
+                "last_ingested": _TIME,
+            }
+        ]
+    },
+    "POST /v1/rag/query": {"pipeline": "docs", "query": "What happens when a worker dies?", "results": [_PASSAGE]},
+    "POST /v1/rag/ingest": {
+        "pipeline": "docs",
+        "added": 1,
+        "replaced": 0,
+        "removed": 0,
+        "unchanged": 7,
+        "chunks": 61,
+        "refused": [],
+    },
+    "GET /v1/health": {"status": "ok", "version": "0.1.0"},
+    "GET /v1/health/ready": {"ready": True, "checks": {"bus": {"ok": True, "reason": ""}}},
+}
+"""JSON of the answer that says it went well, where the route has none of its own."""
