@@ -72,7 +72,7 @@ def mesh(endpoint: str) -> Generator[RunningMesh]:
         environment = {"ASTROMESH_LOG_LEVEL": "warning"}
         with running(command, cores()[0], output=folder / "mesh.log", environment=environment) as process:
             try:
-                seconds = wait_until_answering(f"http://127.0.0.1:{port}/v1/health/ready")
+                seconds = wait_until_answering(f"http://127.0.0.1:{port}/v1/health/ready", process)
             except TimeoutError as error:
                 raise RuntimeError(f"the mesh is not ready: {(folder / 'mesh.log').read_text()[-4000:]}") from error
             yield RunningMesh(process.pid, port, seconds, folder / "data")

@@ -67,17 +67,19 @@ def stub_model(folder: Path) -> Generator[str]:
         yield f"http://127.0.0.1:{port}/v1"
 
 
-def wait_until_answering(url: str, seconds: float = _READY_SECONDS) -> float:
-    """Returns, once the URL answers 200, how long that took. Raises TimeoutError."""
+def wait_until_answering(
+    url: str, process: subprocess.Popen[bytes] | None = None, seconds: float = _READY_SECONDS
+) -> float:
+    """Returns, once the URL answers 200, how long that took. Raises TimeoutError, at once where the process ended."""
     begun = time.perf_counter()
-    while time.perf_counter() - begun < seconds:
+    while time.perf_counter() - begun < seconds and (process is None or process.poll() is None):
         try:
             with urllib.request.urlopen(url, timeout=2) as reply:
                 if reply.status == 200:
                     return time.perf_counter() - begun
         except (urllib.error.URLError, OSError):
             time.sleep(0.005)
-    raise TimeoutError(f"{url} does not answer 200 within {seconds:g} s")
+    raise TimeoutError(f"{url} does not answer 200 within {time.perf_counter() - begun:.0f} s")
 
 
 def family(pid: int) -> list[int]:

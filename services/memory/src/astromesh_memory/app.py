@@ -30,7 +30,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         def register(server: RpcServer) -> None:
             add_MemoryServiceServicer_to_server(service, server)
 
-        async with Projection(platform.bus, "memory", projector.handle, projector.applied):
+        async with Projection(platform.bus, "memory", projector.handle, projector.applied, verifies=False):
             yield register
         await projector.save()
 
