@@ -44,9 +44,11 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh_on(nats: NatsServer, bus: Bus, folder: Path, **settings: object) -> AsyncGenerator[Mesh]:
+async def mesh_on(
+    nats: NatsServer, bus: Bus, folder: Path, telemetry: Telemetry | None = None, **settings: object
+) -> AsyncGenerator[Mesh]:
     """A gateway with its own rights on the bus, served on a free port."""
-    telemetry = Telemetry()
+    telemetry = telemetry or Telemetry()
     local = InProcessServer(telemetry)
     services = AskedServices()
     local.install(services.register)

@@ -23,12 +23,20 @@ def enter(connection: HTTPConnection, role: Role) -> Caller:
 
     Raises Unauthenticated, Denied, InvalidInput.
     """
-    caller = gateway_of(connection).authenticator.caller(connection.headers)
+    gateway = gateway_of(connection)
+    caller = gateway.authenticator.caller(connection.headers)
     require(caller, role)
     enter_caller(caller)
-    given = connection.headers.get("traceparent", "")
-    enter_trace(given if parse(given) else new_trace().encode())
+    enter_trace(trace_of(connection, gateway))
     return caller
+
+
+def trace_of(connection: HTTPConnection, gateway: Gateway) -> str:
+    """The trace that a request comes in, else a new one; "" where spans are recorded: the first of them starts it."""
+    given = connection.headers.get("traceparent", "")
+    if parse(given):
+        return given
+    return "" if gateway.telemetry.spans.recording else new_trace().encode()
 
 
 async def _viewer(request: Request) -> Caller:

@@ -32,7 +32,7 @@ from astromesh_core.events.identity import (
     session_key,
 )
 from astromesh_core.rpc.identity import Caller
-from astromesh_core.telemetry.metrics import Metrics
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_gateway.capacity import Capacity
 from astromesh_gateway.directory import Directory
 
@@ -95,7 +95,7 @@ class Admission:
         capacity: Capacity,
         key: MeshKey,
         producer: str,
-        metrics: Metrics,
+        telemetry: Telemetry,
         clock: Callable[[], int],
     ) -> None:
         self._log = bus.log
@@ -104,7 +104,8 @@ class Admission:
         self._capacity = capacity
         self._key = key
         self._producer = producer
-        self._metrics = metrics
+        self._telemetry = telemetry
+        self._metrics = telemetry.metrics
         self._clock = clock
 
     def prepare(self, asked: AskedRun) -> PreparedRun:
@@ -148,7 +149,9 @@ class Admission:
         """
         self._take_place(prepared)
         try:
-            await self._append(prepared)
+            # What comes of the run, wherever, hangs on this span: its ids stand in the first event.
+            with self._telemetry.span(f"admit {prepared.event.agent}", kind="producer") as span:
+                await self._append(prepared, span.traceparent)
         except AppendConflict as conflict:
             self._capacity.give_back(prepared.namespace, prepared.run_id)
             await self._compare(prepared, conflict.position)
@@ -175,7 +178,7 @@ class Admission:
             self._metrics.runs_refused.labels(self._metrics.namespace(prepared.namespace)).inc()
             raise
 
-    async def _append(self, prepared: PreparedRun) -> None:
+    async def _append(self, prepared: PreparedRun, traceparent: str) -> None:
         aggregate = prepared.aggregate
         envelope = Envelope(
             event_id=secrets.token_hex(16),
@@ -183,7 +186,7 @@ class Admission:
             aggregate_id=aggregate.id,
             time_unix_nano=self._clock(),
             producer=self._producer,
-            traceparent=prepared.traceparent,
+            traceparent=traceparent,
             namespace=aggregate.namespace,
             run=RunEvent(requested=prepared.event),
         )

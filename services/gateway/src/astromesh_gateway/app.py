@@ -99,7 +99,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 capacity,
                 platform.mesh_key,
                 f"gateway/{platform.instance}",
-                platform.telemetry.metrics,
+                platform.telemetry,
                 time.time_ns,
             )
             platform.readiness.register("resources", directory.health)

@@ -31,7 +31,7 @@ from astromesh_core.errors import InvalidInput
 from astromesh_core.events.runs import TERMINAL
 from astromesh_core.rpc.identity import Caller, current_caller
 from astromesh_core.rpc.ports import ServicerContext
-from astromesh_core.telemetry.traceparent import current_traceparent, new_trace
+from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.auth import Authenticator, Role, require
 from astromesh_gateway.following import Part, Told
@@ -129,7 +129,7 @@ class AgentServicer(AgentServiceServicer):
             context=_context(request.context_json),
             idempotency_key=request.idempotency_key,
             surface=SURFACE_GRPC,
-            traceparent=current_traceparent() or new_trace().encode(),
+            traceparent=current_traceparent(),
         )
         return self._gateway.admission.prepare(asked)
 

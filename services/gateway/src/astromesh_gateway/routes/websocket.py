@@ -19,8 +19,8 @@ from astromesh.v1.run_events_pb2 import SURFACE_WEBSOCKET
 from astromesh_core.errors import AstromeshError, RateLimited
 from astromesh_core.events.identity import random_session
 from astromesh_core.rpc.identity import Caller, enter_caller
-from astromesh_core.telemetry.traceparent import enter_trace, new_trace, parse
-from astromesh_gateway.access import gateway_of
+from astromesh_core.telemetry.traceparent import enter_trace
+from astromesh_gateway.access import gateway_of, trace_of
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.auth import KEY_HEADER, require
 from astromesh_gateway.bodies import RunBody, parse_body
@@ -134,8 +134,7 @@ class _Conversation:
                     await _send(self._socket, update)
 
     def _asked(self, frame: Frame) -> AskedRun:
-        given = self._socket.headers.get("traceparent", "")
-        traceparent = given if parse(given) else new_trace().encode()
+        traceparent = trace_of(self._socket, self._gateway)
         enter_caller(self._caller)
         enter_trace(traceparent)
         return AskedRun(
