@@ -164,7 +164,8 @@ class Dispatch:
 
     async def _persist(self, run: OpenRun) -> Ended | LetGo | Over:
         """Drives the run for as long as it takes. What nobody foresaw ends it, so that its session goes on."""
-        pause, unforeseen = RETRY_SECONDS, None
+        pause = RETRY_SECONDS
+        unforeseen: AstromeshError | None = None
         while True:
             try:
                 if unforeseen is not None:
@@ -173,6 +174,9 @@ class Dispatch:
                 return await self._drive(run)
             except (LogLost, Conflict, TemporaryError) as error:
                 log.info("run taken up again", run_id=run.aggregate.id, reason=str(error))
+                if isinstance(error, LogLost) and not isinstance(error.error, Conflict | TemporaryError):
+                    # Its log will never take what it did: doing it again would only cost the same again.
+                    unforeseen = error.error
             except Exception as error:
                 log.exception("a run met a bug", run_id=run.aggregate.id)
                 unforeseen = Bug(f"{type(error).__name__} in the runtime; its log has the details")
