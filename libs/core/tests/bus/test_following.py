@@ -4,12 +4,12 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from nats.aio.msg import Msg
 
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh_core.bus.client import BusClient, Listening, OnMessage
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.log import EventLog
+from astromesh_core.bus.parsing import Message
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate, session_aggregate
 from astromesh_core.events.chain import GENESIS, ChainHead
@@ -86,7 +86,7 @@ class Ears:
         monkeypatch.setattr(client, "listen", self.listen)
 
     async def listen(self, subject: str, on_message: OnMessage) -> Listening:
-        def hear(message: Msg) -> None:
+        def hear(message: Message) -> None:
             if self.open:
                 on_message(message)
 

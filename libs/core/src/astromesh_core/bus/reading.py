@@ -6,9 +6,8 @@ import base64
 import json
 from typing import NamedTuple, Protocol
 
-from nats.aio.msg import Msg
-
 from astromesh_core.bus.answers import UNSETTLED
+from astromesh_core.bus.parsing import Message
 from astromesh_core.bus.positions import Position
 from astromesh_core.errors import Bug, Unavailable
 
@@ -19,11 +18,11 @@ _NOT_FOUND = 404
 class Transport(Protocol):
     """The two ways of asking the server. `BusClient` is the real one; tests put answers in between."""
 
-    async def ask(self, subject: str, payload: bytes = b"", *, headers: bytes = b"", seconds: float = 5.0) -> Msg:
+    async def ask(self, subject: str, payload: bytes = b"", *, headers: bytes = b"", seconds: float = 5.0) -> Message:
         """One request, one reply."""
         ...
 
-    async def collect(self, subject: str, payload: bytes, *, seconds: float = 10.0) -> list[Msg]:
+    async def collect(self, subject: str, payload: bytes, *, seconds: float = 10.0) -> list[Message]:
         """One request, many replies."""
         ...
 
@@ -92,7 +91,7 @@ class StreamReader:
         raise Unavailable(f"the log does not answer: {error.get('description')} ({error.get('err_code')})")
 
 
-def _direct(reply: Msg) -> StoredMessage:
+def _direct(reply: Message) -> StoredMessage:
     headers = reply.headers or {}
     try:
         return StoredMessage(Position(int(headers["Nats-Sequence"])), headers["Nats-Subject"], reply.data)
