@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from astromesh.v1.rag_pb2 import (
     IngestRequest,
@@ -36,6 +37,8 @@ from astromesh_core.errors import InvalidInput, NotFound, NotSupported, TimedOut
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.rpc.ports import RpcServer, ServicerContext
+from astromesh_core.telemetry.otel import collecting
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_testing.contracts.placement import Placement
 from astromesh_tools.modules import Modules
 from astromesh_tools.service import ToolsService
@@ -129,7 +132,8 @@ def function(name: str, **fields: object) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def running(folder: Path, placement: Placement) -> AsyncGenerator[Mesh]:
+async def running(folder: Path, placement: Placement, telemetry: Telemetry | None = None) -> AsyncGenerator[Mesh]:
+    telemetry = telemetry or Telemetry()
     agents, book = Agents(), OneBook()
     threads = DaemonThreads(4)
 
@@ -140,7 +144,7 @@ async def running(folder: Path, placement: Placement) -> AsyncGenerator[Mesh]:
         toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), threads, time.time_ns)
 
         def register(server: RpcServer) -> None:
-            add_ToolsServiceServicer_to_server(ToolsService(toolboxes, PlainValues(), time.time_ns), server)
+            add_ToolsServiceServicer_to_server(ToolsService(toolboxes, PlainValues(), time.time_ns, telemetry), server)
 
         async with placement(register) as channel:
             yield Mesh(folder, agents, ToolsServiceStub(channel), book)
@@ -372,3 +376,21 @@ async def test_two_meshes_in_one_process_have_modules_of_their_own(tmp_path: Pat
         await asyncio.sleep(0.6)
         assert await first.output(first.agents.add(function("say")), "say") == "oneone"
         assert await second.output(second.agents.add(function("say")), "say") == "twotwo"
+
+
+async def test_a_call_is_a_span_that_names_the_tool_and_holds_no_content(tmp_path: Path, placement: Placement) -> None:
+    exporter = InMemorySpanExporter()
+    async with running(tmp_path / "tools", placement, Telemetry(collecting(exporter))) as mesh:
+        mesh.write("shop", SHOP)
+        agent = mesh.agents.add(function("add"))
+        await mesh.output(agent, "add", '{"a": 1234, "b": 1}')
+        await mesh.call(agent, "add", '{"a": "1234"}')
+    good, bad = (span for span in exporter.get_finished_spans() if span.name == "execute_tool add")
+    assert good.attributes is not None
+    assert dict(good.attributes) == {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "add",
+        "gen_ai.tool.type": "internal",
+        "gen_ai.tool.call.id": "c1",
+    }
+    assert not bad.status.is_ok

@@ -4,8 +4,8 @@ import pytest
 
 from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.runs_pb2 import RunStatus
-from astromesh.v1.values_pb2 import Charge, Failure, Message, ToolCall, ToolResult, Usage
+from astromesh.v1.runs_pb2 import STEP_STATUS_SUCCEEDED, RunStatus
+from astromesh.v1.values_pb2 import Charge, Failure, Message, Timing, ToolCall, ToolResult, Usage
 from astromesh_core.events.contents import text_content
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL, RunFolder, fold
 
@@ -81,3 +81,12 @@ def test_folding_goes_on_from_a_stored_run() -> None:
     for envelope in events[3:]:
         folder.apply(envelope)
     assert folder.run == fold(events)
+
+
+def test_a_step_that_somebody_settled_shows_its_outcome_and_when_it_was_called() -> None:
+    called = Timing(start_unix_nano=7, duration_nano=9)
+    unknown = ev.RunEvent(tool_outcome_unknown=ev.ToolOutcomeUnknown(path="2.1", reason="crash", timing=called))
+    settled = ev.ToolSucceeded(path="2.1", result=ToolResult(output=text_content("done")), resolved_by="ann")
+    step = fold(envelopes(REQUESTED, STARTED, INTENDED, unknown, ev.RunEvent(tool_succeeded=settled))).steps[0]
+    assert (step.status, step.output.text, step.timing) == (STEP_STATUS_SUCCEEDED, "done", called)
+    assert not step.HasField("failure")

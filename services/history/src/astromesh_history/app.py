@@ -53,7 +53,11 @@ async def open_history(
         async with Projector(database, chains, Applier(chains, objects, alarms), reached) as projector:
             readiness.register("history", projector.health)
             readiness.register("history-log", alarms.health)
-            async with Projection(bus, PROJECTION, projector.handle, start, on_gap=lambda gap: _sound(gap, alarms)):
+            async with Projection(
+                bus, PROJECTION, projector.handle, start, on_gap=lambda gap: _sound(gap, alarms)
+            ) as projection:
+                lag = telemetry.metrics.projection_lag.labels(PROJECTION)
+                lag.set_function(lambda: projection.lag_seconds)
                 yield HistoryService(database, objects, projector)
     finally:
         await database.close()

@@ -30,7 +30,10 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         def register(server: RpcServer) -> None:
             add_MemoryServiceServicer_to_server(service, server)
 
-        async with Projection(platform.bus, "memory", projector.handle, projector.applied, verifies=False):
+        reading = Projection(platform.bus, "memory", projector.handle, projector.applied, verifies=False)
+        async with reading as projection:
+            lag = platform.telemetry.metrics.projection_lag.labels("memory")
+            lag.set_function(lambda: projection.lag_seconds)
             yield register
         await projector.save()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from astromesh.v1.run_events_pb2 import RunEvent, SuspensionReason
+from astromesh.v1.values_pb2 import VerdictAction
 from astromesh_core.bus.positions import Position
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.runs import TERMINAL_EVENTS
@@ -47,6 +48,13 @@ class RunMeter:
         self._metrics.tool_calls.labels(tool, _TOOL_OUTCOMES[kind]).inc()
         self._metrics.tool_seconds.labels(tool).observe(outcome.timing.duration_nano / 1e9)
 
+    def checked(self, kind: str, event: RunEvent) -> None:
+        """Counts the verdicts of guardrails."""
+        stage = kind.removesuffix("_checked")
+        for verdict in getattr(event, kind).verdicts:
+            action = VerdictAction.Name(verdict.action).removeprefix("VERDICT_ACTION_").lower()
+            self._metrics.guard_verdicts.labels(stage, verdict.rule, action).inc()
+
     def suspended(self, kind: str, event: RunEvent) -> None:
         """Counts a suspension."""
         del kind
@@ -63,5 +71,7 @@ _METERS: dict[str, Callable[[RunMeter, str, RunEvent], None]] = {
     "tool_succeeded": RunMeter.tool_settled,
     "tool_failed": RunMeter.tool_settled,
     "tool_outcome_unknown": RunMeter.tool_settled,
+    "input_checked": RunMeter.checked,
+    "output_checked": RunMeter.checked,
     "suspended": RunMeter.suspended,
 }

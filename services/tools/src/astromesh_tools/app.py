@@ -28,7 +28,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     threads = DaemonThreads(THREADS)
     rag = RagServiceStub(platform.connections.channel("rag"))
     toolboxes = Toolboxes(platform.bus.resources, modules, rag, threads, time_ns)
-    service = ToolsService(toolboxes, platform.bus.values, time_ns)
+    service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
 
     def register(server: RpcServer) -> None:
         add_ToolsServiceServicer_to_server(service, server)

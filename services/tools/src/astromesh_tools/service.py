@@ -16,6 +16,8 @@ from astromesh.v1.values_pb2 import Content, Failure, Timing, ToolResult
 from astromesh_core.errors import NotFound
 from astromesh_core.events.contents import plain
 from astromesh_core.rpc.ports import ServicerContext
+from astromesh_core.telemetry import gen_ai
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_tools.foreign import failure_of
 from astromesh_tools.tool import Clock, Invocation
 from astromesh_tools.toolbox import Toolbox, Toolboxes
@@ -32,10 +34,11 @@ class Values(Protocol):
 class ToolsService(ToolsServiceServicer):
     """Knows and executes the tools of every agent."""
 
-    def __init__(self, toolboxes: Toolboxes, values: Values, clock: Clock) -> None:
+    def __init__(self, toolboxes: Toolboxes, values: Values, clock: Clock, telemetry: Telemetry) -> None:
         self._toolboxes = toolboxes
         self._values = values
         self._clock = clock
+        self._telemetry = telemetry
 
     async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
         """Returns the agent's catalogue. Raises InvalidInput or NotSupported for a tool that cannot be offered."""
@@ -64,4 +67,14 @@ class ToolsService(ToolsServiceServicer):
             idempotency_key=request.idempotency_key,
             start_before=request.start_before_unix_nano,
         )
-        return await tool.call(invocation)
+        attributes = {
+            gen_ai.OPERATION: gen_ai.EXECUTE_TOOL,
+            gen_ai.TOOL_NAME: tool.spec.name,
+            gen_ai.TOOL_TYPE: tool.spec.type,
+            gen_ai.TOOL_CALL_ID: request.call.id,
+        }
+        with self._telemetry.span(f"{gen_ai.EXECUTE_TOOL} {tool.spec.name}", attributes=attributes) as span:
+            outcome = await tool.call(invocation)
+            if isinstance(outcome, Failure):
+                span.fail(outcome.error_class)
+            return outcome

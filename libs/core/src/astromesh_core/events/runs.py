@@ -170,7 +170,9 @@ def _tool_succeeded(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     step.status = STEP_STATUS_FAILED if event.result.is_error else STEP_STATUS_SUCCEEDED
     step.output.CopyFrom(event.result.output)
-    step.timing.CopyFrom(event.timing)
+    # Why it was not known for a while is history once somebody settled it.
+    step.ClearField("failure")
+    _settle(step, event)
 
 
 def _tool_failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -178,7 +180,13 @@ def _tool_failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     step.status = STEP_STATUS_FAILED
     step.failure.CopyFrom(event.failure)
-    step.timing.CopyFrom(event.timing)
+    _settle(step, event)
+
+
+def _settle(step: Step, event: Any) -> None:
+    # Whoever settles an unknown step afterwards has no times of the call.
+    if event.HasField("timing"):
+        step.timing.CopyFrom(event.timing)
 
 
 def _tool_unknown(folder: RunFolder, envelope: Envelope, event: Any) -> None:

@@ -121,21 +121,12 @@ class Metrics:
         )
 
     def _declare_log(self, registry: CollectorRegistry) -> None:
-        self.append_seconds = Histogram(
-            "astromesh_append_seconds", "Until a commit is stored.", buckets=_SECONDS, registry=registry
-        )
-        self.append_outcomes = Counter(
-            "astromesh_appends",
-            "Appends, by answer (stored, duplicate, conflict, unsettled, timeout, full).",
-            ["answer"],
-            registry=registry,
-        )
         self.partitions_owned = Gauge(
             "astromesh_partitions_owned", "Partitions that this worker holds.", registry=registry
         )
         self.projection_lag = Gauge(
-            "astromesh_projection_lag_messages",
-            "Stored messages that a projection has not applied.",
+            "astromesh_projection_lag_seconds",
+            "For how long the log has held something that a projection has not applied.",
             ["projection"],
             registry=registry,
         )

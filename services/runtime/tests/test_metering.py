@@ -1,0 +1,36 @@
+"""What is counted of a run is what its log holds."""
+
+from __future__ import annotations
+
+from astromesh.v1 import run_events_pb2 as ev
+from astromesh.v1 import values_pb2 as values
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.values_pb2 import Verdict
+from astromesh_core.bus.positions import Position
+from astromesh_core.events.chain import StoredEvent
+from astromesh_core.telemetry.metrics import Metrics
+from astromesh_runtime.metering import RunMeter
+from astromesh_runtime.recorded import Recorded
+
+
+def test_verdicts_of_guardrails_are_counted_by_stage_rule_and_action() -> None:
+    metrics = Metrics()
+    meter = RunMeter(metrics, "agent", 0, Recorded())
+    verdicts = [
+        Verdict(rule="max_length", action=values.VERDICT_ACTION_ALLOW),
+        Verdict(rule="pii_detection", action=values.VERDICT_ACTION_REDACT),
+    ]
+    events = [
+        ev.RunEvent(input_checked=ev.InputChecked(verdicts=verdicts)),
+        ev.RunEvent(output_checked=ev.OutputChecked(verdicts=verdicts[1:])),
+    ]
+    meter([StoredEvent(Envelope(run=event), b"") for event in events], Position.START)
+
+    def counted(stage: str, rule: str, action: str) -> float | None:
+        labels = {"stage": stage, "rule": rule, "action": action}
+        return metrics.registry.get_sample_value("astromesh_guard_verdicts_total", labels)
+
+    assert counted("input", "max_length", "allow") == 1
+    assert counted("input", "pii_detection", "redact") == 1
+    assert counted("output", "pii_detection", "redact") == 1
+    assert counted("output", "max_length", "allow") is None
