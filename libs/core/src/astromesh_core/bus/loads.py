@@ -55,6 +55,10 @@ class HeardLoads:
         self._loads = {worker: entry for worker, entry in self._loads.items() if entry[0] >= oldest}
         return sum(counts[namespace] for _, counts in self._loads.values())
 
+    def heard_at(self) -> float:
+        """When the worker that is silent for longest, of those still telling, told last; 0 without any."""
+        return min((when for when, _ in self._loads.values()), default=0.0)
+
     def workers(self) -> set[str]:
         """Who is still telling."""
         oldest = self._now() - STALE_SECONDS
