@@ -40,11 +40,10 @@ def running(
     """Runs a command on one core, its children too, within the block; then asks it to stop, and waits."""
     with output.open("wb") as sink:
         process = subprocess.Popen(
-            command,
+            ["taskset", "-c", str(core), *command],
             stdout=sink,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         try:
             yield process
