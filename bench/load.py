@@ -12,6 +12,7 @@ import json
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -42,10 +43,13 @@ class Load:
 def generate(load: Load) -> Latencies:
     """Runs the load in a process of its own, on the core of load and model."""
     command = ["taskset", "-c", str(cores()[1]), sys.executable, __file__, json.dumps(asdict(load))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the load failed: {done.stderr[-2000:]}")
-    result = json.loads(done.stdout)
+    # A file and no pipe: the result may be larger than a pipe holds.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"the load failed: {done.stderr[-2000:]}")
+        output.seek(0)
+        result = json.load(output)
     return Latencies(result["wall"], result["each"])
 
 
