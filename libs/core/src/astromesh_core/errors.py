@@ -26,7 +26,7 @@ from typing import ClassVar
 class AstromeshError(Exception):
     """Anything this project raises on purpose.
 
-    `code` is the stable, public name: it travels in gRPC error details, in problem documents and in events (`error_class`).
+    `code` is the stable, public name: it travels in gRPC error details, problem documents and events (`error_class`).
     """
 
     code: ClassVar[str] = "error"

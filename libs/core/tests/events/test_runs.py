@@ -90,3 +90,10 @@ def test_a_step_that_somebody_settled_shows_its_outcome_and_when_it_was_called()
     step = fold(envelopes(REQUESTED, STARTED, INTENDED, unknown, ev.RunEvent(tool_succeeded=settled))).steps[0]
     assert (step.status, step.output.text, step.timing) == (STEP_STATUS_SUCCEEDED, "done", called)
     assert not step.HasField("failure")
+
+
+def test_a_step_without_an_answer_says_so_and_one_that_a_cancel_cut_off_does_not_run_for_ever() -> None:
+    unknown = fold(envelopes(REQUESTED, STARTED, INTENDED, UNKNOWN))
+    assert "nobody knows" in unknown.steps[0].failure.message.text
+    cancelled = fold(envelopes(REQUESTED, STARTED, BEGUN, ev.RunEvent(cancelled=ev.RunCancelled())))
+    assert cancelled.steps[0].failure.error_class == "cancelled"

@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.history_pb2 import HistoryServiceListRunsRequest, ListEventsRequest
-from astromesh.v1.runs_pb2 import RUN_STATUS_QUEUED, STEP_STATUS_UNKNOWN, Run, RunFilter
+from astromesh.v1.runs_pb2 import RUN_STATUS_NEEDS_HUMAN, RUN_STATUS_QUEUED, STEP_STATUS_UNKNOWN, Run, RunFilter
 from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.signal_pb2 import CancelSignal, ResolvedOutcome, ResolveSignal, Signal
 from astromesh_core.bus.subjects import run_aggregate
@@ -153,12 +153,15 @@ class StoredRuns:
 
 
 async def _until_settled(events: AsyncIterator[StoredEvent], signal_id: str) -> RunFolder:
+    """The run once the signal shows in it; a run that the signal wakes is followed until it is awake."""
     folder = CheckedFolder()
+    shown = False
     try:
         async with asyncio.timeout(EFFECT_SECONDS):
             async for event in events:
                 folder.apply(event.envelope)
-                if event.envelope.signal_id == signal_id:
+                shown = shown or event.envelope.signal_id == signal_id
+                if shown and (folder.run.status != RUN_STATUS_NEEDS_HUMAN or _is_any_unknown(folder.run)):
                     break
     except TimeoutError:
         raise TimedOut("the run's owner has not acted on the signal yet") from None
@@ -167,6 +170,10 @@ async def _until_settled(events: AsyncIterator[StoredEvent], signal_id: str) -> 
 
 def _ends(event: StoredEvent) -> bool:
     return event.envelope.HasField("run") and is_terminal(event.envelope.run)
+
+
+def _is_any_unknown(run: Run) -> bool:
+    return any(step.status == STEP_STATUS_UNKNOWN for step in run.steps)
 
 
 def _is_unknown(run: Run, path: str) -> bool:

@@ -37,6 +37,8 @@ from astromesh.v1.runs_pb2 import (
     Step,
 )
 from astromesh.v1.values_pb2 import Failure, Usage
+from astromesh_core.errors import Cancelled
+from astromesh_core.events.contents import text_content
 
 TERMINAL_EVENTS = frozenset({"completed", "failed", "compensated", "cancelled"})
 TERMINAL = frozenset({RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_COMPENSATED, RUN_STATUS_CANCELLED})
@@ -193,7 +195,8 @@ def _tool_unknown(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     del envelope
     step = folder.step(event.path)
     step.status = STEP_STATUS_UNKNOWN
-    step.failure.CopyFrom(Failure(error_class=event.reason))
+    unknown = f"{step.name} gave no answer ({event.reason}): nobody knows whether it was done"
+    step.failure.CopyFrom(Failure(error_class=event.reason, message=text_content(unknown)))
     step.timing.CopyFrom(event.timing)
 
 
@@ -235,6 +238,10 @@ def _compensated(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     _end(folder, envelope, RUN_STATUS_CANCELLED)
     folder.run.answer.CopyFrom(event.partial_answer)
+    for step in folder.run.steps:
+        if step.status == STEP_STATUS_RUNNING:
+            step.status = STEP_STATUS_FAILED
+            step.failure.CopyFrom(Failure(error_class=Cancelled.code, message=text_content("cut off by the cancel")))
 
 
 def _end(folder: RunFolder, envelope: Envelope, status: RunStatus.ValueType) -> None:
