@@ -29,6 +29,8 @@ _JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected"})
 
 _Key = tuple[str, str, str]
 
+_UNCONFIGURED = RuntimeConfigSpec()
+
 
 class Directory:
     """Every resource and its status, a moment old. Reads never wait."""
@@ -88,7 +90,7 @@ class Directory:
             for (_, config_namespace, _), config in self._configs.items():
                 if config_namespace == wanted:
                     return config.admission.max_open_runs
-        return RuntimeConfigSpec().admission.max_open_runs
+        return _UNCONFIGURED.admission.max_open_runs
 
     async def shows(self, ref: ResourceRef, generation: int) -> None:
         """Returns once this generation of the resource, or a later one, is here; 0: once there is none.

@@ -29,7 +29,14 @@ _RUN_PREFIX, _RUN_SUFFIX = "/v1/agents/", "/run"
 
 def build_app(gateway: Gateway) -> FastAPI:
     """The application on these parts."""
-    app = Application(title="Astromesh", version="1", description=_ABOUT, openapi_url="/openapi.json")
+    app = Application(
+        title="Astromesh",
+        version="1",
+        description=_ABOUT,
+        openapi_url="/openapi.json",
+        # Spans and metrics are core.telemetry's; FastAPI's own would cost every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
     app.state.gateway = gateway
     for module in (running, runs, openai, agents, resources, sessions, tools, rag, health, websocket):
         app.include_router(module.router)

@@ -50,6 +50,7 @@ async def serving(app: FastAPI, host: str, port: int, drain_seconds: float) -> A
         log_config=None,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
