@@ -81,8 +81,8 @@ def encode(error: AstromeshError) -> tuple[grpc.StatusCode, str, tuple[tuple[str
     return code, message, ((DETAILS_KEY, status.SerializeToString()),)
 
 
-def decode(error: grpc.aio.AioRpcError) -> AstromeshError:
-    """The error that a failed gRPC call means to its caller."""
+def decode(error: grpc.aio.AioRpcError, peer: str) -> AstromeshError:
+    """The error that a failed gRPC call to this peer means to its caller."""
     kind = CLASSES.get(error.code(), errors.Bug)
     if kind is errors.Unavailable:
         kind = PeerGone  # unless the details say that the service itself answered so
@@ -99,4 +99,7 @@ def decode(error: grpc.aio.AioRpcError) -> AstromeshError:
                 retry = error_details_pb2.RetryInfo()
                 detail.Unpack(retry)
                 retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    if kind is PeerGone:
+        # The transport's own words tell of sockets and of C++: nothing that a caller could act on.
+        return PeerGone(f"{peer} does not answer: it is not running, or went away meanwhile", retry_after=retry_after)
     return kind(error.details() or error.code().name, retry_after=retry_after)

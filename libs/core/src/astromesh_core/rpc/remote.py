@@ -31,6 +31,8 @@ class RemoteChannel:
 
     def __init__(self, address: str, token: str) -> None:
         self._inner = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.peer = address.rpartition("/")[2].removesuffix(".sock")
+        """Whom people know at the address: the service that a socket is named after, else host and port."""
         self._token: Headers = ((TOKEN_HEADER, bearer(token)),) if token else ()
 
     def stub_channel(self) -> Channel:
@@ -97,7 +99,8 @@ class RemoteUnaryMethod:
                 timeout=timeout_for(timeout),
                 metadata=self._channel.headers(metadata),
                 wait_for_ready=wait_for_ready,
-            )
+            ),
+            self._channel.peer,
         )
 
 
@@ -124,22 +127,24 @@ class RemoteStreamMethod:
                 timeout=timeout_for(timeout),
                 metadata=self._channel.headers(metadata),
                 wait_for_ready=wait_for_ready,
-            )
+            ),
+            self._channel.peer,
         )
 
 
 class RemoteUnaryCall:
     """A call with one reply. Cancelling whoever awaits it cancels it at the server too."""
 
-    def __init__(self, call: grpc.aio.UnaryUnaryCall[Any, Message]) -> None:
+    def __init__(self, call: grpc.aio.UnaryUnaryCall[Any, Message], peer: str) -> None:
         self._call = call
+        self._peer = peer
 
     def __await__(self) -> Generator[Any, None, Message]:
         """The reply. Raises our error for whatever the server, or the way to it, answered."""
         try:
             return (yield from self._call.__await__())
         except grpc.aio.AioRpcError as error:
-            raise decode(error) from None
+            raise decode(error, self._peer) from None
 
     def cancel(self) -> bool:
         """Leaves the call and tells the server. False where it has ended already."""
@@ -158,8 +163,9 @@ class RemoteStreamCall:
     """A call with a stream of replies. Whoever leaves early closes it: with `reading`, `aclosing`, or by dropping
     it."""
 
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Message]) -> None:
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Message], peer: str) -> None:
         self._call = call
+        self._peer = peer
 
     def __aiter__(self) -> Self:
         return self
@@ -169,7 +175,7 @@ class RemoteStreamCall:
         try:
             reply = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise decode(error) from None
+            raise decode(error, self._peer) from None
         if reply is grpc.aio.EOF:
             raise StopAsyncIteration
         return cast("Message", reply)
