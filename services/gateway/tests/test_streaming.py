@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from astromesh_testing.scripted_runtime import ScriptedRun
+from astromesh_testing.sse import Message, messages
 
 from .conftest import Mesh
-from .messages import Message, messages
 
 RUN = "/v1/agents/agent/run"
 STREAM = {"Accept": "text/event-stream"}
