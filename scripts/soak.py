@@ -35,6 +35,8 @@ class Part:
     name: str
     tests: tuple[str, ...]
     variables: dict[str, str]
+    lanes: int = 1
+    """How many of its tests run side by side: those that mostly wait may."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def parts(asked: argparse.Namespace) -> list[Part]:
                 "SIGKILL of the worker at an event boundary",
                 ("services/runtime/tests/test_crashes.py",),
                 {"SOAK_POINTS": str(asked.points)},
+                asked.lanes,
             ),
         ),
         (
@@ -92,6 +95,7 @@ def run(part: Part) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         report, figures = Path(folder) / "report.xml", Path(folder) / "figures.jsonl"
         command = [sys.executable, "-m", "pytest", "-q", "--timeout=0", f"--junitxml={report}", *part.tests]
+        command += ["-n", str(part.lanes)] if part.lanes > 1 else []
         begun = time.monotonic()
         environment = {**os.environ, **part.variables, "SOAK_FIGURES": str(figures)}
         subprocess.run(command, cwd=ROOT, env=environment, check=False)
@@ -138,6 +142,7 @@ def section(outcomes: list[Outcome], commit: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=1000, help="SIGKILL points of a worker")
+    parser.add_argument("--lanes", type=int, default=3, help="of SIGKILL points side by side, as each mostly waits")
     parser.add_argument("--minutes", type=float, default=15.0, help="of whole-mesh kills under load")
     parser.add_argument("--disconnects", type=int, default=1000, help="of SSE readers, in each placement")
     parser.add_argument("--parity", type=int, default=1, help="0 leaves out the surfaces in both placements")
