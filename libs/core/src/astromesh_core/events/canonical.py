@@ -70,6 +70,10 @@ def _transcript_form(message: Message) -> Canonical:
         form["calls"] = [[call.id, call.name, plain(call.arguments)] for call in message.tool_calls]
     if message.tool_call_id:
         form["answers"] = message.tool_call_id
+    if message.images:
+        form["images"] = [[image.media_type, plain(image.data), plain(image.url)] for image in message.images]
+    if message.reasoning:
+        form["reasoning"] = [[plain(part.text), part.signature] for part in message.reasoning]
     return form
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/effect.proto\x12\x0c\x61stromesh.v1\"\xcf\x02\n\x06\x45\x66\x66\x65\x63t\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ModelEffectH\x00\x12(\n\x04tool\x18\x02 \x01(\x0b\x32\x18.astromesh.v1.ToolEffectH\x00\x12,\n\x06gather\x18\x03 \x01(\x0b\x32\x1a.astromesh.v1.GatherEffectH\x00\x12/\n\x08\x66irst_of\x18\x04 \x01(\x0b\x32\x1b.astromesh.v1.FirstOfEffectH\x00\x12*\n\x05\x61gent\x18\x05 \x01(\x0b\x32\x19.astromesh.v1.AgentEffectH\x00\x12\x30\n\x08question\x18\x06 \x01(\x0b\x32\x1c.astromesh.v1.QuestionEffectH\x00\x12*\n\x05timer\x18\x07 \x01(\x0b\x32\x19.astromesh.v1.TimerEffectH\x00\x42\x06\n\x04kind\"g\n\x0bModelEffect\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x19\n\x11transcript_digest\x18\x02 \x01(\x0c\x12\x19\n\x11transcript_length\x18\x03 \x01(\x05\x12\x14\n\x0ctools_sha256\x18\x04 \x01(\x0c\"J\n\nToolEffect\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x61rguments_digest\x18\x03 \x01(\x0c\"5\n\x0cGatherEffect\x12%\n\x07\x65\x66\x66\x65\x63ts\x18\x01 \x03(\x0b\x32\x14.astromesh.v1.Effect\"6\n\rFirstOfEffect\x12%\n\x07\x65\x66\x66\x65\x63ts\x18\x01 \x03(\x0b\x32\x14.astromesh.v1.Effect\"2\n\x0b\x41gentEffect\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x14\n\x0cquery_digest\x18\x02 \x01(\x0c\")\n\x0eQuestionEffect\x12\x17\n\x0fquestion_digest\x18\x01 \x01(\x0c\"\"\n\x0bTimerEffect\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/effect.proto\x12\x0c\x61stromesh.v1\"\xcf\x02\n\x06\x45\x66\x66\x65\x63t\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ModelEffectH\x00\x12(\n\x04tool\x18\x02 \x01(\x0b\x32\x18.astromesh.v1.ToolEffectH\x00\x12,\n\x06gather\x18\x03 \x01(\x0b\x32\x1a.astromesh.v1.GatherEffectH\x00\x12/\n\x08\x66irst_of\x18\x04 \x01(\x0b\x32\x1b.astromesh.v1.FirstOfEffectH\x00\x12*\n\x05\x61gent\x18\x05 \x01(\x0b\x32\x19.astromesh.v1.AgentEffectH\x00\x12\x30\n\x08question\x18\x06 \x01(\x0b\x32\x1c.astromesh.v1.QuestionEffectH\x00\x12*\n\x05timer\x18\x07 \x01(\x0b\x32\x19.astromesh.v1.TimerEffectH\x00\x42\x06\n\x04kind\"\x85\x01\n\x0bModelEffect\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x19\n\x11transcript_digest\x18\x02 \x01(\x0c\x12\x19\n\x11transcript_length\x18\x03 \x01(\x05\x12\x14\n\x0ctools_sha256\x18\x04 \x01(\x0c\x12\x1c\n\x14output_schema_sha256\x18\x05 \x01(\x0c\"J\n\nToolEffect\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x61rguments_digest\x18\x03 \x01(\x0c\"5\n\x0cGatherEffect\x12%\n\x07\x65\x66\x66\x65\x63ts\x18\x01 \x03(\x0b\x32\x14.astromesh.v1.Effect\"6\n\rFirstOfEffect\x12%\n\x07\x65\x66\x66\x65\x63ts\x18\x01 \x03(\x0b\x32\x14.astromesh.v1.Effect\"2\n\x0b\x41gentEffect\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x14\n\x0cquery_digest\x18\x02 \x01(\x0c\")\n\x0eQuestionEffect\x12\x17\n\x0fquestion_digest\x18\x01 \x01(\x0c\"\"\n\x0bTimerEffect\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +33,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EFFECT']._serialized_start=44
   _globals['_EFFECT']._serialized_end=379
-  _globals['_MODELEFFECT']._serialized_start=381
-  _globals['_MODELEFFECT']._serialized_end=484
-  _globals['_TOOLEFFECT']._serialized_start=486
-  _globals['_TOOLEFFECT']._serialized_end=560
-  _globals['_GATHEREFFECT']._serialized_start=562
-  _globals['_GATHEREFFECT']._serialized_end=615
-  _globals['_FIRSTOFEFFECT']._serialized_start=617
-  _globals['_FIRSTOFEFFECT']._serialized_end=671
-  _globals['_AGENTEFFECT']._serialized_start=673
-  _globals['_AGENTEFFECT']._serialized_end=723
-  _globals['_QUESTIONEFFECT']._serialized_start=725
-  _globals['_QUESTIONEFFECT']._serialized_end=766
-  _globals['_TIMEREFFECT']._serialized_start=768
-  _globals['_TIMEREFFECT']._serialized_end=802
+  _globals['_MODELEFFECT']._serialized_start=382
+  _globals['_MODELEFFECT']._serialized_end=515
+  _globals['_TOOLEFFECT']._serialized_start=517
+  _globals['_TOOLEFFECT']._serialized_end=591
+  _globals['_GATHEREFFECT']._serialized_start=593
+  _globals['_GATHEREFFECT']._serialized_end=646
+  _globals['_FIRSTOFEFFECT']._serialized_start=648
+  _globals['_FIRSTOFEFFECT']._serialized_end=702
+  _globals['_AGENTEFFECT']._serialized_start=704
+  _globals['_AGENTEFFECT']._serialized_end=754
+  _globals['_QUESTIONEFFECT']._serialized_start=756
+  _globals['_QUESTIONEFFECT']._serialized_end=797
+  _globals['_TIMEREFFECT']._serialized_start=799
+  _globals['_TIMEREFFECT']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

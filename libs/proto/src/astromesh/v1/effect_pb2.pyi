@@ -78,12 +78,15 @@ class ModelEffect(_message.Message):
     TRANSCRIPT_DIGEST_FIELD_NUMBER: _builtins.int
     TRANSCRIPT_LENGTH_FIELD_NUMBER: _builtins.int
     TOOLS_SHA256_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_SHA256_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     transcript_digest: _builtins.bytes
     """Chained: d(0) = empty; d(n) = HMAC-SHA256(key, d(n-1) || canonical message n)."""
     transcript_length: _builtins.int
     tools_sha256: _builtins.bytes
     """SHA-256 of the catalogue of tools offered; empty where none is."""
+    output_schema_sha256: _builtins.bytes
+    """SHA-256 of the schema that the reply has to match; empty: free text."""
     def __init__(
         self,
         *,
@@ -91,10 +94,11 @@ class ModelEffect(_message.Message):
         transcript_digest: _builtins.bytes = ...,
         transcript_length: _builtins.int = ...,
         tools_sha256: _builtins.bytes = ...,
+        output_schema_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "tools_sha256", b"tools_sha256", "transcript_digest", b"transcript_digest", "transcript_length", b"transcript_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_schema_sha256", b"output_schema_sha256", "role", b"role", "tools_sha256", b"tools_sha256", "transcript_digest", b"transcript_digest", "transcript_length", b"transcript_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,16 +29,30 @@ class CompleteRequest(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    RUN_SPEND_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Which of the agent's models: "default" where the agent names no roles."""
     run_id: _builtins.str
     path: _builtins.str
+    output_schema_json: _builtins.str
+    """JSON Schema that the reply's text has to match, as JSON text; empty: free text."""
+    principal: _builtins.str
+    """Name of the API key that the run came in with: its budgets apply beside the agent's and the namespace's."""
+    attempt: _builtins.int
+    """From 1; counts the calls begun at this path. With run and path it names what is reserved for the call."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]: ...
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.ToolSpec]: ...
+    @_builtins.property
+    def run_spend(self) -> Global___RunSpend:
+        """What the run has cost so far, for its own budget."""
+
     def __init__(
         self,
         *,
@@ -48,14 +62,40 @@ class CompleteRequest(_message.Message):
         tools: _abc.Iterable[_values_pb2.ToolSpec] | None = ...,
         run_id: _builtins.str = ...,
         path: _builtins.str = ...,
+        output_schema_json: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        run_spend: Global___RunSpend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "run_spend", b"run_spend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "messages", b"messages", "path", b"path", "role", b"role", "run_id", b"run_id", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "messages", b"messages", "output_schema_json", b"output_schema_json", "path", b"path", "principal", b"principal", "role", b"role", "run_id", b"run_id", "run_spend", b"run_spend", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteRequest: _TypeAlias = CompleteRequest  # noqa: Y015
+
+@_typing.final
+class RunSpend(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    cost_nanos: _builtins.int
+    tokens: _builtins.int
+    def __init__(
+        self,
+        *,
+        cost_nanos: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunSpend: _TypeAlias = RunSpend  # noqa: Y015
 
 @_typing.final
 class CompleteResponse(_message.Message):
@@ -64,25 +104,34 @@ class CompleteResponse(_message.Message):
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     RESTART_FIELD_NUMBER: _builtins.int
     COMPLETION_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGE_FIELD_NUMBER: _builtins.int
+    REASONING_DELTA_FIELD_NUMBER: _builtins.int
     text_delta: _builtins.str
+    reasoning_delta: _builtins.str
     @_builtins.property
     def restart(self) -> Global___Restart:
         """A new candidate starts over: the text so far is void."""
 
     @_builtins.property
     def completion(self) -> Global___Completion: ...
+    @_builtins.property
+    def partial_charge(self) -> _values_pb2.Charge:
+        """What a candidate cost that began to answer and broke off, estimated. It stands in no completion's charge."""
+
     def __init__(
         self,
         *,
         text_delta: _builtins.str = ...,
         restart: Global___Restart | None = ...,
         completion: Global___Completion | None = ...,
+        partial_charge: _values_pb2.Charge | None = ...,
+        reasoning_delta: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "part", b"part", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "part", b"part", "partial_charge", b"partial_charge", "reasoning_delta", b"reasoning_delta", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "part", b"part", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "part", b"part", "partial_charge", b"partial_charge", "reasoning_delta", b"reasoning_delta", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text_delta", "restart", "completion"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text_delta", "restart", "completion", "partial_charge", "reasoning_delta"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 

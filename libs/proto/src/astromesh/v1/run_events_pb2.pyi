@@ -219,6 +219,8 @@ class RunRequested(_message.Message):
     SURFACE_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     PRIVATE_SESSION_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     session_key: _builtins.str
     """Keyed hash of (namespace, agent, session); also names the session's aggregate."""
@@ -233,6 +235,8 @@ class RunRequested(_message.Message):
     """The run is cancelled when its caller leaves before the end."""
     private_session: _builtins.bool
     """Nobody named the session: it is this run's own."""
+    output_schema_json: _builtins.str
+    """JSON Schema that the answer has to match, as JSON text; overrides the agent's own."""
     @_builtins.property
     def session_id(self) -> _values_pb2.Content:
         """As the caller named it, or as given out."""
@@ -255,6 +259,10 @@ class RunRequested(_message.Message):
     def transcript(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]:
         """The caller brought the whole transcript (OpenAI surface); the query is its last user message."""
 
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Image]:
+        """Pictures that go with the query."""
+
     def __init__(
         self,
         *,
@@ -272,10 +280,12 @@ class RunRequested(_message.Message):
         surface: Global___Surface.ValueType = ...,
         cancel_on_disconnect: _builtins.bool = ...,
         private_session: _builtins.bool = ...,
+        images: _abc.Iterable[_values_pb2.Image] | None = ...,
+        output_schema_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "uses_memory", b"uses_memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "uses_memory", b"uses_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -321,6 +331,7 @@ class RunStarted(_message.Message):
     CHECKS_INPUT_FIELD_NUMBER: _builtins.int
     CHECKS_OUTPUT_FIELD_NUMBER: _builtins.int
     REMEMBERS_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     epoch: _builtins.int
     pattern: _builtins.str
@@ -333,6 +344,8 @@ class RunStarted(_message.Message):
     """What of the saga's frame applies to this run."""
     checks_output: _builtins.bool
     remembers: _builtins.bool
+    output_schema_json: _builtins.str
+    """JSON Schema that the answer has to match, as JSON text; empty: free text."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
@@ -354,10 +367,11 @@ class RunStarted(_message.Message):
         checks_input: _builtins.bool = ...,
         checks_output: _builtins.bool = ...,
         remembers: _builtins.bool = ...,
+        output_schema_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "epoch", b"epoch", "max_iterations", b"max_iterations", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -478,6 +492,7 @@ class ModelReplied(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     TIME_TO_FIRST_TOKEN_NANO_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     finish_reason: _builtins.str
@@ -496,6 +511,10 @@ class ModelReplied(_message.Message):
     def lost_usage(self) -> _values_pb2.Usage:
         """Of earlier calls at this path that were lost in a crash after their `begun`: billed all the same, estimated."""
 
+    @_builtins.property
+    def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]:
+        """Of candidates that began to answer and broke off: billed beside the charge."""
+
     def __init__(
         self,
         *,
@@ -509,10 +528,11 @@ class ModelReplied(_message.Message):
         timing: _values_pb2.Timing | None = ...,
         time_to_first_token_nano: _builtins.int = ...,
         lost_usage: _values_pb2.Usage | None = ...,
+        partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "failure", b"failure", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "route", b"route", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "effect_sha256", b"effect_sha256", "failure", b"failure", "finish_reason", b"finish_reason", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "path", b"path", "route", b"route", "time_to_first_token_nano", b"time_to_first_token_nano", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "effect_sha256", b"effect_sha256", "failure", b"failure", "finish_reason", b"finish_reason", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "partial_charges", b"partial_charges", "path", b"path", "route", b"route", "time_to_first_token_nano", b"time_to_first_token_nano", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["message", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/values.proto\x12\x0c\x61stromesh.v1\"v\n\x07\x43ontent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12&\n\x06sealed\x18\x02 \x01(\x0b\x32\x14.astromesh.v1.SealedH\x00\x12+\n\x06stored\x18\x03 \x01(\x0b\x32\x19.astromesh.v1.StoredValueH\x00\x42\x06\n\x04\x66orm\";\n\x06Sealed\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"1\n\x0bStoredValue\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"L\n\x0bResourceRef\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\xa3\x01\n\x07Message\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.astromesh.v1.Role\x12&\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12*\n\ntool_calls\x18\x03 \x03(\x0b\x32\x16.astromesh.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"N\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\targuments\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x92\x01\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x06output\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12\'\n\x08passages\x18\x05 \x03(\x0b\x32\x15.astromesh.v1.Passage\"\xa9\x01\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12,\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\x0e\x32\x1c.astromesh.v1.ToolEffectKind\x12\x12\n\ntimeout_ms\x18\x05 \x01(\x03\x12\x0c\n\x04type\x18\x06 \x01(\t\x12\x11\n\tretrieves\x18\x07 \x01(\x08\"\x97\x01\n\x07Passage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x03\x12\x10\n\x08headings\x18\x05 \x03(\t\x12#\n\x04text\x18\x06 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05score\x18\x07 \x01(\x01\x12\x0e\n\x06sha256\x18\x08 \x01(\x0c\"~\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x03\x12\x11\n\testimated\x18\x05 \x01(\x08\"s\n\x06\x43harge\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\"\n\x05usage\x18\x03 \x01(\x0b\x32\x13.astromesh.v1.Usage\x12\x12\n\ncost_nanos\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\"A\n\x05Route\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12&\n\x05steps\x18\x02 \x03(\x0b\x32\x17.astromesh.v1.RouteStep\"a\n\tRouteStep\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x03 \x01(\x08\x12\x13\n\x0b\x65rror_class\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"^\n\x07\x46\x61ilure\x12\x13\n\x0b\x65rror_class\x18\x01 \x01(\t\x12&\n\x07message\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\"8\n\x06Timing\x12\x17\n\x0fstart_unix_nano\x18\x01 \x01(\x03\x12\x15\n\rduration_nano\x18\x02 \x01(\x03\"m\n\x07Verdict\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.astromesh.v1.VerdictAction\x12\'\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.astromesh.v1.Finding\"3\n\x07\x46inding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x8a\x01\n\x0eToolEffectKind\x12 \n\x1cTOOL_EFFECT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_EFFECT_KIND_READ\x10\x01\x12\x1f\n\x1bTOOL_EFFECT_KIND_IDEMPOTENT\x10\x02\x12\x1a\n\x16TOOL_EFFECT_KIND_WRITE\x10\x03*\x97\x01\n\rVerdictAction\x12\x1e\n\x1aVERDICT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14VERDICT_ACTION_ALLOW\x10\x01\x12\x17\n\x13VERDICT_ACTION_WARN\x10\x02\x12\x19\n\x15VERDICT_ACTION_REDACT\x10\x03\x12\x18\n\x14VERDICT_ACTION_BLOCK\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/values.proto\x12\x0c\x61stromesh.v1\"v\n\x07\x43ontent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12&\n\x06sealed\x18\x02 \x01(\x0b\x32\x14.astromesh.v1.SealedH\x00\x12+\n\x06stored\x18\x03 \x01(\x0b\x32\x19.astromesh.v1.StoredValueH\x00\x42\x06\n\x04\x66orm\";\n\x06Sealed\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"1\n\x0bStoredValue\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"L\n\x0bResourceRef\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\xf4\x01\n\x07Message\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.astromesh.v1.Role\x12&\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12*\n\ntool_calls\x18\x03 \x03(\x0b\x32\x16.astromesh.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12#\n\x06images\x18\x06 \x03(\x0b\x32\x13.astromesh.v1.Image\x12*\n\treasoning\x18\x07 \x03(\x0b\x32\x17.astromesh.v1.Reasoning\"r\n\x05Image\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.ContentH\x00\x12$\n\x03url\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.ContentH\x00\x42\x08\n\x06source\"U\n\tReasoning\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x10\n\x08redacted\x18\x03 \x01(\x08\"N\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\targuments\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x92\x01\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x06output\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12\'\n\x08passages\x18\x05 \x03(\x0b\x32\x15.astromesh.v1.Passage\"\xa9\x01\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12,\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\x0e\x32\x1c.astromesh.v1.ToolEffectKind\x12\x12\n\ntimeout_ms\x18\x05 \x01(\x03\x12\x0c\n\x04type\x18\x06 \x01(\t\x12\x11\n\tretrieves\x18\x07 \x01(\x08\"\x97\x01\n\x07Passage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x03\x12\x10\n\x08headings\x18\x05 \x03(\t\x12#\n\x04text\x18\x06 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05score\x18\x07 \x01(\x01\x12\x0e\n\x06sha256\x18\x08 \x01(\x0c\"\x9c\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x03\x12\x11\n\testimated\x18\x05 \x01(\x08\x12\x1c\n\x14\x63\x61\x63he_written_tokens\x18\x06 \x01(\x03\"s\n\x06\x43harge\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\"\n\x05usage\x18\x03 \x01(\x0b\x32\x13.astromesh.v1.Usage\x12\x12\n\ncost_nanos\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\"A\n\x05Route\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12&\n\x05steps\x18\x02 \x03(\x0b\x32\x17.astromesh.v1.RouteStep\"a\n\tRouteStep\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x03 \x01(\x08\x12\x13\n\x0b\x65rror_class\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"^\n\x07\x46\x61ilure\x12\x13\n\x0b\x65rror_class\x18\x01 \x01(\t\x12&\n\x07message\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\"8\n\x06Timing\x12\x17\n\x0fstart_unix_nano\x18\x01 \x01(\x03\x12\x15\n\rduration_nano\x18\x02 \x01(\x03\"m\n\x07Verdict\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.astromesh.v1.VerdictAction\x12\'\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.astromesh.v1.Finding\"3\n\x07\x46inding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x8a\x01\n\x0eToolEffectKind\x12 \n\x1cTOOL_EFFECT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_EFFECT_KIND_READ\x10\x01\x12\x1f\n\x1bTOOL_EFFECT_KIND_IDEMPOTENT\x10\x02\x12\x1a\n\x16TOOL_EFFECT_KIND_WRITE\x10\x03*\x97\x01\n\rVerdictAction\x12\x1e\n\x1aVERDICT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14VERDICT_ACTION_ALLOW\x10\x01\x12\x17\n\x13VERDICT_ACTION_WARN\x10\x02\x12\x19\n\x15VERDICT_ACTION_REDACT\x10\x03\x12\x18\n\x14VERDICT_ACTION_BLOCK\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.values_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1803
-  _globals['_ROLE']._serialized_end=1898
-  _globals['_TOOLEFFECTKIND']._serialized_start=1901
-  _globals['_TOOLEFFECTKIND']._serialized_end=2039
-  _globals['_VERDICTACTION']._serialized_start=2042
-  _globals['_VERDICTACTION']._serialized_end=2193
+  _globals['_ROLE']._serialized_start=2118
+  _globals['_ROLE']._serialized_end=2213
+  _globals['_TOOLEFFECTKIND']._serialized_start=2216
+  _globals['_TOOLEFFECTKIND']._serialized_end=2354
+  _globals['_VERDICTACTION']._serialized_start=2357
+  _globals['_VERDICTACTION']._serialized_end=2508
   _globals['_CONTENT']._serialized_start=43
   _globals['_CONTENT']._serialized_end=161
   _globals['_SEALED']._serialized_start=163
@@ -46,29 +46,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOURCEREF']._serialized_start=275
   _globals['_RESOURCEREF']._serialized_end=351
   _globals['_MESSAGE']._serialized_start=354
-  _globals['_MESSAGE']._serialized_end=517
-  _globals['_TOOLCALL']._serialized_start=519
-  _globals['_TOOLCALL']._serialized_end=597
-  _globals['_TOOLRESULT']._serialized_start=600
-  _globals['_TOOLRESULT']._serialized_end=746
-  _globals['_TOOLSPEC']._serialized_start=749
-  _globals['_TOOLSPEC']._serialized_end=918
-  _globals['_PASSAGE']._serialized_start=921
-  _globals['_PASSAGE']._serialized_end=1072
-  _globals['_USAGE']._serialized_start=1074
-  _globals['_USAGE']._serialized_end=1200
-  _globals['_CHARGE']._serialized_start=1202
-  _globals['_CHARGE']._serialized_end=1317
-  _globals['_ROUTE']._serialized_start=1319
-  _globals['_ROUTE']._serialized_end=1384
-  _globals['_ROUTESTEP']._serialized_start=1386
-  _globals['_ROUTESTEP']._serialized_end=1483
-  _globals['_FAILURE']._serialized_start=1485
-  _globals['_FAILURE']._serialized_end=1579
-  _globals['_TIMING']._serialized_start=1581
-  _globals['_TIMING']._serialized_end=1637
-  _globals['_VERDICT']._serialized_start=1639
-  _globals['_VERDICT']._serialized_end=1748
-  _globals['_FINDING']._serialized_start=1750
-  _globals['_FINDING']._serialized_end=1801
+  _globals['_MESSAGE']._serialized_end=598
+  _globals['_IMAGE']._serialized_start=600
+  _globals['_IMAGE']._serialized_end=714
+  _globals['_REASONING']._serialized_start=716
+  _globals['_REASONING']._serialized_end=801
+  _globals['_TOOLCALL']._serialized_start=803
+  _globals['_TOOLCALL']._serialized_end=881
+  _globals['_TOOLRESULT']._serialized_start=884
+  _globals['_TOOLRESULT']._serialized_end=1030
+  _globals['_TOOLSPEC']._serialized_start=1033
+  _globals['_TOOLSPEC']._serialized_end=1202
+  _globals['_PASSAGE']._serialized_start=1205
+  _globals['_PASSAGE']._serialized_end=1356
+  _globals['_USAGE']._serialized_start=1359
+  _globals['_USAGE']._serialized_end=1515
+  _globals['_CHARGE']._serialized_start=1517
+  _globals['_CHARGE']._serialized_end=1632
+  _globals['_ROUTE']._serialized_start=1634
+  _globals['_ROUTE']._serialized_end=1699
+  _globals['_ROUTESTEP']._serialized_start=1701
+  _globals['_ROUTESTEP']._serialized_end=1798
+  _globals['_FAILURE']._serialized_start=1800
+  _globals['_FAILURE']._serialized_end=1894
+  _globals['_TIMING']._serialized_start=1896
+  _globals['_TIMING']._serialized_end=1952
+  _globals['_VERDICT']._serialized_start=1954
+  _globals['_VERDICT']._serialized_end=2063
+  _globals['_FINDING']._serialized_start=2065
+  _globals['_FINDING']._serialized_end=2116
 # @@protoc_insertion_point(module_scope)
