@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import NoReturn
 
 import pytest
 
@@ -12,6 +13,7 @@ from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
+from astromesh.v1.runs_pb2 import RUN_STATUS_FAILED
 from astromesh.v1.signal_pb2 import CancelSignal, Signal
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.values_pb2 import ToolSpec
@@ -21,8 +23,12 @@ from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.events.chain import build_commit, open_commit, seal
+from astromesh_core.events.runs import fold
 from astromesh_core.service import Platform
+from astromesh_runtime import engine
+from astromesh_runtime.effects import CallTools
 from astromesh_runtime.replay import replay
+from astromesh_runtime.scope import RunScope
 from astromesh_runtime.worker import Partition, Worker
 from astromesh_testing.admission import admit, events_until, kinds, put_agent
 from astromesh_testing.services import FakeServices, completion
@@ -146,6 +152,39 @@ async def test_a_run_that_only_a_later_release_can_read_waits_for_it_and_can_be_
         assert waiting.reason == ev.SUSPENSION_REASON_VERSION
         await cancel(bus, run)
         assert kinds(await events_until(bus, run))[-1] == "cancelled"
+
+
+async def test_a_write_that_a_bug_cut_is_noted_before_the_run_is_ended_for_it(
+    bus: Bus, worker: Platform, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(scope: RunScope, effect: CallTools) -> NoReturn:
+        (call,) = effect.calls
+        intent = ev.ToolIntended(path=call.path, effect_sha256=call.sha256, call=call.call, effect=WRITE.effect)
+        await scope.stored(scope.record(ev.RunEvent(tool_intended=intent)))
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(engine, "call_tools", breaks)
+    services.tools.specs = (WRITE,)
+    await put_agent(bus)
+    events = await events_until(bus, await admit(bus))
+    assert kinds(events)[-3:] == ["tool_intended", "tool_outcome_unknown", "failed"]
+    assert events[-2].envelope.run.tool_outcome_unknown.path == events[-3].envelope.run.tool_intended.path
+    assert (events[-1].envelope.run.failed.imposed, fold(it.envelope for it in events).status) == (
+        True,
+        RUN_STATUS_FAILED,
+    )
+
+
+async def test_a_write_that_a_crash_cut_is_noted_though_only_a_later_release_can_read_the_run(
+    bus: Bus, services: FakeServices, start_worker: StartWorker
+) -> None:
+    await put_agent(bus)
+    run = await admit(bus)
+    await append_foreign(bus, run, ev.RunEvent(tool_intended=ev.ToolIntended(path="1.1", effect=WRITE.effect)))
+    await append_foreign(bus, run, ev.RunEvent(handed_off=ev.HandedOff(path="2")))
+    await cancel(bus, run)
+    async with start_worker(bus, services, "older"):
+        assert kinds(await events_until(bus, run))[-2:] == ["tool_outcome_unknown", "cancelled"]
 
 
 async def test_agents_with_equal_specs_stay_two_agents(bus: Bus, worker: Platform) -> None:

@@ -12,11 +12,13 @@ from astromesh.v1.partition_pb2 import PartitionCheckpoint
 from astromesh.v1.run_events_pb2 import RunEvent, RunRequested
 from astromesh.v1.signal_pb2 import CancelSignal, Signal
 from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.dead_letters import DeadLetters
 from astromesh_core.bus.intake import Arrival, Intake, Reached, RunRequest, SignalArrived
 from astromesh_core.bus.positions import Position
-from astromesh_core.bus.reading import StreamReader
+from astromesh_core.bus.reading import StoredMessage, StreamReader
 from astromesh_core.bus.streams import DEAD
 from astromesh_core.bus.subjects import run_aggregate
+from astromesh_core.errors import Unavailable
 from astromesh_core.events.chain import GENESIS, build_commit, seal
 from astromesh_testing.nats import NatsServer
 
@@ -180,6 +182,53 @@ async def test_a_message_that_nobody_can_read_is_kept_apart_and_the_queue_goes_o
         assert (letter.consumer, letter.payload) == ("intake", b"\xff\xff\xff")
         assert letter.reason
         assert intake.reached(1).signals == Position(2)
+
+
+async def test_what_nobody_can_read_is_kept_apart_though_the_partitions_change_meanwhile(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, burying, go = DeadLetters.put, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: DeadLetters, consumer: str, subject: str, payload: bytes, error: Exception) -> None:
+        burying.set()
+        await go.wait()
+        await put(self, consumer, subject, payload, error)
+
+    monkeypatch.setattr(DeadLetters, "put", slowly)
+    async with Intake(bus) as intake:
+        await intake.follow(everything([1]))
+        await bus.js.publish(f"mesh.default.signal.01.{run_name(1, 0)}", b"\xff\xff\xff")
+        await asyncio.wait_for(burying.wait(), 5)
+        await intake.follow(everything([2]))
+        assert intake.reached(1).signals == Position.START
+        go.set()
+        await send(bus, 1, 0, "good")
+        assert await take(aiter(intake), 1) == ["good"]
+        (stored,) = await StreamReader(bus.nc, DEAD).batch("dead.>", Position.START)
+        assert DeadLetter.FromString(stored.data).payload == b"\xff\xff\xff"
+        assert intake.reached(1).signals == Position(2)
+
+
+async def test_what_a_failed_attempt_to_follow_took_in_comes_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = StreamReader.batch
+
+    async def fails_for_the_second(self: StreamReader, subject: str, after: Position) -> list[StoredMessage]:
+        if ".signal.02." in subject:
+            await asyncio.sleep(0.2)
+            raise Unavailable("no answer")
+        return await batch(self, subject, after)
+
+    await send(bus, 1, 0, "one")
+    async with Intake(bus) as intake:
+        with monkeypatch.context() as patch:
+            patch.setattr(StreamReader, "batch", fails_for_the_second)
+            with pytest.raises(Unavailable):
+                await intake.follow(everything([1, 2]))
+        await intake.follow(everything([1, 2]))
+        await send(bus, 2, 0, "two")
+        arrivals = aiter(intake)
+        assert await take(arrivals, 2) == ["one", "two"]
+        await nothing_more(arrivals)
 
 
 async def test_an_arrival_is_prompt(bus: Bus) -> None:

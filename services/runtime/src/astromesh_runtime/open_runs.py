@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_VERSION,
@@ -22,7 +24,7 @@ from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.writer import AggregateWriter
-from astromesh_core.errors import AstromeshError, Conflict, NotSupported, PermanentError
+from astromesh_core.errors import AstromeshError, Bug, Conflict, NotSupported, PermanentError
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
 from astromesh_core.events.contents import may_hold_stored
 from astromesh_core.events.runs import is_terminal
@@ -33,6 +35,8 @@ from astromesh_runtime.metering import RunMeter
 from astromesh_runtime.recorded import Recorded
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import Clock, RunScope, Services
+
+log = structlog.get_logger("astromesh.runtime")
 
 
 @dataclass(slots=True, eq=False)
@@ -177,6 +181,7 @@ class Opener:
         """A run that only another release can read waits for it, and can be cancelled; it never fails for that."""
         cancel = next((signal for signal in run.signals if signal.HasField("cancel")), None)
         if cancel is not None:
+            _note_cut_writes(writer, events)
             cancelled = RunCancelled(
                 principal=cancel.principal, reason=cancel.cancel.reason, partial_answer=cancel.cancel.seen
             )
@@ -200,7 +205,13 @@ class Opener:
         tail = await self.bus.log.tail(aggregate)
         if tail is None or is_terminal(tail.last.envelope.run):
             return tail.position if tail is not None else Position.START
-        return await self._fail(self._writer(aggregate, (tail.position, tail.head)), error)
+        writer = self._writer(aggregate, (tail.position, tail.head))
+        try:
+            _note_cut_writes(writer, (await self.bus.log.read(aggregate, at_least=tail.position)).events)
+        except Bug as unreadable:
+            # Nobody can tell what its log holds, and its session must go on.
+            log.error("a run ends with a log that cannot be read", run_id=aggregate.id, reason=unreadable.message)
+        return await self._fail(writer, error)
 
     async def _fail(self, writer: AggregateWriter, error: AstromeshError) -> Position:
         await writer.stored(writer.record(RunEvent(failed=RunFailed(failure=failure_of(error), imposed=True))))
@@ -244,3 +255,8 @@ class Opener:
         )
         scope.record(RunEvent(started=started))
         scope.recorded.started = started
+
+
+def _note_cut_writes(writer: AggregateWriter, events: Sequence[StoredEvent]) -> None:
+    for unknown in Recorded.of_tools(event.envelope for event in events).cut_writes():
+        writer.record(unknown)

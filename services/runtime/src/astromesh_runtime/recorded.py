@@ -19,9 +19,11 @@ from astromesh.v1.run_events_pb2 import (
     RunStarted,
     Suspended,
     ToolIntended,
+    ToolOutcomeUnknown,
 )
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_WRITE
 from astromesh_core.errors import Bug, NotSupported
+from astromesh_core.events.billing import Bill
 from astromesh_core.events.canonical import KeyedDigest
 from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import TERMINAL_EVENTS
@@ -84,6 +86,7 @@ class Recorded:
     events: int = 0
     waited_nano: int = 0
     """Time spent suspended, by which the run's deadline moves."""
+    bill: Bill = field(default_factory=Bill)
     signals: set[str] = field(default_factory=set[str])
     begun: dict[str, int] = field(default_factory=dict[str, int])
     replies: dict[str, ModelReplied] = field(default_factory=dict[str, ModelReplied])
@@ -103,6 +106,16 @@ class Recorded:
             recorded.add(envelope)
         return recorded
 
+    @classmethod
+    def of_tools(cls, events: Iterable[Envelope]) -> Recorded:
+        """Only what these events say of tool calls: of a log that this release may be unable to read whole."""
+        recorded = cls()
+        for envelope in events:
+            kind = envelope.run.WhichOneof("event")
+            if kind in _TOOL_EVENTS:
+                recorded._add_effect(kind, envelope)
+        return recorded
+
     def add(self, envelope: Envelope) -> None:
         """Takes the next event. Raises NotSupported for a kind that a later release wrote."""
         if envelope.index != self.events:
@@ -110,6 +123,7 @@ class Recorded:
         self.events += 1
         if envelope.signal_id:
             self.signals.add(envelope.signal_id)
+        self.bill.add(envelope.run)
         kind = envelope.run.WhichOneof("event") or ""
         if kind in _MODEL_EVENTS or kind in _TOOL_EVENTS:
             self._add_effect(kind, envelope)
@@ -140,12 +154,18 @@ class Recorded:
             case _:
                 return self.memory
 
-    def open_writes(self) -> list[ToolIntended]:
-        """Intents of writes that a crash cut: nobody knows what became of them, and the log does not say so yet."""
-        return [
+    def cut_writes(self) -> list[RunEvent]:
+        """What the log must still say of writes that a crash cut, before it ends: nobody knows what became of them."""
+        cut = [
             intents[-1]
             for path, intents in self.intents.items()
             if intents[-1].effect == TOOL_EFFECT_KIND_WRITE and path not in self.outcomes and path not in self.unknown
+        ]
+        return [
+            RunEvent(
+                tool_outcome_unknown=ToolOutcomeUnknown(path=it.path, effect_sha256=it.effect_sha256, reason="crash")
+            )
+            for it in cut
         ]
 
     def unvisited(self, visited: set[str]) -> _Unvisited | None:

@@ -12,12 +12,12 @@ from astromesh.v1.run_events_pb2 import (
     RunEvent,
     Suspended,
     ToolFailed,
-    ToolOutcomeUnknown,
     ToolSucceeded,
 )
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, Signal
 from astromesh.v1.values_pb2 import Failure, ToolResult
 from astromesh_core.errors import PermanentError
+from astromesh_core.events.contents import plain
 from astromesh_runtime.engine import Ended, LetGo
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.scope import RunScope
@@ -53,14 +53,15 @@ def _still_waits(scope: RunScope, suspended: Suspended) -> bool:
 
 
 async def _cancel(scope: RunScope, signal: Signal) -> None:
-    for intent in scope.recorded.open_writes():
-        unknown = ToolOutcomeUnknown(path=intent.path, effect_sha256=intent.effect_sha256, reason="crash")
-        scope.record(RunEvent(tool_outcome_unknown=unknown))
+    for unknown in scope.recorded.cut_writes():
+        scope.record(unknown)
+    usage, lost = scope.bill.closing(seen=len(plain(signal.cancel.seen)))
     cancelled = RunCancelled(
         principal=signal.principal,
         reason=signal.cancel.reason,
         partial_answer=signal.cancel.seen,
-        usage=scope.usage,
+        usage=usage,
+        lost_usage=lost,
     )
     await scope.stored(scope.record(RunEvent(cancelled=cancelled), signal_id=signal.id))
 

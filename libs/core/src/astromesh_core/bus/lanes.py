@@ -14,6 +14,7 @@ from astromesh_core.bus.feed import Delivered, Feed, OrderedFeed
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StoredMessage, StreamReader
 from astromesh_core.bus.subjects import partition_of_subject
+from astromesh_core.errors import AstromeshError
 
 
 class Track:
@@ -26,6 +27,11 @@ class Track:
         self.handed_in = start.sequence
         self.passed = start
         self.pending = 0
+
+    def hand_in(self, sequence: int) -> None:
+        """Counts a message as handed in: it is not asked for again, and passed on some time."""
+        self.handed_in = sequence
+        self.pending += 1
 
     def pass_on(self, position: Position) -> bool:
         """Counts a message that was handed in as passed on; False where its partition is not followed any more."""
@@ -74,7 +80,13 @@ class Lane:
         self.forget(starts)
         tracks = {partition: Track(start) for partition, start in starts.items()}
         end = await self._reader.end()
-        await asyncio.gather(*(self._catch_up(partition, track, end) for partition, track in tracks.items()))
+        try:
+            await asyncio.gather(*(self._catch_up(partition, track, end) for partition, track in tracks.items()))
+        except AstromeshError:
+            # What is on its way already comes again when the caller tries again.
+            for track in tracks.values():
+                track.followed = False
+            raise
         self._tracks |= tracks
         await self._restart(end.sequence if self._feed is None else min(end.sequence, self._feed.position))
 
@@ -127,6 +139,13 @@ class Lane:
         return self._accept(track, message) or self._room()
 
     def _accept(self, track: Track, message: Delivered) -> Awaitable[None] | None:
-        track.handed_in = message.sequence
-        track.pending += 1
-        return self._hand_in(track, message)
+        waiting = self._hand_in(track, message)
+        if waiting is not None:
+            return self._accept_later(track, message, waiting)
+        track.hand_in(message.sequence)
+        return None
+
+    async def _accept_later(self, track: Track, message: Delivered, waiting: Awaitable[None]) -> None:
+        # Handed in only when that is done: a restart may cut it in the middle, and then the message comes again.
+        await waiting
+        track.hand_in(message.sequence)
