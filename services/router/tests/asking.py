@@ -18,12 +18,13 @@ from astromesh.v1.values_pb2 import (
 )
 from astromesh_core.errors import NotSupported
 from astromesh_core.events.contents import text_content
-from astromesh_router.candidates import Candidate
+from astromesh_router.candidates import Candidate, Patience
 from astromesh_router.fallback import Fallback
 from astromesh_testing.models.ollama import OllamaServer
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_vectors.ports import Embedder
 
+SHORT = Patience(first_token=0.3, between_tokens=0.3)
 QUERY_SCHEMA = '{"type":"object","properties":{"query":{"type":"string"}},"required":["query"]}'
 SEARCH = ToolSpec(name="search_docs", description="Finds passages", parameters_json=QUERY_SCHEMA, retrieves=True)
 ADD = ToolSpec(
@@ -54,11 +55,11 @@ def asking(*messages: Message, tools: Sequence[ToolSpec] = (), path: str = "1") 
 
 
 def openai(server: OpenAIChatServer) -> Candidate:
-    return Candidate("openai_compat", "openai_compat", "stub-1", server.endpoint)
+    return Candidate("openai_compat", "openai_compat", "stub-1", server.endpoint, patience=SHORT)
 
 
 def ollama(server: OllamaServer) -> Candidate:
-    return Candidate("ollama", "ollama", "llama", server.endpoint)
+    return Candidate("ollama", "ollama", "llama", server.endpoint, patience=SHORT)
 
 
 def nowhere(port: int) -> Candidate:

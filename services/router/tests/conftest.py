@@ -1,4 +1,4 @@
-"""A router on real connections with deadlines short enough for tests, and the fixture for both placements."""
+"""A router on real connections and the fixture for both placements."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import pytest
 
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.app import open_fallback
-from astromesh_router.deadlines import Deadlines
 from astromesh_router.fallback import Fallback
 from astromesh_testing.contracts.placement import placement
 
 from .asking import KEY, no_embedder
 
 __all__ = ["placement"]
-
-SHORT = Deadlines(connect=0.5, first_token=0.3, between_tokens=0.3)
 
 
 @pytest.fixture
@@ -26,5 +23,5 @@ def telemetry() -> Telemetry:
 
 @pytest.fixture
 async def fallback(telemetry: Telemetry) -> AsyncIterator[Fallback]:
-    async with open_fallback(no_embedder, {"LLM_KEY": KEY}, telemetry, SHORT) as opened:
+    async with open_fallback(no_embedder, {"LLM_KEY": KEY}, telemetry) as opened:
         yield opened

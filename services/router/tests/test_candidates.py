@@ -2,16 +2,23 @@
 
 import pytest
 
+from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.provider import ProviderSpec
-from astromesh_router.candidates import candidates_of, references
+from astromesh_router.candidates import Candidate, NamedProvider, Prices, pool_of, references
 
 URL = "http://127.0.0.1:9"
 
 
 def agent(model: dict[str, object]) -> AgentSpec:
     return AgentSpec.model_validate({"model": model}, strict=False)
+
+
+def candidates(declared: AgentSpec, **providers: ProviderSpec) -> tuple[Candidate, ...]:
+    ref = ResourceRef(kind="Agent", namespace="default", name="a")
+    named = {name: NamedProvider(f"default/{name}", spec) for name, spec in providers.items()}
+    return pool_of(ref, declared, named, "default").candidates
 
 
 def test_the_primary_comes_first_then_each_fallback() -> None:
@@ -24,8 +31,8 @@ def test_the_primary_comes_first_then_each_fallback() -> None:
             ],
         }
     )
-    first, second, third = candidates_of(declared, {})
-    assert (first.dialect, first.model, first.timeout_seconds) == ("ollama", "llama3.1:8b", 5)
+    first, second, third = candidates(declared)
+    assert (first.dialect, first.model, first.patience.whole) == ("ollama", "llama3.1:8b", 5)
     assert first.parameters == {"temperature": 0.1}
     assert (second.dialect, second.endpoint, second.key) == ("openai_compat", f"{URL}/v1", "${LLM_KEY}")
     assert third.label == "extractive"
@@ -42,15 +49,16 @@ def test_a_provider_ref_brings_endpoint_key_model_and_price() -> None:
         },
         strict=False,
     )
-    (candidate,) = candidates_of(declared, {"lab": provider})
+    (candidate,) = candidates(declared, lab=provider)
     assert references(declared) == ["lab"]
     assert (candidate.model, candidate.endpoint, candidate.key) == ("small-1", URL, "${LAB_KEY}")
-    assert candidate.cost_per_1k_tokens == 0.5
+    assert candidate.prices == Prices(0.5, 0.5)
+    assert candidate.resource == "default/lab"
 
 
 def test_the_vendors_key_goes_to_no_other_address() -> None:
     declared = agent({"primary": {"provider": "openai_compat", "model": "m", "endpoint": f"{URL}/v1"}})
-    (candidate,) = candidates_of(declared, {})
+    (candidate,) = candidates(declared)
     assert candidate.key is None
 
 
@@ -58,4 +66,4 @@ def test_the_vendors_key_goes_to_no_other_address() -> None:
 def test_what_the_router_writes_cannot_be_a_parameter(name: str) -> None:
     declared = agent({"primary": {"provider": "ollama", "model": "m", "parameters": {name: 1}}})
     with pytest.raises(InvalidInput, match=f"parameters.{name}"):
-        candidates_of(declared, {})
+        candidates(declared)

@@ -10,7 +10,7 @@ import pytest
 
 from astromesh_core.errors import InvalidInput, NotSupported, RateLimited, TimedOut, Unavailable
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_router.candidates import Candidate
+from astromesh_router.candidates import Candidate, Patience
 from astromesh_router.fallback import Fallback
 from astromesh_testing.models.ollama import OllamaServer
 from astromesh_testing.models.openai_chat import OpenAIChatServer
@@ -143,4 +143,4 @@ async def test_every_attempt_is_counted(fallback: Fallback, telemetry: Telemetry
 async def test_a_candidate_without_time_left_is_timed_out(fallback: Fallback) -> None:
     async with OpenAIChatServer(Hang()) as server:
         with pytest.raises(TimedOut, match=r"no complete reply within 0\.05 s"):
-            await complete(fallback, asking(), replace(openai(server), timeout_seconds=0.05))
+            await complete(fallback, asking(), replace(openai(server), patience=Patience(whole=0.05)))

@@ -17,12 +17,13 @@ from astromesh_core.errors import (
     Unavailable,
 )
 from astromesh_core.events.contents import plain
+from astromesh_router.candidates import Prices
 from astromesh_router.dialects.openai_chat import OpenAIChatDecoder
 from astromesh_router.fallback import Fallback
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Call, Drop, Ending, Hang, Refusal, Reply, Rubbish, Scripted, Tokens
 
-from .asking import ADD, KEY, SEARCH, asking, called, complete, openai, result, system, user
+from .asking import ADD, KEY, SEARCH, SHORT, asking, called, complete, openai, result, system, user
 
 
 async def test_streams_the_text_and_ends_with_the_completion(fallback: Fallback) -> None:
@@ -108,7 +109,7 @@ async def test_usage_that_the_provider_leaves_out_is_estimated_and_marked(fallba
 
 async def test_a_price_per_token_becomes_a_cost(fallback: Fallback) -> None:
     async with OpenAIChatServer(Reply("x", tokens=Tokens(1500, 500))) as server:
-        gathered = await complete(fallback, asking(), replace(openai(server), cost_per_1k_tokens=0.002))
+        gathered = await complete(fallback, asking(), replace(openai(server), prices=Prices(0.002, 0.002)))
     assert gathered.completion.charge.cost_nanos == 4_000_000
     assert gathered.completion.charge.currency == "USD"
 
@@ -176,7 +177,7 @@ async def test_a_bad_reply_becomes_an_error_that_names_the_fault(
     script = (reply, reply) if isinstance(reply, Drop) else (reply,)
     async with OpenAIChatServer(*script) as server:
         with pytest.raises(kind, match=said):
-            await complete(fallback, asking(), replace(openai(server), timeout_seconds=0.5))
+            await complete(fallback, asking(), replace(openai(server), patience=replace(SHORT, whole=0.5)))
 
 
 async def test_a_kept_connection_that_was_closed_is_replaced_without_a_word(fallback: Fallback) -> None:

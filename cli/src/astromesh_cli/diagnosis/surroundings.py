@@ -18,7 +18,8 @@ from astromesh_cli.ports import is_free
 from astromesh_cli.validating import validate
 from astromesh_core.errors import AstromeshError
 from astromesh_core.resources.loading import load_folder
-from astromesh_core.resources.provider import VENDORS, ProviderSpec
+from astromesh_core.resources.provider import ProviderSpec
+from astromesh_core.resources.vendors import VENDORS
 from astromesh_core.settings import Settings
 
 if TYPE_CHECKING:

@@ -70,7 +70,6 @@ BAD = [
         "spec.model.primary",
         "gives temperature twice",
     ),
-    (AGENT.replace("model: m", "model: m, context_window: 8"), 5, "spec.model.primary.context_window", "max_turns"),
     (AGENT + "  chain: {mode: parallel}\n", 6, "spec.chain", "chains of agents do not exist"),
     (AGENT + "  orchestration: {pattern: glyph}\n", 6, "spec.orchestration.pattern", "glyph pattern does not exist"),
     (AGENT + "  orchestration: {pattern: reakt}\n", 6, "spec.orchestration.pattern", "did you mean 'react'?"),

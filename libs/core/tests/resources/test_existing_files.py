@@ -60,7 +60,7 @@ def test_fallback_as_a_mapping_is_a_list_of_one() -> None:
 def test_a_model_without_a_provider_is_openai_compatible() -> None:
     (agent,) = good(PARCEL_DESK.replace("provider: openai_compat, ", "")).resources
     assert isinstance(agent.spec, AgentSpec)
-    assert agent.spec.model.primary.provider == "openai_compat"
+    assert agent.spec.model.first.provider == "openai_compat"
 
 
 def test_a_provider_config_is_several_providers() -> None:

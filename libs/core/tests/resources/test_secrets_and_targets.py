@@ -6,7 +6,8 @@ import pytest
 from pydantic import JsonValue
 
 from astromesh_core.errors import InvalidInput, NotSupported
-from astromesh_core.resources.candidates import Candidate, target_of
+from astromesh_core.resources.candidates import Candidate, ModelSpec, target_of
+from astromesh_core.resources.model_traits import Capabilities
 from astromesh_core.resources.parsing import parse_resource
 from astromesh_core.resources.problems import InvalidResource
 from astromesh_core.resources.provider import ProviderSpec
@@ -50,12 +51,16 @@ def test_a_candidate_is_whole_by_itself() -> None:
 
 def test_a_candidate_overrides_the_provider_that_it_refers_to() -> None:
     lab = provider(
-        '{"type": "vllm", "endpoint": "http://lab/v1/", "api_key_env": "K", "models": ["m1", "m2"], "timeout": 7}'
+        '{"type": "vllm", "endpoint": "http://lab/v1/", "api_key_env": "K", "timeout": 7, "max_retries": 3,'
+        ' "models": ["m1", {"name": "m2", "quality_score": 0.5, "cost_per_1k_tokens": 1,'
+        ' "capabilities": {"vision": true}}]}'
     )
-    target = target_of(candidate('{"providerRef": "lab", "model": "m2"}'), lab)
+    own = '"max_retries": 0, "quality_score": 0.9, "capabilities": {"tools": false}'
+    target = target_of(candidate('{"providerRef": "lab", "model": "m2", ' + own + "}"), lab)
     assert (target.dialect, target.endpoint, target.model) == ("openai_compat", "http://lab/v1", "m2")
-    assert (target.api_key, target.timeout_seconds) == ("${K}", 7.0)
-    assert target.offer is not None
+    assert (target.api_key, target.calls.timeout_seconds, target.calls.max_retries) == ("${K}", 7.0, 0)
+    assert (target.traits.quality_score, target.traits.cost_per_1k_tokens) == (0.9, 1.0)
+    assert target.traits.capabilities == Capabilities(tools=False, vision=True)
     assert target_of(candidate('{"providerRef": "lab"}'), lab).model == "m1"
 
 
@@ -74,3 +79,13 @@ def test_a_request_with_a_key_is_refused_without_repeating_it() -> None:
         parse_resource({"apiVersion": "astromesh/v1", "kind": "Provider", "metadata": {"name": "p"}, "spec": spec})
     assert refused.value.code == "invalid-input"
     assert "sk-very-secret" not in str(refused.value)
+
+
+def test_a_role_without_models_of_its_own_uses_the_default_ones() -> None:
+    declared = ModelSpec.model_validate_json(
+        '{"default": {"candidates": [{"provider": "ollama", "model": "d"}], "strategy": "round_robin"},'
+        ' "roles": {"judge": {"candidates": [{"provider": "ollama", "model": "j"}]}}}'
+    )
+    assert [each.model for each in declared.of_role("judge").candidates] == ["j"]
+    assert [each.model for each in declared.of_role("writer").candidates] == ["d"]
+    assert declared.of_role("writer").strategy == "round_robin"

@@ -72,7 +72,7 @@ def test_an_agent_keeps_what_the_example_says() -> None:
     spec = agent.spec
     assert isinstance(spec, AgentSpec)
     assert [candidate.provider for candidate in spec.model.candidates] == ["ollama", "openai_compat"]
-    assert spec.model.primary.parameters == {"temperature": 0.7, "max_tokens": 2048}
+    assert spec.model.first.parameters == {"temperature": 0.7, "max_tokens": 2048}
     assert spec.memory.conversational is not None
     assert spec.memory.conversational.max_turns == 20
     assert "{{ semantic_context }}" in spec.prompts.system

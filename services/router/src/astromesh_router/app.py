@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from astromesh.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_router.deadlines import Deadlines
 from astromesh_router.declared import DeclaredCandidates
 from astromesh_router.dialects.deferred import Deferred
 from astromesh_router.dialects.extractive import Extractive
@@ -56,18 +55,16 @@ async def open_fallback(
     embedder: Callable[[], Embedder],
     environ: Mapping[str, str],
     telemetry: Telemetry,
-    deadlines: Deadlines | None = None,
 ) -> AsyncGenerator[Fallback]:
     """Every dialect that is built, on connections that are closed at the end."""
-    chosen = deadlines or Deadlines()
-    http = HttpDialects(environ, chosen)
+    http = HttpDialects(environ)
     dialects = {
         "openai_compat": Deferred(lambda: http.speaking(OpenAIChat())),
         "ollama": Deferred(lambda: http.speaking(Ollama())),
         "extractive": Extractive(embedder),
     }
     try:
-        yield Fallback(dialects, chosen, telemetry)
+        yield Fallback(dialects, telemetry)
     finally:
         await http.close()
 
@@ -75,9 +72,8 @@ async def open_fallback(
 class HttpDialects:
     """Makes the dialects that speak HTTP, all on one pool of connections. Nothing is imported before the first."""
 
-    def __init__(self, environ: Mapping[str, str], deadlines: Deadlines) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._deadlines = deadlines
         self._lock = Lock()
         self._wire: Wire | None = None
 
@@ -87,7 +83,7 @@ class HttpDialects:
         from astromesh_router.wire import Wire
 
         with self._lock:
-            self._wire = self._wire or Wire(self._deadlines.connect)
+            self._wire = self._wire or Wire()
         return HttpDialect(self._wire, wire_format, self._environ)
 
     async def close(self) -> None:

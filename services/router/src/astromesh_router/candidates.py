@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import Candidate as DeclaredCandidate
 from astromesh_core.resources.candidates import Target, target_of
-from astromesh_core.resources.provider import ProviderSpec
+from astromesh_core.resources.model_traits import CallSettings, ModelTraits
+from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec
 from astromesh_core.resources.secrets import SecretKeyRef
 
 WRITTEN_BY_ROUTER = frozenset({"messages", "model", "stream", "tools"})
@@ -26,6 +29,30 @@ ADVICE = {
 
 
 @dataclass(frozen=True)
+class Prices:
+    """US dollars per 1,000 tokens. A cached input token costs what any input token does, unless it has a price."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cached_input: float | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether calls cost nothing."""
+        return not (self.input or self.output or self.cached_input)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: for the whole call, for its first token, between two tokens. No one reaches beyond the whole."""
+
+    whole: float = 120.0
+    first_token: float = 60.0
+    """A local model may have to be loaded first; a provider that hangs is left for the next one after this."""
+    between_tokens: float = 30.0
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A model to ask: where, in which dialect, how. The key is a reference until a request is sent."""
 
@@ -35,9 +62,21 @@ class Candidate:
     endpoint: str = ""
     parameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     key: str | SecretKeyRef | None = None
-    timeout_seconds: float = 120.0
-    cost_per_1k_tokens: float = 0.0
-    """In US dollars, input and output alike."""
+    api_version: str = ""
+    patience: Patience = Patience()
+    max_retries: int = 1
+    """Further attempts at this candidate where a failure may pass, before the next one is asked."""
+    prices: Prices = Prices()
+    quality_score: float | None = None
+    context_window: int | None = None
+    """In tokens, prompt and reply together."""
+    tools: bool | None = None
+    vision: bool | None = None
+    structured_output: bool | None = None
+    """Of these three, None: nobody said."""
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    resource: str = ""
+    """The Provider resource that it comes from, as `namespace/name`; empty where the agent names it in full."""
 
     @property
     def label(self) -> str:
@@ -57,31 +96,58 @@ class Candidate:
         return ADVICE.get(self.provider, "check the endpoint")
 
 
+@dataclass(frozen=True)
+class Pool:
+    """What one role of an agent may choose from, in order of preference."""
+
+    candidates: tuple[Candidate, ...]
+    strategy: str = ""
+    """Empty: the first that works."""
+    agent: str = ""
+    """`namespace/name` of the agent; empty for a Provider alone."""
+    budget: Budget | None = None
+
+
 def references(agent: AgentSpec) -> list[str]:
     """The Provider resources that an agent's candidates refer to."""
-    return [declared.provider_ref for declared in agent.model.candidates if declared.provider_ref]
+    found = (candidate.provider_ref for _, candidate in agent.model.everywhere())
+    return list(dict.fromkeys(name for name in found if name))
 
 
-def candidates_of(agent: AgentSpec, providers: Mapping[str, ProviderSpec]) -> tuple[Candidate, ...]:
-    """An agent's candidates in the order in which they are asked: the primary, then each fallback.
+def pool_of(ref: ResourceRef, agent: AgentSpec, providers: Mapping[str, NamedProvider], role: str) -> Pool:
+    """What an agent's role chooses from: its preferred candidate, then each fallback.
 
     `providers` holds what each of `references` names. Raises InvalidInput for parameters that the router writes itself.
     """
-    return tuple(_whole(declared, providers) for declared in agent.model.candidates)
+    models = agent.model.of_role(role)
+    candidates = tuple(_whole(declared, providers) for declared in models.candidates)
+    return Pool(candidates, models.strategy or "", f"{ref.namespace}/{ref.name}", agent.budget)
 
 
-def candidate_of_provider(provider: ProviderSpec) -> Candidate:
-    """A candidate for a provider alone, asked for its first model."""
-    return _candidate(target_of(DeclaredCandidate.model_validate({"provider_ref": "provider"}), provider))
+def pool_of_provider(provider: NamedProvider) -> Pool:
+    """A Provider alone, asked for its first model."""
+    declared = DeclaredCandidate.model_validate({"provider_ref": "provider"})
+    return Pool((_candidate(target_of(declared, provider.spec), provider.name),))
 
 
-def _whole(declared: DeclaredCandidate, providers: Mapping[str, ProviderSpec]) -> Candidate:
+@dataclass(frozen=True)
+class NamedProvider:
+    """A Provider resource: `namespace/name` and what it says."""
+
+    name: str
+    spec: ProviderSpec
+
+
+def _whole(declared: DeclaredCandidate, providers: Mapping[str, NamedProvider]) -> Candidate:
     provider = providers[declared.provider_ref] if declared.provider_ref else None
-    return _candidate(target_of(declared, provider))
+    if provider is None:
+        return _candidate(target_of(declared, None), "")
+    return _candidate(target_of(declared, provider.spec), provider.name)
 
 
-def _candidate(target: Target) -> Candidate:
+def _candidate(target: Target, resource: str) -> Candidate:
     _check_parameters(target.model, target.parameters)
+    traits, calls = target.traits, target.calls
     return Candidate(
         provider=target.provider,
         dialect=target.dialect,
@@ -89,9 +155,33 @@ def _candidate(target: Target) -> Candidate:
         endpoint=target.endpoint,
         parameters=target.parameters,
         key=target.api_key,
-        timeout_seconds=target.timeout_seconds,
-        cost_per_1k_tokens=(target.offer.cost_per_1k_tokens if target.offer else None) or 0.0,
+        api_version=target.api_version,
+        patience=_patience(calls),
+        max_retries=Candidate.max_retries if calls.max_retries is None else calls.max_retries,
+        prices=_prices(traits),
+        quality_score=traits.quality_score,
+        context_window=traits.context_window,
+        tools=traits.capabilities.tools,
+        vision=traits.capabilities.vision,
+        structured_output=traits.capabilities.structured_output,
+        breaker=target.circuit_breaker,
+        resource=resource,
     )
+
+
+def _patience(calls: CallSettings) -> Patience:
+    return Patience(
+        calls.timeout_seconds or Patience.whole,
+        calls.first_token_timeout_seconds or Patience.first_token,
+        calls.between_tokens_timeout_seconds or Patience.between_tokens,
+    )
+
+
+def _prices(traits: ModelTraits) -> Prices:
+    alike = traits.cost_per_1k_tokens or 0.0
+    given = (traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
+    asked, answered = (alike if price is None else price for price in given)
+    return Prices(asked, answered, traits.cached_input_cost_per_1k_tokens)
 
 
 def _check_parameters(model: str, names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Content, Message, ToolCall, Usage
 from astromesh_core.events.contents import plain, text_content
+from astromesh_router.candidates import Prices
 from astromesh_router.dialects.port import Reply, WrittenCall
 
 CHARACTERS_A_TOKEN = 4
@@ -41,9 +42,12 @@ def estimated_usage(request: CompleteRequest, reply: Reply) -> Usage:
     return Usage(input_tokens=_tokens(asked), output_tokens=_tokens(answered), estimated=True)
 
 
-def cost_nanos(usage: Usage, cost_per_1k_tokens: float) -> int:
-    """The price of a call in 1e-9 of the currency."""
-    return round((usage.input_tokens + usage.output_tokens) / 1000 * cost_per_1k_tokens * NANOS)
+def cost_nanos(usage: Usage, prices: Prices) -> int:
+    """The price of a call in 1e-9 US dollars. Cached tokens are part of the input's."""
+    cached = prices.input if prices.cached_input is None else prices.cached_input
+    fresh = usage.input_tokens - usage.cached_input_tokens
+    dollars = fresh * prices.input + usage.cached_input_tokens * cached + usage.output_tokens * prices.output
+    return round(dollars / 1000 * NANOS)
 
 
 def _length(message: Message) -> int:

@@ -1,10 +1,9 @@
-"""How long a model may take: to accept a connection, to begin, between two deltas, and in all."""
+"""Holds a model to its candidate's patience: to begin, between two deltas, and in all."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 from astromesh_core.errors import TimedOut
 from astromesh_router.candidates import Candidate
@@ -12,25 +11,13 @@ from astromesh_router.dialects.port import Part
 from astromesh_router.failures import failed
 
 
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds. The whole is each candidate's own `timeout_seconds`; none of the others reaches beyond it."""
-
-    connect: float = 5.0
-    first_token: float = 60.0
-    """A local model may have to be loaded first; a provider that hangs is left for the next one after this."""
-    between_tokens: float = 30.0
-
-
-async def in_time(
-    parts: AsyncGenerator[Part, None], candidate: Candidate, deadlines: Deadlines
-) -> AsyncGenerator[Part, None]:
+async def in_time(parts: AsyncGenerator[Part, None], candidate: Candidate) -> AsyncGenerator[Part, None]:
     """Passes the parts on and closes their source when one is late. Raises CandidateFailed with TimedOut.
 
     Time that the consumer takes between two parts counts for the whole alone.
     """
-    alarm = _Alarm(candidate.timeout_seconds)
-    patience, late = deadlines.first_token, "no first token"
+    alarm = _Alarm(candidate.patience.whole)
+    patience, late = candidate.patience.first_token, "no first token"
     try:
         while True:
             alarm.wait_for(patience)
@@ -45,7 +32,7 @@ async def in_time(
             if part is None:
                 return
             yield part
-            patience, late = deadlines.between_tokens, "nothing more"
+            patience, late = candidate.patience.between_tokens, "nothing more"
     finally:
         alarm.close()
         await parts.aclose()

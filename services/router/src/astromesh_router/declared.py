@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from astromesh.v1.control_pb2 import ResourceRecord
@@ -12,7 +12,7 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.references import ResourceKey, refer
-from astromesh_router.candidates import Candidate, candidate_of_provider, candidates_of, references
+from astromesh_router.candidates import NamedProvider, Pool, pool_of, pool_of_provider, references
 
 
 class Resources(Specs, Protocol):
@@ -32,22 +32,28 @@ class DeclaredCandidates:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._agents = Compiled(resources, _agent)
-        self._providers = Compiled(resources, _provider)
+        self._providers = Compiled(resources, _spec)
 
-    async def candidates(self, ref: ResourceRef) -> Sequence[Candidate]:
-        """The candidates of an agent, in order, or of one Provider. Without a hash, of the version of now.
+    async def pool(self, ref: ResourceRef, role: str) -> Pool:
+        """What an agent's role, or a Provider alone, offers. Without a hash, of the version of now.
 
         Raises NotFound for what does not exist, InvalidInput for parameters that cannot be.
         """
         version = ref if ref.sha256 else await self._current(ResourceKey(ref.kind, ref.namespace, ref.name))
         if ref.kind == "Provider":
-            return (candidate_of_provider(await self._providers.of(version)),)
+            name = f"{ref.namespace}/{ref.name}"
+            return pool_of_provider(NamedProvider(name, await self._providers.of(version)))
         agent = await self._agents.of(version)
-        if isinstance(agent, tuple):
-            return agent
-        keys = {name: refer("Provider", name, ref.namespace) for name in references(agent)}
-        providers = {name: await self._providers.of(await self._current(key)) for name, key in keys.items()}
-        return candidates_of(agent, providers)
+        if role in agent.pools:
+            return agent.pools[role]
+        providers = {name: await self._provider(refer("Provider", name, ref.namespace)) for name in agent.references}
+        pool = pool_of(version, agent.spec, providers, role)
+        if not agent.references:
+            agent.pools[role] = pool
+        return pool
+
+    async def _provider(self, key: ResourceKey) -> NamedProvider:
+        return NamedProvider(f"{key.namespace}/{key.name}", await self._providers.of(await self._current(key)))
 
     async def _current(self, key: ResourceKey) -> ResourceRef:
         record = await self._resources.get(key.kind, key.namespace, key.name)
@@ -56,11 +62,19 @@ class DeclaredCandidates:
         return record.ref
 
 
-def _agent(ref: ResourceRef, spec_json: str) -> AgentSpec | tuple[Candidate, ...]:
-    """The candidates themselves where no Provider has a say in them."""
-    agent = AgentSpec.from_json(spec_json)
-    return agent if references(agent) else candidates_of(agent, {})
+@dataclass(frozen=True)
+class _Agent:
+    """An agent version; its pools are kept where no Provider has a say in them."""
+
+    spec: AgentSpec
+    references: tuple[str, ...]
+    pools: dict[str, Pool] = field(default_factory=dict[str, Pool])
 
 
-def _provider(ref: ResourceRef, spec_json: str) -> ProviderSpec:
+def _agent(ref: ResourceRef, spec_json: str) -> _Agent:
+    spec = AgentSpec.from_json(spec_json)
+    return _Agent(spec, tuple(references(spec)))
+
+
+def _spec(ref: ResourceRef, spec_json: str) -> ProviderSpec:
     return ProviderSpec.from_json(spec_json)

@@ -17,7 +17,7 @@ from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.candidates import Candidate
 from astromesh_router.completion import assistant_message, cost_nanos, estimated_usage
-from astromesh_router.deadlines import Deadlines, in_time
+from astromesh_router.deadlines import in_time
 from astromesh_router.dialects.port import Dialect, Reply
 from astromesh_router.failures import CandidateFailed, failed, none_answered
 from astromesh_router.measuring import Meter
@@ -31,12 +31,10 @@ class Fallback:
     def __init__(
         self,
         dialects: Mapping[str, Dialect],
-        deadlines: Deadlines,
         telemetry: Telemetry,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._dialects = dialects
-        self._deadlines = deadlines
         self._clock = clock
         self._meter = Meter(telemetry, clock)
 
@@ -66,7 +64,7 @@ class Fallback:
 
     def _parts(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[str | Reply, None]:
         stream = self.dialect(candidate).stream(candidate, request)
-        return in_time(stream, candidate, self._deadlines)
+        return in_time(stream, candidate)
 
     def dialect(self, candidate: Candidate) -> Dialect:
         """How a candidate is talked to. Raises CandidateFailed for a dialect that is not built."""
@@ -112,7 +110,7 @@ class Attempt:
             provider=candidate.provider,
             model=candidate.model,
             usage=usage,
-            cost_nanos=cost_nanos(usage, candidate.cost_per_1k_tokens),
+            cost_nanos=cost_nanos(usage, candidate.prices),
             currency="USD",
         )
         chosen = RouteStep(provider=candidate.provider, model=candidate.model, chosen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -14,8 +14,9 @@ from astromesh.v1.router_pb2 import (
 )
 from astromesh.v1.router_pb2_grpc import RouterServiceServicer
 from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.resources.candidates import DEFAULT_ROLE
 from astromesh_core.rpc.ports import ServicerContext
-from astromesh_router.candidates import Candidate
+from astromesh_router.candidates import Pool
 from astromesh_router.fallback import Fallback
 from astromesh_router.health import check_all
 
@@ -23,8 +24,8 @@ from astromesh_router.health import check_all
 class CandidateSource(Protocol):
     """Knows which models an agent may use."""
 
-    async def candidates(self, ref: ResourceRef) -> Sequence[Candidate]:
-        """The candidates of an agent, in order, or of one Provider alone. Raises NotFound, InvalidInput."""
+    async def pool(self, ref: ResourceRef, role: str) -> Pool:
+        """What an agent's role, or a Provider alone, offers. Raises NotFound, InvalidInput."""
         ...
 
 
@@ -36,12 +37,11 @@ class RouterService(RouterServiceServicer):
         self._fallback = fallback
 
     async def Complete(self, request: CompleteRequest, context: ServicerContext) -> AsyncIterator[CompleteResponse]:
-        # Every role leads to the agent's one list of models: agents declare no roles yet.
-        candidates = await self._source.candidates(request.agent)
-        async with aclosing(self._fallback.complete(candidates, request)) as responses:
+        pool = await self._source.pool(request.agent, request.role)
+        async with aclosing(self._fallback.complete(pool.candidates, request)) as responses:
             async for response in responses:
                 yield response
 
     async def CheckProviders(self, request: CheckProvidersRequest, context: ServicerContext) -> CheckProvidersResponse:
-        candidates = await self._source.candidates(request.agent)
-        return CheckProvidersResponse(providers=await check_all(candidates, self._fallback))
+        pool = await self._source.pool(request.agent, DEFAULT_ROLE)
+        return CheckProvidersResponse(providers=await check_all(pool.candidates, self._fallback))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.agent_memory import MemorySpec
 from astromesh_core.resources.agent_tools import Tool
+from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import ModelSpec
 from astromesh_core.resources.guardrail_rules import GuardrailsSpec
 from astromesh_core.resources.references import Reference
@@ -58,6 +59,9 @@ class AgentSpec(Spec):
     memory: MemorySpec = MemorySpec()
     knowledge: Knowledge | None = None
     guardrails: GuardrailsSpec = GuardrailsSpec()
+    budget: Budget | None = None
+    output_schema: dict[str, JsonValue] | None = None
+    """JSON Schema (draft 2020-12) that every answer has to match."""
 
     @field_validator("tools", mode="after")
     @classmethod

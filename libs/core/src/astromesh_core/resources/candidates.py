@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
-from astromesh_core.resources.provider import VENDORS, ModelOffer, ProviderSpec, ProviderType, VariableName
-from astromesh_core.resources.references import Reference
+from astromesh_core.resources.model_traits import CallSettings, Capabilities, ModelTraits
+from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec, VariableName
+from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.secrets import Secret, SecretKeyRef
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
 from astromesh_core.resources.urls import HttpUrl
+from astromesh_core.resources.vendors import ProviderType, vendor_of
+from astromesh_core.resources.yaml_documents import Path
 
 Strategy = Literal["cost_optimized", "latency_optimized", "quality_first", "round_robin", "capability_match"]
 
-DEFAULT_TIMEOUT_SECONDS = 120.0
+Shared = TypeVar("Shared", bound=Spec)
 
 
-class Candidate(Spec):
+class Candidate(ModelTraits, CallSettings):
     """A model an agent may use: named here in full, or by `provider_ref`, whose settings its own ones override."""
 
     provider: ProviderType | None = Field(default=None, validation_alias=spelled("provider", "source"))
@@ -28,7 +32,8 @@ class Candidate(Spec):
     endpoint: HttpUrl | None = None
     api_key: Secret | None = None
     api_key_env: VariableName | None = None
-    timeout_seconds: float | None = Field(default=None, gt=0, validation_alias=spelled("timeout_seconds", "timeout"))
+    api_version: str | None = None
+    circuit_breaker: CircuitBreaker | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, gt=0)
     parameters: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
@@ -81,17 +86,74 @@ def _as_list(value: object) -> object:
     return [value] if is_mapping(value) else value
 
 
-class ModelSpec(Spec):
-    """The candidates of an agent, in order of preference. `fallback` is a list; a single one may stand without."""
+class RoleModels(Spec):
+    """The candidates of one role."""
 
-    primary: Candidate
+    candidates: Items[Candidate] = Field(min_length=1)
+    strategy: Strategy | None = None
+
+
+DEFAULT_ROLE = "default"
+
+
+class ModelSpec(Spec):
+    """The candidates of an agent, in order of preference. `fallback` is a list; a single one may stand without.
+
+    They stand in `primary`, `fallback` and `extra`, or in `default`; roles may have candidates of their own.
+    """
+
+    primary: Candidate | None = None
     fallback: Annotated[Items[Candidate], BeforeValidator(_as_list)] = ()
+    extra: dict[str, Candidate] = Field(default_factory=dict[str, Candidate])
     routing: Routing = Routing()
+    default: RoleModels | None = None
+    roles: dict[Name, RoleModels] = Field(default_factory=dict[Name, RoleModels])
+
+    @model_validator(mode="after")
+    def _has_one_default(self) -> Self:
+        if self.default and self.primary:
+            raise PydanticCustomError("model", "names both primary and default", {"hint": "keep one"})
+        if not (self.default or self.primary):
+            raise PydanticCustomError("model", "names no model", {"hint": "write primary, or default.candidates"})
+        return self
+
+    @property
+    def first(self) -> Candidate:
+        """The candidate that the agent prefers."""
+        return self.candidates[0]
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """Every candidate, the primary first."""
-        return (self.primary, *self.fallback)
+        """Every candidate of the default role, the preferred one first."""
+        return tuple(candidate for _, candidate in self.placed())
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """How the default role chooses."""
+        return (self.default.strategy if self.default else None) or self.routing.strategy
+
+    def of_role(self, role: str) -> RoleModels:
+        """The models of a role; the default role's where it has none of its own."""
+        own = self.roles.get(role)
+        return own or RoleModels.model_construct(candidates=self.candidates, strategy=self.strategy)
+
+    def placed(self) -> Iterator[tuple[Path, Candidate]]:
+        """Each candidate of the default role with its place in this spec."""
+        if self.primary is not None:
+            yield ("primary",), self.primary
+        for index, candidate in enumerate(self.default.candidates if self.default else ()):
+            yield ("default", "candidates", index), candidate
+        for index, candidate in enumerate(self.fallback):
+            yield ("fallback", index), candidate
+        for name, candidate in sorted(self.extra.items()):
+            yield ("extra", name), candidate
+
+    def everywhere(self) -> Iterator[tuple[Path, Candidate]]:
+        """Each candidate of every role with its place in this spec."""
+        yield from self.placed()
+        for role, models in self.roles.items():
+            for index, candidate in enumerate(models.candidates):
+                yield ("roles", role, "candidates", index), candidate
 
 
 @dataclass(frozen=True)
@@ -103,28 +165,48 @@ class Target:
     model: str
     endpoint: str
     api_key: str | SecretKeyRef | None
-    timeout_seconds: float
+    api_version: str
+    calls: CallSettings
     parameters: dict[str, JsonValue]
-    offer: ModelOffer | None
-    """What the Provider says of the model: cost, capabilities."""
+    traits: ModelTraits
+    circuit_breaker: CircuitBreaker
 
 
 def target_of(candidate: Candidate, provider: ProviderSpec | None) -> Target:
     """Merges a candidate with the Provider that its `provider_ref` names (None: it has none)."""
     source = provider or ProviderSpec(type=candidate.provider or "openai_compat")
-    vendor = VENDORS[source.type]
+    vendor = vendor_of(source.type)
     endpoint = candidate.endpoint or source.endpoint or vendor.endpoint
     model = candidate.model or (source.models[0].name if source.models else source.type)
+    offer = next((offer for offer in source.models if offer.name == model), None)
     return Target(
         provider=source.type,
         dialect=vendor.dialect,
         model=model,
         endpoint=endpoint,
         api_key=_key(candidate, source, endpoint),
-        timeout_seconds=candidate.timeout_seconds or source.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
+        api_version=candidate.api_version or source.api_version or "",
+        calls=merged(CallSettings, candidate, source),
         parameters=candidate.parameters,
-        offer=next((offer for offer in source.models if offer.name == model), None),
+        traits=_traits(candidate, offer),
+        circuit_breaker=candidate.circuit_breaker or source.circuit_breaker or CircuitBreaker(),
     )
+
+
+def merged(model: type[Shared], *levels: Spec) -> Shared:
+    """The fields of a shared spec, each from the first of the levels that sets it."""
+    values: dict[str, JsonValue] = {}
+    for name in model.model_fields:
+        given = (getattr(level, name) for level in levels)
+        values[name] = next((value for value in given if value is not None), None)
+    return model.model_construct(None, **values)
+
+
+def _traits(candidate: Candidate, offer: ModelTraits | None) -> ModelTraits:
+    if offer is None:
+        return merged(ModelTraits, candidate)
+    capabilities = merged(Capabilities, candidate.capabilities, offer.capabilities)
+    return merged(ModelTraits, candidate, offer).model_copy(update={"capabilities": capabilities})
 
 
 def _key(candidate: Candidate, source: ProviderSpec, endpoint: str) -> str | SecretKeyRef | None:
@@ -135,7 +217,7 @@ def _key(candidate: Candidate, source: ProviderSpec, endpoint: str) -> str | Sec
     shared = None if moved else _own_key(source)
     if shared is not None:
         return shared
-    vendor = VENDORS[source.type]
+    vendor = vendor_of(source.type)
     return f"${{{vendor.api_key_env}:-}}" if vendor.api_key_env and endpoint == vendor.endpoint else None
 
 

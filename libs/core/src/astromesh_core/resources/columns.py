@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.candidates import Candidate
 from astromesh_core.resources.channel import ChannelSpec
-from astromesh_core.resources.provider import VENDORS, ProviderSpec
+from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.vendors import vendor_of
 
 PLURALS: dict[str, str] = {
     "agents": "Agent",
@@ -114,8 +115,8 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Agent": (
         ("NAME", _name),
         ("DISPLAY NAME", _of_agent(lambda agent: agent.identity.display_name)),
-        ("PROVIDER", _of_agent(lambda agent: _provider_of(agent.model.primary))),
-        ("MODEL", _of_agent(lambda agent: agent.model.primary.model or "")),
+        ("PROVIDER", _of_agent(lambda agent: _provider_of(agent.model.first))),
+        ("MODEL", _of_agent(lambda agent: agent.model.first.model or "")),
         ("PATTERN", _of_agent(lambda agent: agent.orchestration.pattern)),
         ("READY", _ready),
         ("AGE", _age),
@@ -123,7 +124,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Provider": (
         ("NAME", _name),
         ("TYPE", _of_provider(lambda provider: provider.type)),
-        ("ENDPOINT", _of_provider(lambda provider: provider.endpoint or VENDORS[provider.type].endpoint)),
+        ("ENDPOINT", _of_provider(lambda provider: provider.endpoint or vendor_of(provider.type).endpoint)),
         ("MODELS", _of_provider(lambda provider: str(len(provider.models)))),
         ("HEALTHY", _ready),
         ("AGE", _age),

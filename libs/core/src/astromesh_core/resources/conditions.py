@@ -10,10 +10,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from astromesh_core.resources.references import ResourceKey
+
 Status = Literal["True", "False", "Unknown"]
 
 READY = "Ready"
 NOT_SUPPORTED = "NotSupported"
+SERVICE_DISABLED = "ServiceDisabled"
+INVALID = "Invalid"
+
+CONFIG_FOLDER = ResourceKey("ConfigFolder", "default", "config")
+"""Stands in KV `status` alone, for what is wrong with files and belongs to no resource: a text that is no YAML, a kind
+that does not exist, a name that cannot be read. It goes when they are mended."""
 
 CONDITION_TYPES: dict[str, tuple[str, ...]] = {
     "Agent": ("ProviderReachable", "MemoryConnected", "ToolsRegistered", "GuardrailsLoaded"),
@@ -56,6 +64,11 @@ def derive_ready(kind: str, conditions: Iterable[Condition], now: datetime) -> C
 def not_supported(messages: Iterable[str], now: datetime) -> Condition:
     """Makes the Ready of a resource that asks for what this release does not have; `messages` name file and field."""
     return Condition(READY, "False", NOT_SUPPORTED, "; ".join(messages), now)
+
+
+def switched_off(service: str) -> str:
+    """Says why a service does not answer that nobody wants to run, and where that is written."""
+    return f"the {service} service is switched off: spec.services.{service} is false in runtime.yaml"
 
 
 def merge(previous: Iterable[Condition], observed: Iterable[Condition]) -> list[Condition]:

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, MemorySpec
-from astromesh_core.resources.candidates import ModelSpec
+from astromesh_core.resources.candidates import DEFAULT_ROLE
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.embeddings import MINILM
-from astromesh_core.resources.provider import VENDORS, ProviderSpec
+from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, VectorStore
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.vendors import vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
 PATTERNS = frozenset(("react",))
+ROLES = {"react": frozenset((DEFAULT_ROLE,))}
+"""The roles that each pattern asks models for."""
 PROVIDER_TYPES = frozenset(("extractive", "ollama", "openai_compat", "openai"))
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
@@ -89,7 +92,11 @@ def _gaps(resource: Resource) -> Iterator[Gap]:
 
 
 def _agent(agent: AgentSpec) -> Iterator[Gap]:
-    yield from _models(agent.model)
+    yield from _models(agent)
+    if agent.budget is not None:
+        yield ("budget",), "budgets are not built yet"
+    if agent.output_schema is not None:
+        yield ("output_schema",), "structured answers are not built yet"
     if agent.orchestration.pattern not in PATTERNS:
         yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
     for index, tool in enumerate(agent.tools):
@@ -102,21 +109,23 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
                 yield ("guardrails", stage, index, "type"), f"the guardrail {rule.type} is not built yet"
 
 
-def _models(model: ModelSpec) -> Iterator[Gap]:
-    places: list[Path] = [("model", "primary"), *(("model", "fallback", index) for index in range(len(model.fallback)))]
-    for place, candidate in zip(places, model.candidates, strict=True):
+def _models(agent: AgentSpec) -> Iterator[Gap]:
+    model, pattern = agent.model, agent.orchestration.pattern
+    for place, candidate in model.everywhere():
         if candidate.provider is not None:
-            yield from _provider_type((*place, "provider"), candidate.provider)
-    strategy = model.routing.strategy
+            yield from _provider_type(("model", *place, "provider"), candidate.provider)
+    strategy = model.strategy
     if strategy is not None and len(model.candidates) > 1:
         reason = f"routing by {strategy} is not built yet; without a strategy the candidates are tried in order"
         yield ("model", "routing", "strategy"), reason
+    for role in sorted(set(model.roles) - ROLES.get(pattern, frozenset())):
+        yield ("model", "roles", role), f"the pattern {pattern} never asks for the role {role}"
 
 
 def _provider_type(path: Path, provider: str) -> Iterator[Gap]:
     if provider in PROVIDER_TYPES:
         return
-    speaks = VENDORS[provider].dialect == "openai_compat"
+    speaks = vendor_of(provider).dialect == "openai_compat"
     advice = "; it speaks OpenAI's dialect: use openai_compat with its endpoint" if speaks else ""
     yield path, f"the provider {provider} is not built yet{advice}"
 
@@ -145,7 +154,7 @@ def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
 def _provider(provider: ProviderSpec) -> Iterator[Gap]:
     yield from _provider_type(("type",), provider.type)
     for index, offer in enumerate(provider.models):
-        if not offer.capabilities.tools:
+        if offer.capabilities.tools is False:
             yield ("models", index, "capabilities", "tools"), "models that cannot call tools are not told apart yet"
     if provider.health_check is not None:
         yield ("health_check",), "health checks of providers are not built yet"
@@ -188,6 +197,8 @@ def _vector_store(store: VectorStore) -> Iterator[Gap]:
 
 
 def _runtime_config(config: RuntimeConfigSpec) -> Iterator[Gap]:
+    if config.budgets:
+        yield ("budgets",), "budgets are not built yet"
     if config.services.channels:
         yield ("services", "channels"), "channels are not built yet"
     if config.defaults.orchestration.pattern not in PATTERNS:

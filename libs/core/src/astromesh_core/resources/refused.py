@@ -5,8 +5,6 @@ Paths are canonical and leave out list positions. What is planned but not built 
 
 from __future__ import annotations
 
-_ROLES = "models by role do not exist; write model.primary and model.fallback"
-_WINDOW = "prompts are not cut to a context window; bound them by memory.conversational.max_turns"
 _PATTERN = "belongs to a pattern that does not exist here"
 
 FIELDS: dict[str, dict[str, str]] = {
@@ -18,13 +16,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "spec.skills": "agent cards do not exist",
         "spec.observability": "telemetry is the mesh's: write spec.telemetry in runtime.yaml",
         "spec.permissions": "permissions on tools do not exist; list only the tools that the agent may use",
-        "spec.output_schema": "structured answers do not exist",
         "spec.knowledge.bundle": "bundles do not exist; name a pipeline",
-        "spec.model.primary.context_window": _WINDOW,
-        "spec.model.fallback.context_window": _WINDOW,
-        "spec.model.extra": "has no order; write further candidates in model.fallback, a list in order of preference",
-        "spec.model.default": _ROLES,
-        "spec.model.roles": _ROLES,
         "spec.model.routing.health_check_interval": "health checks belong to the Provider: spec.healthCheck",
         "spec.prompts.context": "a prompt for each turn does not exist; write it into prompts.system",
         "spec.prompts.templates": "named templates do not exist; write prompts.system",

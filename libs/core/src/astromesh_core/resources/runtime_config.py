@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from astromesh_core.resources.agent import Orchestration
+from astromesh_core.resources.budgets import ScopedBudget
 from astromesh_core.resources.references import Name
 from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl
@@ -65,6 +66,11 @@ class Services(Spec):
     channels: bool = False
     observability: bool = True
 
+    @property
+    def off(self) -> frozenset[str]:
+        """Those that are switched off. One may run all the same, started by itself with `astromesh serve`."""
+        return frozenset(name for name in type(self).model_fields if not getattr(self, name))
+
 
 class Defaults(Spec):
     """What agents have that do not say otherwise."""
@@ -81,3 +87,4 @@ class RuntimeConfigSpec(Spec):
     telemetry: Telemetry = Field(default=Telemetry(), validation_alias=spelled("telemetry", "observability"))
     services: Services = Services()
     defaults: Defaults = Defaults()
+    budgets: Items[ScopedBudget] = ()

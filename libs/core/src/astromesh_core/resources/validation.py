@@ -39,10 +39,9 @@ def links(resource: Resource) -> Iterator[Link]:
     """Lists the references of a resource to others."""
     spec = resource.spec
     if isinstance(spec, AgentSpec):
-        for index, candidate in enumerate(spec.model.candidates):
-            place: Path = ("model", "fallback", index - 1) if index else ("model", "primary")
+        for place, candidate in spec.model.everywhere():
             if candidate.provider_ref is not None:
-                yield (*place, "provider_ref"), "Provider", candidate.provider_ref
+                yield ("model", *place, "provider_ref"), "Provider", candidate.provider_ref
         for index, tool in enumerate(spec.tools):
             if isinstance(tool, RagTool):
                 yield ("tools", index, "pipeline"), "RAGPipeline", tool.pipeline

@@ -1,0 +1,91 @@
+"""Provider types: which dialect each speaks and where it answers. Quirks of their wire formats are the router's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from astromesh_core.resources.problems import did_you_mean
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """What is known of a provider type: the dialect it speaks, and where it answers unless told otherwise."""
+
+    dialect: str
+    endpoint: str = ""
+    api_key_env: str = ""
+    """The variable whose key goes to `endpoint`, and to no other address."""
+
+
+VENDORS: dict[str, Vendor] = {
+    "extractive": Vendor("extractive"),
+    "ollama": Vendor("ollama", "http://localhost:11434"),
+    "openai_compat": Vendor("openai_compat", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "openai": Vendor("openai_compat", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "azure_openai": Vendor("openai_compat"),
+    "anthropic": Vendor("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+    "vllm": Vendor("openai_compat", "http://localhost:8000/v1"),
+    "llamacpp": Vendor("openai_compat", "http://localhost:8080/v1"),
+    "hf_tgi": Vendor("openai_compat", "http://localhost:8080/v1"),
+    "onnx": Vendor("onnx"),
+}
+"""Every built-in provider type by its canonical name."""
+
+CUSTOM = Vendor("custom")
+"""A provider type that names a user's own class."""
+
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_OTHER_SPELLINGS = {
+    "llama_cpp": "llamacpp",
+    "huggingface_tgi": "hf_tgi",
+    "tgi": "hf_tgi",
+    "onnx_runtime": "onnx",
+    "azure": "azure_openai",
+    "claude": "anthropic",
+}
+_ELSEWHERE = {
+    "litellm": "run its proxy and use openai_compat with the proxy's endpoint",
+    "centinela": "use openai_compat with its endpoint",
+}
+
+
+def vendor_of(provider_type: str) -> Vendor:
+    """What is known of a checked provider type."""
+    return VENDORS.get(provider_type, CUSTOM)
+
+
+def is_custom(provider_type: str) -> bool:
+    """Whether a type names a user's own class, as `package.module:Class`."""
+    return ":" in provider_type
+
+
+def _provider_type(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if is_custom(value):
+        return _class_path(value)
+    name = value.replace("-", "_").replace(".", "_").lower()
+    name = _OTHER_SPELLINGS.get(name, name)
+    if name in VENDORS:
+        return name
+    if name in _ELSEWHERE:
+        raise PydanticCustomError(
+            "provider", "names a provider that Astromesh does not have", {"hint": _ELSEWHERE[name]}
+        )
+    hint = did_you_mean(name, VENDORS) or "a Provider resource is named by providerRef; types are " + ", ".join(VENDORS)
+    raise PydanticCustomError("provider", "is no provider type", {"hint": hint})
+
+
+def _class_path(value: str) -> str:
+    if _CLASS.fullmatch(value):
+        return value
+    raise PydanticCustomError("provider", "is no class", {"hint": "write my_package.my_module:MyProvider"})
+
+
+ProviderType = Annotated[str, BeforeValidator(_provider_type)]
+"""A key of `VENDORS`, whose hyphens and underscores are one, or `package.module:Class`."""
