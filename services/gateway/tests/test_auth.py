@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 
 from astromesh.v1.agent_pb2 import (
@@ -28,6 +30,7 @@ from astromesh_core.errors import Denied
 from astromesh_core.rpc.serving import serve
 from astromesh_gateway.app import open_service
 from astromesh_gateway.service import AgentServicer, KeyGate
+from astromesh_testing.mesh import free_ports
 from astromesh_testing.nats import NatsServer
 
 from .conftest import Mesh, mesh_on
@@ -122,6 +125,18 @@ async def test_an_address_that_others_reach_needs_keys(
 async def test_the_whole_service_opens_both_ports_and_drains(mesh: Mesh) -> None:
     async with open_service(mesh.platform) as registrar:
         assert registrar is None
+
+
+async def test_metrics_need_no_key_and_are_away_where_the_settings_say_so(guarded: Mesh) -> None:
+    (port,) = free_ports(1)
+    for serve_metrics, status in ((True, 200), (False, 404)):
+        settings = guarded.platform.settings.model_copy(update={"port": port, "serve_metrics": serve_metrics})
+        async with (
+            open_service(replace(guarded.platform, settings=settings)),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        ):
+            assert (await client.get("/v1/agents")).status_code == 401
+            assert (await client.get("/metrics")).status_code == status
 
 
 async def test_grpc_does_what_http_does(guarded: Mesh) -> None:

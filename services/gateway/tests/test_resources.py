@@ -90,7 +90,7 @@ async def test_what_another_side_manages_is_refused_naming_it(mesh: Mesh) -> Non
         await mesh.client.delete("/v1/agents/greeter"),
     ):
         assert response.status_code == 409
-        assert "managed by file" in response.json()["detail"]
+        assert re.match("Agent default/greeter .*managed by file", response.json()["detail"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,20 @@ from astromesh_runtime.metering import RunMeter
 from astromesh_runtime.recorded import Recorded
 
 
+def test_a_tool_that_only_a_model_named_is_no_label() -> None:
+    metrics = Metrics()
+    meter = RunMeter(metrics, "agent", 0, Recorded())
+    events = [ev.RunEvent(started=ev.RunStarted(tools=[values.ToolSpec(name="stock")]))]
+    for path, name in (("1", "stock"), ("2", "what Ann told me")):
+        intent = ev.ToolIntended(path=path, call=values.ToolCall(name=name))
+        events += [ev.RunEvent(tool_intended=intent), ev.RunEvent(tool_failed=ev.ToolFailed(path=path))]
+    meter([StoredEvent(Envelope(run=event), b"") for event in events], Position.START)
+    for tool in ("stock", "other"):
+        labels = {"tool": tool, "outcome": "failed"}
+        assert metrics.registry.get_sample_value("astromesh_tool_calls_total", labels) == 1
+    assert b"Ann" not in metrics.exposition()[0]
+
+
 def test_verdicts_of_guardrails_are_counted_by_stage_rule_and_action() -> None:
     metrics = Metrics()
     meter = RunMeter(metrics, "agent", 0, Recorded())

@@ -179,6 +179,7 @@ async def _platform(
     # Sending the last spans blocks, so it is done in a thread.
     stack.push_async_callback(asyncio.to_thread, telemetry.close)
     bus = await stack.enter_async_context(_open_bus(services, settings, instance))
+    bus.dead_letters.on_stored = lambda consumer: telemetry.metrics.dead_letters.labels(consumer).inc()
     readiness = Readiness()
     readiness.include(bus.health)
     peers = {name: socket_address(settings.data_dir, name) for name in SERVICES} | settings.peers

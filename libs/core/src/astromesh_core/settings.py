@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     otlp_endpoint: str = ""
     """Base address of an OTLP/HTTP collector, such as http://localhost:4318. Empty: no spans are recorded."""
 
+    serve_metrics: bool = True
+    """Whether the gateway answers `/metrics`, to everybody who reaches it. It holds names and counts, never content."""
+
     metric_names: int = Field(default=200, ge=1)
     """Distinct agents, models, tools … that metrics tell apart; the others count as "other"."""
 

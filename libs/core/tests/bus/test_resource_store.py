@@ -31,7 +31,7 @@ async def test_a_generation_counts_changes_of_the_spec_alone(bus: Bus) -> None:
 
 async def test_a_write_expects_the_generation_that_was_read(bus: Bus) -> None:
     await bus.resources.put(agent("docs", '{"a":1}'), expected_generation=0)
-    with pytest.raises(Conflict, match="generation 1"):
+    with pytest.raises(Conflict, match=r"^Agent default/docs is at generation 1"):
         await bus.resources.put(agent("docs", '{"a":2}'), expected_generation=0)
     await bus.resources.put(agent("docs", '{"a":2}'), expected_generation=1)
     with pytest.raises(Conflict, match="generation 2"):
@@ -40,9 +40,9 @@ async def test_a_write_expects_the_generation_that_was_read(bus: Bus) -> None:
 
 async def test_another_side_is_refused_and_told_who_manages_it(bus: Bus) -> None:
     await bus.resources.put(agent("docs"))
-    with pytest.raises(Conflict, match="managed by file"):
+    with pytest.raises(Conflict, match=r"^Agent default/docs is managed by file"):
         await bus.resources.put(agent("docs", '{"a":2}', managed_by=MANAGED_BY_API))
-    with pytest.raises(Conflict, match="managed by file"):
+    with pytest.raises(Conflict, match=r"^Agent default/docs is managed by file"):
         await bus.resources.delete("Agent", "default", "docs", managed_by=MANAGED_BY_API)
 
 

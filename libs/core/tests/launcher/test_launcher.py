@@ -94,6 +94,12 @@ async def test_a_composed_process_serves_the_others_over_grpc(settings: Settings
         await channel.close()
 
 
+async def test_dead_letters_are_counted_by_consumer(settings: Settings) -> None:
+    async with compose({"router": Story().service("router")}, settings) as mesh:
+        await mesh.platform.bus.dead_letters.put("intake", "a.subject", b"rubbish", ValueError("rubbish"))
+        assert b'astromesh_dead_letters_total{consumer="intake"} 1.0' in mesh.platform.telemetry.metrics.exposition()[0]
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [

@@ -23,3 +23,10 @@ def test_two_processes_of_one_test_do_not_share_a_registry() -> None:
     first, second = Metrics(), Metrics()
     first.runs_open.inc()
     assert b"astromesh_runs_open 0.0" in second.exposition()[0]
+
+
+def test_the_page_does_not_say_when_each_series_began() -> None:
+    metrics = Metrics()
+    metrics.runs_finished.labels("agent", "completed").inc()
+    metrics.run_seconds.labels("agent").observe(1)
+    assert b"_created" not in metrics.exposition()[0]

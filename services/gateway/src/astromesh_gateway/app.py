@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from astromesh.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from astromesh.v1.history_pb2_grpc import HistoryServiceStub
@@ -13,11 +13,7 @@ from astromesh.v1.memory_pb2_grpc import MemoryServiceStub
 from astromesh.v1.rag_pb2_grpc import RagServiceStub
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceStub
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
-from astromesh_core.bus.loads import HeardLoads
-from astromesh_core.bus.owners import partition_owners
 from astromesh_core.errors import Denied
-from astromesh_core.events.identity import PARTITIONS
-from astromesh_core.readiness import Health
 from astromesh_core.rpc.addresses import is_loopback
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.rpc.serving import serve
@@ -26,7 +22,8 @@ from astromesh_core.telemetry.logs import logger
 from astromesh_gateway.admission import Admission
 from astromesh_gateway.auth import Authenticator
 from astromesh_gateway.capacity import Capacity
-from astromesh_gateway.directory import Directory, watching
+from astromesh_gateway.dependencies import register_checks
+from astromesh_gateway.directory import watching
 from astromesh_gateway.following import Following
 from astromesh_gateway.gateway import Departures, Gateway, Services
 from astromesh_gateway.http import build_app
@@ -36,8 +33,10 @@ from astromesh_gateway.service import AgentServicer, KeyGate
 KEYS_WITHIN_SECONDS = 10.0
 """How long a gateway that others can reach waits at its start for a first API key."""
 
-OWNERS_STAND_SECONDS = 5.0
-"""How long the records of owners are believed while the same workers live."""
+PUBLISHED_SECONDS = 1.0
+"""How long it waits once the operator beside it has published the config folder."""
+
+_LOOK_SECONDS = 0.1
 
 DRAIN_SHARE = 0.8
 """Of the time that a process has to drain: what is left is for everything behind the ports."""
@@ -54,7 +53,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
     settings = platform.settings
     drain_seconds = settings.drain_seconds * DRAIN_SHARE
     async with open_gateway(platform) as gateway:
-        await _guarded(gateway, settings.host)
+        await _guarded(platform, gateway)
         servicer = AgentServicer(gateway)
 
         def register(server: RpcServer) -> None:
@@ -75,7 +74,9 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
                 readiness=platform.readiness,
                 drain_seconds=drain_seconds,
             ) as rpc,
-            serving(build_app(gateway), settings.host, settings.port, drain_seconds) as port,
+            serving(
+                build_app(gateway, serve_metrics=settings.serve_metrics), settings.host, settings.port, drain_seconds
+            ) as port,
         ):
             _log.info("listening", http=f"http://{settings.host}:{port}", grpc=rpc.address)
             try:
@@ -102,8 +103,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 platform.telemetry,
                 time.time_ns,
             )
-            platform.readiness.register("resources", directory.health)
-            platform.readiness.register("workers", _WorkersCheck(platform, loads))
+            register_checks(platform, directory, loads)
             yield Gateway(
                 bus=bus,
                 services=Services(
@@ -126,39 +126,25 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
         loads.close()
 
 
-async def _guarded(gateway: Gateway, host: str) -> None:
+async def _guarded(platform: Platform, gateway: Gateway) -> None:
     """Returns once it is safe to listen. Raises Denied."""
-    if is_loopback(host):
-        return
-    directory: Directory = gateway.directory
-    try:
-        async with asyncio.timeout(KEYS_WITHIN_SECONDS), directory.changed:
-            await directory.changed.wait_for(gateway.authenticator.has_keys)
-    except TimeoutError:
-        raise Denied(
-            f"{host} can be reached from other machines and no API key is configured: add spec.api_keys to "
-            "runtime.yaml, or listen on 127.0.0.1"
-        ) from None
+    host, changed, has_keys = platform.settings.host, gateway.directory.changed, gateway.authenticator.has_keys
+    deadline = time.monotonic() + (0 if is_loopback(host) else KEYS_WITHIN_SECONDS)
+    while not is_loopback(host) and not has_keys():
+        if time.monotonic() > deadline:
+            raise Denied(
+                f"{host} can be reached from other machines and no API key is configured: add spec.api_keys to "
+                "runtime.yaml, or listen on 127.0.0.1"
+            )
+        if await _published_here(platform, gateway):
+            deadline = min(deadline, time.monotonic() + PUBLISHED_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS), changed:
+                await changed.wait_for(has_keys)
 
 
-class _WorkersCheck:
-    """Every partition is owned by a worker that tells its load. The records are read again only now and then."""
-
-    def __init__(self, platform: Platform, loads: HeardLoads) -> None:
-        self._bus = platform.bus
-        self._loads = loads
-        self._served: frozenset[str] = frozenset()
-        self._read_at = 0.0
-
-    async def __call__(self) -> Health:
-        """Green where all partitions are owned."""
-        workers = frozenset(self._loads.workers())
-        if not workers:
-            return Health(False, "no runtime worker tells its load")
-        if workers != self._served or time.monotonic() - self._read_at > OWNERS_STAND_SECONDS:
-            owners = await partition_owners(self._bus)
-            served = sum(owner in workers for owner in owners.values())
-            if served < PARTITIONS:
-                return Health(False, f"{served} of {PARTITIONS} partitions are owned by {len(workers)} workers")
-            self._served, self._read_at = workers, time.monotonic()
-        return Health(True, f"all {PARTITIONS} partitions are owned by {len(workers)} workers")
+async def _published_here(platform: Platform, gateway: Gateway) -> bool:
+    """Whether an operator in this process has published the config folder, so that no key is on its way any more."""
+    operator = (await platform.readiness.report()).checks.get("operator")
+    here = operator is not None and "operator" not in platform.connections.elsewhere
+    return here and operator.ok and gateway.directory.synced.is_set()

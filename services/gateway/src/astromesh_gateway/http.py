@@ -27,7 +27,7 @@ configured, only this machine is served. A call acts in its key's namespace; an 
 _RUN_PREFIX, _RUN_SUFFIX = "/v1/agents/", "/run"
 
 
-def build_app(gateway: Gateway) -> FastAPI:
+def build_app(gateway: Gateway, *, serve_metrics: bool = True) -> FastAPI:
     """The application on these parts."""
     app = Application(
         title="Astromesh",
@@ -40,6 +40,8 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     for module in (running, runs, openai, agents, resources, sessions, tools, rag, health, websocket):
         app.include_router(module.router)
+    if serve_metrics:
+        app.include_router(health.metrics_router)
     failures.install(app)
     # The last one added is the outermost.
     app.add_middleware(Express, route=next(route for route in running.router.routes if _is_run(route)))

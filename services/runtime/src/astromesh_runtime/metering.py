@@ -10,7 +10,7 @@ from astromesh.v1.values_pb2 import VerdictAction
 from astromesh_core.bus.positions import Position
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.runs import TERMINAL_EVENTS
-from astromesh_core.telemetry.metrics import Metrics
+from astromesh_core.telemetry.metrics import OTHER, Metrics
 from astromesh_runtime.recorded import Recorded
 
 _TOOL_OUTCOMES = {"tool_succeeded": "ok", "tool_failed": "failed", "tool_outcome_unknown": "unknown"}
@@ -23,6 +23,7 @@ class RunMeter:
         self._metrics = metrics
         self._agent = metrics.agent(agent)
         self._requested = requested_unix_nano
+        self._offered = set[str]() if recorded.started is None else {tool.name for tool in recorded.started.tools}
         self._tools = {path: intents[-1].call.name for path, intents in recorded.intents.items()}
 
     def __call__(self, events: Sequence[StoredEvent], position: Position) -> None:
@@ -36,6 +37,11 @@ class RunMeter:
             elif kind in TERMINAL_EVENTS:
                 self._ended(kind, event.envelope.time_unix_nano)
 
+    def started(self, kind: str, event: RunEvent) -> None:
+        """Remembers what the tools are called: whatever else a model asks for is its own words, and no label."""
+        del kind
+        self._offered = {tool.name for tool in event.started.tools}
+
     def intended(self, kind: str, event: RunEvent) -> None:
         """Remembers which tool is called at a path: outcomes name only the path."""
         del kind
@@ -44,7 +50,8 @@ class RunMeter:
     def tool_settled(self, kind: str, event: RunEvent) -> None:
         """Counts a tool call."""
         outcome: Any = getattr(event, kind)
-        tool = self._metrics.tool(self._tools.get(outcome.path, ""))
+        name = self._tools.get(outcome.path, "")
+        tool = self._metrics.tool(name) if name in self._offered else OTHER
         self._metrics.tool_calls.labels(tool, _TOOL_OUTCOMES[kind]).inc()
         self._metrics.tool_seconds.labels(tool).observe(outcome.timing.duration_nano / 1e9)
 
@@ -67,6 +74,7 @@ class RunMeter:
 
 
 _METERS: dict[str, Callable[[RunMeter, str, RunEvent], None]] = {
+    "started": RunMeter.started,
     "tool_intended": RunMeter.intended,
     "tool_succeeded": RunMeter.tool_settled,
     "tool_failed": RunMeter.tool_settled,

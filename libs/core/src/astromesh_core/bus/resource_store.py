@@ -74,7 +74,7 @@ class ResourceStore:
         for _ in range(_ATTEMPTS):
             entry = await self._records.bucket.newest(key)
             current = ResourceRecord.FromString(entry.value) if entry and entry.value else None
-            _admit(key, record.managed_by, current, expected_generation)
+            _admit(_told(record.ref), record.managed_by, current, expected_generation)
             stored = self._successor(record, digest, current)
             if stored == current:
                 return stored
@@ -85,7 +85,7 @@ class ResourceStore:
             except Conflict:
                 continue
             return stored
-        raise Conflict(f"{key} changes faster than it can be written")
+        raise Conflict(f"{_told(record.ref)} changes faster than it can be written")
 
     async def delete(
         self,
@@ -98,17 +98,18 @@ class ResourceStore:
     ) -> None:
         """Removes the resource; its specs stay readable by hash. Raises NotFound, and Conflict like `put`."""
         key = key_of(kind, namespace, name)
+        told = _told(ResourceRef(kind=kind, namespace=namespace, name=name))
         for _ in range(_ATTEMPTS):
             entry = await self._records.bucket.newest(key)
             if entry is None or not entry.value:
-                raise NotFound(f"there is no {kind} {namespace}/{name}")
-            _admit(key, managed_by, ResourceRecord.FromString(entry.value), expected_generation)
+                raise NotFound(f"there is no {told}")
+            _admit(told, managed_by, ResourceRecord.FromString(entry.value), expected_generation)
             try:
                 await self._records.bucket.delete(key, expected=entry.revision)
             except Conflict:
                 continue
             return
-        raise Conflict(f"{key} changes faster than it can be deleted")
+        raise Conflict(f"{told} changes faster than it can be deleted")
 
     async def by_hash(self, ref: ResourceRef) -> str:
         """The canonical spec of that very version, also of a deleted resource. Raises NotFound where it never stood."""
@@ -137,12 +138,17 @@ class ResourceStore:
         return stored
 
 
+def _told(ref: ResourceRef) -> str:
+    """How users know it: its key is ours alone."""
+    return f"{ref.kind} {ref.namespace}/{ref.name}"
+
+
 def _admit(
-    key: str, managed_by: ManagedBy.ValueType, current: ResourceRecord | None, expected_generation: int | None
+    told: str, managed_by: ManagedBy.ValueType, current: ResourceRecord | None, expected_generation: int | None
 ) -> None:
     if current is not None and current.managed_by != managed_by:
         owner = OWNERS.get(current.managed_by, "another side")
-        raise Conflict(f"{key} is managed by {owner}: change it there")
+        raise Conflict(f"{told} is managed by {owner}: change it there")
     generation = current.generation if current else 0
     if expected_generation is not None and expected_generation != generation:
-        raise Conflict(f"{key} is at generation {generation}, not {expected_generation}: read it again")
+        raise Conflict(f"{told} is at generation {generation}, not {expected_generation}: read it again")

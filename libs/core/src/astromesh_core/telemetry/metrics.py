@@ -3,7 +3,7 @@ here."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 OTHER = "other"
@@ -38,6 +38,8 @@ class Metrics:
     """
 
     def __init__(self, *, names_limit: int = 200) -> None:
+        # When a series began, which no dashboard asks, would be a third of the page.
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry(auto_describe=True)
         self.agent = BoundedLabel(names_limit)
         self.namespace = BoundedLabel(names_limit)
@@ -159,7 +161,4 @@ class Metrics:
             "Failed calls between services, by the error's class. The good ones are the hot path and not counted.",
             ["method", "error"],
             registry=registry,
-        )
-        self.resources = Gauge(
-            "astromesh_resources", "Resources, by kind and readiness.", ["kind", "ready"], registry=registry
         )

@@ -10,6 +10,8 @@ from typing_extensions import TypedDict
 from astromesh_gateway.access import TheGateway
 
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"])
+"""Apart, for a mesh may be told to keep its metrics to itself."""
 
 
 class HealthReply(TypedDict):
@@ -52,7 +54,7 @@ async def ready(response: Response, gateway: TheGateway) -> ReadyReply:
     return ReadyReply(ready=report.ok, checks=checks)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(gateway: TheGateway) -> Response:
     """The text exposition format."""
     page, content_type = gateway.telemetry.metrics.exposition()
