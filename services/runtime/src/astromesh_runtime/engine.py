@@ -168,13 +168,24 @@ class RunDriver:
                 return remember(self._scope, effect)
 
     async def _end(self, ending: Ending) -> Ended:
-        usage = self._scope.usage
+        usage, left = self._scope.bill.closing()
         if isinstance(ending, Completed):
-            answer = text_content(ending.answer)
-            event = RunEvent(completed=RunCompleted(answer=answer, usage=usage, sources=ending.sources))
-        else:
-            event = RunEvent(failed=RunFailed(failure=ending.failure, usage=usage, imposed=ending.imposed))
-        return await self._end_with(event)
+            completed = RunCompleted(
+                answer=text_content(ending.answer),
+                usage=usage,
+                sources=ending.sources,
+                lost_usage=left.estimate,
+                partial_charges=left.charges,
+            )
+            return await self._end_with(RunEvent(completed=completed))
+        failed = RunFailed(
+            failure=ending.failure,
+            usage=usage,
+            imposed=ending.imposed,
+            lost_usage=left.estimate,
+            partial_charges=left.charges,
+        )
+        return await self._end_with(RunEvent(failed=failed))
 
     async def _end_with(self, event: RunEvent, signal_id: str = "") -> Ended:
         self._terminal = self._scope.record(event, signal_id=signal_id)
@@ -188,11 +199,14 @@ class RunDriver:
             # The cancel came while the run's end was being stored: it ended as it did.
             await self._scope.stored(self._terminal)
             return Ended()
+        usage, left = self._scope.bill.closing()
         event = RunCancelled(
             principal=signal.principal,
             reason=signal.cancel.reason,
             partial_answer=text_content(plain(signal.cancel.seen) or seen),
-            usage=self._scope.usage,
+            usage=usage,
+            lost_usage=left.estimate,
+            partial_charges=left.charges,
         )
         return await self._end_with(RunEvent(cancelled=event), signal.id)
 

@@ -10,9 +10,8 @@ from astromesh.v1.router_pb2 import CompleteRequest, Completion
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Usage
-from astromesh_core.errors import AstromeshError, Unavailable
-from astromesh_core.events.contents import plain
-from astromesh_core.events.runs import add_usage
+from astromesh_core.errors import AstromeshError, TimedOut, Unavailable
+from astromesh_core.events.billing import prompt_tokens
 from astromesh_core.rpc.failures import PeerGone
 from astromesh_core.rpc.streams import reading
 from astromesh_runtime.effects import CallModel
@@ -28,8 +27,8 @@ ROUTER_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 4.0)
 DEADLINE_SLACK_SECONDS = 1.0
 """On top of the run's own deadline, which is to be what ends the call: then the log says that the run's time was up."""
 
-CHARACTERS_PER_TOKEN = 4
-"""A rule of thumb for English text, for estimates that are marked as such."""
+MAYBE_ANSWERED = (PeerGone, TimedOut)
+"""Failures that say nothing of whether a model has worked: what it may have cost is billed, as an estimate."""
 
 log = structlog.get_logger("astromesh.runtime")
 
@@ -51,26 +50,18 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
         )
     except AstromeshError as error:
         outcome = ModelReplied(path=effect.path, effect_sha256=effect.sha256, failure=failure_of(error))
+        if call.answered or isinstance(error, MAYBE_ANSWERED):
+            outcome.lost_usage.CopyFrom(scope.bill.unbilled(effect.path).estimate or Usage())
+    outcome.partial_charges.extend(scope.bill.unbilled(effect.path).charges)
     await call.settle()
     outcome.timing.CopyFrom(scope.timing(start))
-    lost = scope.recorded.begun.get(effect.path, 0)
-    if lost:
-        outcome.lost_usage.CopyFrom(_estimated(effect, lost))
-        add_usage(scope.usage, outcome.lost_usage)
-    add_usage(scope.usage, outcome.charge.usage)
     scope.seen = ""
     scope.record(RunEvent(model_replied=outcome))
     return outcome
 
 
-def _estimated(effect: CallModel, calls: int) -> Usage:
-    """What lost calls cost at least: their prompt. Nobody knows what they answered."""
-    characters = sum(len(plain(message.content)) for message in effect.transcript.messages)
-    return Usage(input_tokens=calls * (characters // CHARACTERS_PER_TOKEN + 1), estimated=True)
-
-
 class _ModelCall:
-    """One call: its attempts (each a `begun`) and the text published so far."""
+    """One call: its attempts (each a `begun`), what came of the last, and the text published of it."""
 
     def __init__(self, scope: RunScope, effect: CallModel) -> None:
         self._scope = scope
@@ -78,6 +69,9 @@ class _ModelCall:
         self._publishes = not scope.agent.checks_output
         self._offset = 0
         self._attempt = scope.recorded.begun.get(effect.path, 0)
+        self._prompt_tokens = prompt_tokens(effect.transcript.messages, scope.agent.tools)
+        self.answered = 0
+        """Characters of the reply under way, published or not."""
         self._stored = self._begin()
 
     async def stream(self) -> Completion:
@@ -103,9 +97,12 @@ class _ModelCall:
                 kind = part.WhichOneof("part")
                 if kind == "text_delta":
                     await self._tell(part.text_delta)
+                elif kind == "partial_charge":
+                    self._scope.bill.charged(self._effect.path, part.partial_charge)
+                    self.answered = 0
                 elif kind == "restart":
                     await self.settle()
-                    self._stored = self._begin()
+                    self._stored = self._begin(charged=not self.answered)
                 elif kind == "completion":
                     return part.completion
         raise Unavailable("the router ended the reply without a completion", retry_after=1.0)
@@ -114,13 +111,25 @@ class _ModelCall:
         """Returns when the last `begun` is stored: no outcome is used before."""
         await self._stored
 
-    def _begin(self) -> asyncio.Task[None]:
+    def _begin(self, *, charged: bool = False) -> asyncio.Task[None]:
+        """Begins anew. `charged`: the router has told what the call before it cost, so nothing of it is estimated."""
+        self._offset = self.answered = 0
+        scope, effect = self._scope, self._effect
+        scope.seen = ""
+        unbilled = scope.bill.unbilled(effect.path)
+        begun = ModelCallBegun(
+            path=effect.path,
+            effect_sha256=effect.sha256,
+            role=effect.role,
+            prompt_tokens=self._prompt_tokens,
+            partial_charges=unbilled.charges,
+        )
+        if unbilled.estimate is not None and not charged:
+            begun.lost_usage.CopyFrom(unbilled.estimate)
+            # An earlier release did not store what it was about to send.
+            begun.lost_usage.input_tokens = begun.lost_usage.input_tokens or self._attempt * self._prompt_tokens
         self._attempt += 1
-        self._offset = 0
-        self._scope.seen = ""
-        effect = self._effect
-        begun = ModelCallBegun(path=effect.path, effect_sha256=effect.sha256, role=effect.role)
-        return self._scope.storing(self._scope.record(RunEvent(model_call_begun=begun)))
+        return scope.storing(scope.record(RunEvent(model_call_begun=begun)))
 
     def _request(self) -> CompleteRequest:
         scope, effect = self._scope, self._effect
@@ -134,6 +143,8 @@ class _ModelCall:
         )
 
     async def _tell(self, text: str) -> None:
+        self.answered += len(text)
+        self._scope.bill.heard(self._effect.path, self.answered)
         if not self._publishes:
             return
         # Also when it is done: it may have failed, and then this worker has lost the run.

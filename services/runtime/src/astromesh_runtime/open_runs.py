@@ -25,8 +25,9 @@ from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, Bug, Conflict, NotSupported, PermanentError
+from astromesh_core.events.billing import Bill
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
-from astromesh_core.events.contents import may_hold_stored
+from astromesh_core.events.contents import may_hold_stored, plain
 from astromesh_core.events.runs import is_terminal
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion
@@ -157,7 +158,7 @@ class Opener:
         except PermanentError as error:
             if recorded.started is not None and isinstance(error, NotSupported):
                 raise
-            run.ended_at = await self._fail(writer, error)
+            run.ended_at = await self._fail(writer, error, recorded.bill)
             return Over(waiting=False)
         scope = RunScope(
             traceparent=recorded.traceparent,
@@ -182,8 +183,14 @@ class Opener:
         cancel = next((signal for signal in run.signals if signal.HasField("cancel")), None)
         if cancel is not None:
             _note_cut_writes(writer, events)
+            usage, left = _bill(events).closing(seen=len(plain(cancel.cancel.seen)))
             cancelled = RunCancelled(
-                principal=cancel.principal, reason=cancel.cancel.reason, partial_answer=cancel.cancel.seen
+                principal=cancel.principal,
+                reason=cancel.cancel.reason,
+                partial_answer=cancel.cancel.seen,
+                usage=usage,
+                lost_usage=left.estimate,
+                partial_charges=left.charges,
             )
             await writer.stored(writer.record(RunEvent(cancelled=cancelled), signal_id=cancel.id))
             run.ended_at = writer.position
@@ -205,16 +212,26 @@ class Opener:
         tail = await self.bus.log.tail(aggregate)
         if tail is None or is_terminal(tail.last.envelope.run):
             return tail.position if tail is not None else Position.START
-        writer = self._writer(aggregate, (tail.position, tail.head))
+        writer, bill = self._writer(aggregate, (tail.position, tail.head)), Bill()
         try:
-            _note_cut_writes(writer, (await self.bus.log.read(aggregate, at_least=tail.position)).events)
+            events = (await self.bus.log.read(aggregate, at_least=tail.position)).events
+            bill = _bill(events)
+            _note_cut_writes(writer, events)
         except Bug as unreadable:
             # Nobody can tell what its log holds, and its session must go on.
             log.error("a run ends with a log that cannot be read", run_id=aggregate.id, reason=unreadable.message)
-        return await self._fail(writer, error)
+        return await self._fail(writer, error, bill)
 
-    async def _fail(self, writer: AggregateWriter, error: AstromeshError) -> Position:
-        await writer.stored(writer.record(RunEvent(failed=RunFailed(failure=failure_of(error), imposed=True))))
+    async def _fail(self, writer: AggregateWriter, error: AstromeshError, bill: Bill) -> Position:
+        usage, left = bill.closing()
+        failed = RunFailed(
+            failure=failure_of(error),
+            usage=usage,
+            imposed=True,
+            lost_usage=left.estimate,
+            partial_charges=left.charges,
+        )
+        await writer.stored(writer.record(RunEvent(failed=failed)))
         return writer.position
 
     def _writer(self, aggregate: Aggregate, at: tuple[Position, ChainHead]) -> AggregateWriter:
@@ -255,6 +272,10 @@ class Opener:
         )
         scope.record(RunEvent(started=started))
         scope.recorded.started = started
+
+
+def _bill(events: Sequence[StoredEvent]) -> Bill:
+    return Bill.of(event.envelope.run for event in events)
 
 
 def _note_cut_writes(writer: AggregateWriter, events: Sequence[StoredEvent]) -> None:

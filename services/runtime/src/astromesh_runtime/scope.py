@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from astromesh.v1.run_events_pb2 import RunEvent, RunRequested
 from astromesh.v1.signal_pb2 import Delta
-from astromesh.v1.values_pb2 import Timing, ToolSpec, Usage
+from astromesh.v1.values_pb2 import Timing, ToolSpec
 from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.events.billing import Bill
 from astromesh_core.events.canonical import KeyedDigest
-from astromesh_core.events.runs import add_usage
 from astromesh_runtime.agents import AgentVersion
 from astromesh_runtime.recorded import Recorded, digester_of
 
@@ -72,20 +72,19 @@ class RunScope:
     after_position: bytes = b""
     """Memory must have applied the log up to here before the context is assembled."""
     traceparent: str = ""
-    usage: Usage = field(default_factory=Usage)
     seen: str = ""
     """What the user has read of the reply under way."""
     cancelling: bool = False
-
-    def __post_init__(self) -> None:
-        for reply in self.recorded.replies.values():
-            add_usage(self.usage, reply.charge.usage)
-            add_usage(self.usage, reply.lost_usage)
 
     @property
     def requested(self) -> RunRequested:
         """The request as stored."""
         return self.recorded.requested
+
+    @property
+    def bill(self) -> Bill:
+        """Of everything recorded, by this worker and those before it."""
+        return self.recorded.bill
 
     @property
     def digester(self) -> KeyedDigest:
@@ -95,11 +94,13 @@ class RunScope:
     def record(self, event: RunEvent, *, signal_id: str = "") -> int:
         """Puts an event into the next commit; answers its index. It is stored when `stored(index)` returns."""
         try:
-            return self.writer.record(event, traceparent=self.traceparent, signal_id=signal_id)
+            index = self.writer.record(event, traceparent=self.traceparent, signal_id=signal_id)
         except LimitExceeded:
             raise
         except AstromeshError as error:
             raise LogLost(error) from error
+        self.bill.add(event)
+        return index
 
     async def stored(self, index: int) -> None:
         """Returns when the event at the index is stored. Raises LogLost."""

@@ -55,13 +55,14 @@ def _still_waits(scope: RunScope, suspended: Suspended) -> bool:
 async def _cancel(scope: RunScope, signal: Signal) -> None:
     for unknown in scope.recorded.cut_writes():
         scope.record(unknown)
-    usage, lost = scope.bill.closing(seen=len(plain(signal.cancel.seen)))
+    usage, left = scope.bill.closing(seen=len(plain(signal.cancel.seen)))
     cancelled = RunCancelled(
         principal=signal.principal,
         reason=signal.cancel.reason,
         partial_answer=signal.cancel.seen,
         usage=usage,
-        lost_usage=lost,
+        lost_usage=left.estimate,
+        partial_charges=left.charges,
     )
     await scope.stored(scope.record(RunEvent(cancelled=cancelled), signal_id=signal.id))
 

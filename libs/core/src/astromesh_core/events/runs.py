@@ -103,6 +103,7 @@ def add_usage(total: Usage, part: Usage) -> None:
     total.input_tokens += part.input_tokens
     total.output_tokens += part.output_tokens
     total.cached_input_tokens += part.cached_input_tokens
+    total.cache_written_tokens += part.cache_written_tokens
     total.reasoning_tokens += part.reasoning_tokens
     total.estimated = total.estimated or part.estimated
 
@@ -138,6 +139,7 @@ def _model_begun(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     step.kind, step.name, step.status = STEP_KIND_MODEL, event.role, STEP_STATUS_RUNNING
     step.timing.start_unix_nano = envelope.time_unix_nano
+    _add_lost(folder, event, step)
 
 
 def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -153,11 +155,21 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
         step.output.CopyFrom(event.message.content)
     if event.HasField("charge"):
         step.name = event.charge.model or step.name
-        step.usage.CopyFrom(event.charge.usage)
+        add_usage(step.usage, event.charge.usage)
         add_usage(folder.run.usage, event.charge.usage)
         folder.run.cost_nanos += event.charge.cost_nanos
-    if event.HasField("lost_usage"):
-        add_usage(folder.run.usage, event.lost_usage)
+    _add_lost(folder, event, step)
+
+
+def _add_lost(folder: RunFolder, event: Any, step: Step | None = None) -> None:
+    """What was spent on calls that gave no completion."""
+    totals = [folder.run.usage] if step is None else [folder.run.usage, step.usage]
+    for total in totals:
+        if event.HasField("lost_usage"):
+            add_usage(total, event.lost_usage)
+        for charge in event.partial_charges:
+            add_usage(total, charge.usage)
+    folder.run.cost_nanos += sum(charge.cost_nanos for charge in event.partial_charges)
 
 
 def _tool_intended(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -220,23 +232,23 @@ def _compensation_failed(folder: RunFolder, envelope: Envelope, event: Any) -> N
 
 
 def _completed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
-    _end(folder, envelope, RUN_STATUS_COMPLETED)
+    _end(folder, envelope, event, RUN_STATUS_COMPLETED)
     folder.run.answer.CopyFrom(event.answer)
     folder.run.sources.extend(event.sources)
 
 
 def _failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
-    _end(folder, envelope, RUN_STATUS_FAILED)
+    _end(folder, envelope, event, RUN_STATUS_FAILED)
     folder.run.failure.CopyFrom(event.failure)
 
 
 def _compensated(folder: RunFolder, envelope: Envelope, event: Any) -> None:
-    _end(folder, envelope, RUN_STATUS_COMPENSATED)
+    _end(folder, envelope, event, RUN_STATUS_COMPENSATED)
     folder.run.failure.CopyFrom(event.cause)
 
 
 def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
-    _end(folder, envelope, RUN_STATUS_CANCELLED)
+    _end(folder, envelope, event, RUN_STATUS_CANCELLED)
     folder.run.answer.CopyFrom(event.partial_answer)
     for step in folder.run.steps:
         if step.status == STEP_STATUS_RUNNING:
@@ -244,7 +256,8 @@ def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
             step.failure.CopyFrom(Failure(error_class=Cancelled.code, message=text_content("cut off by the cancel")))
 
 
-def _end(folder: RunFolder, envelope: Envelope, status: RunStatus.ValueType) -> None:
+def _end(folder: RunFolder, envelope: Envelope, event: Any, status: RunStatus.ValueType) -> None:
+    _add_lost(folder, event)
     folder.run.status = status
     folder.run.ended_unix_nano = envelope.time_unix_nano
     folder.run.waiting_for = folder.run.waiting_path = ""

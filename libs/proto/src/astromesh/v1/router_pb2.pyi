@@ -116,7 +116,9 @@ class CompleteResponse(_message.Message):
     def completion(self) -> Global___Completion: ...
     @_builtins.property
     def partial_charge(self) -> _values_pb2.Charge:
-        """What a candidate cost that began to answer and broke off, estimated. It stands in no completion's charge."""
+        """What a candidate cost that began to answer and broke off, estimated. It stands in no completion's charge, and
+        comes before the restart that makes its text void.
+        """
 
     def __init__(
         self,

@@ -460,19 +460,35 @@ class ModelCallBegun(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     EFFECT_SHA256_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    LOST_USAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     role: _builtins.str
+    prompt_tokens: _builtins.int
+    """Estimate of what it sends: what the call is billed at least where nobody learns how it ended."""
+    @_builtins.property
+    def lost_usage(self) -> _values_pb2.Usage:
+        """Of the calls begun before at this path that no other event bills: they were lost, and are billed as estimated."""
+
+    @_builtins.property
+    def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]:
+        """Of candidates of the call before that began to answer and broke off."""
+
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         effect_sha256: _builtins.bytes = ...,
         role: _builtins.str = ...,
+        prompt_tokens: _builtins.int = ...,
+        lost_usage: _values_pb2.Usage | None = ...,
+        partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "path", b"path", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "path", b"path", "prompt_tokens", b"prompt_tokens", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -509,11 +525,11 @@ class ModelReplied(_message.Message):
     def timing(self) -> _values_pb2.Timing: ...
     @_builtins.property
     def lost_usage(self) -> _values_pb2.Usage:
-        """Of earlier calls at this path that were lost in a crash after their `begun`: billed all the same, estimated."""
+        """Of calls at this path that gave no completion, this one too where it broke off: billed all the same, estimated."""
 
     @_builtins.property
     def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]:
-        """Of candidates that began to answer and broke off: billed beside the charge."""
+        """Of candidates that began to answer and broke off since the last `begun`: billed beside the charge."""
 
     def __init__(
         self,
@@ -1067,22 +1083,34 @@ class RunCompleted(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
+    LOST_USAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answer(self) -> _values_pb2.Content: ...
     @_builtins.property
-    def usage(self) -> _values_pb2.Usage: ...
+    def usage(self) -> _values_pb2.Usage:
+        """All that the run is billed, what is lost included."""
+
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]: ...
+    @_builtins.property
+    def lost_usage(self) -> _values_pb2.Usage:
+        """Of model calls that were under way as the run ended: no other event bills them."""
+
+    @_builtins.property
+    def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
     def __init__(
         self,
         *,
         answer: _values_pb2.Content | None = ...,
         usage: _values_pb2.Usage | None = ...,
         sources: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        lost_usage: _values_pb2.Usage | None = ...,
+        partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1095,22 +1123,30 @@ class RunFailed(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     IMPOSED_FIELD_NUMBER: _builtins.int
+    LOST_USAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     imposed: _builtins.bool
     """Ended by the runtime (a limit, a service away, a fault of its own), not by the saga: a replay comes to no such end."""
     @_builtins.property
     def failure(self) -> _values_pb2.Failure: ...
     @_builtins.property
     def usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def lost_usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
     def __init__(
         self,
         *,
         failure: _values_pb2.Failure | None = ...,
         usage: _values_pb2.Usage | None = ...,
         imposed: _builtins.bool = ...,
+        lost_usage: _values_pb2.Usage | None = ...,
+        partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lost_usage", b"lost_usage", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "imposed", b"imposed", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "imposed", b"imposed", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1122,19 +1158,27 @@ class RunCompensated(_message.Message):
 
     CAUSE_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    LOST_USAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cause(self) -> _values_pb2.Failure: ...
     @_builtins.property
     def usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def lost_usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
     def __init__(
         self,
         *,
         cause: _values_pb2.Failure | None = ...,
         usage: _values_pb2.Usage | None = ...,
+        lost_usage: _values_pb2.Usage | None = ...,
+        partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1148,6 +1192,8 @@ class RunCancelled(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PARTIAL_ANSWER_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    LOST_USAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     reason: _builtins.str
     @_builtins.property
@@ -1156,6 +1202,10 @@ class RunCancelled(_message.Message):
 
     @_builtins.property
     def usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def lost_usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
     def __init__(
         self,
         *,
@@ -1163,10 +1213,12 @@ class RunCancelled(_message.Message):
         reason: _builtins.str = ...,
         partial_answer: _values_pb2.Content | None = ...,
         usage: _values_pb2.Usage | None = ...,
+        lost_usage: _values_pb2.Usage | None = ...,
+        partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["partial_answer", b"partial_answer", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partial_answer", b"partial_answer", "principal", b"principal", "reason", b"reason", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "partial_charges", b"partial_charges", "principal", b"principal", "reason", b"reason", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
