@@ -41,6 +41,7 @@ CATCHES_EVERYTHING = {
     "libs/core/src/astromesh_core/rpc": "the servicer's edge",
     "libs/core/src/astromesh_core/bus": "the consumer loop",
     "services/runtime/src/astromesh_runtime/dispatch.py": "the loop that runs go through: a bug ends its run alone",
+    "services/runtime/src/astromesh_runtime/saga.py": "the edge to patterns: what one raises ends its run alone",
     "cli/src/astromesh_cli/__main__.py": "the launcher",
     "services/tools/src/astromesh_tools/foreign.py": "the edge to users' functions: what they raise is their answer",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import NoReturn
 
 import pytest
 
@@ -29,9 +30,11 @@ from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import STATUS_NAMES
 from astromesh_core.service import Platform
-from astromesh_runtime.effects import Answer, Pattern, RunContext
+from astromesh_runtime import engine
+from astromesh_runtime.effects import Answer, AssembleContext, Pattern, RunContext
 from astromesh_runtime.patterns.catalogue import PATTERNS
 from astromesh_runtime.replay import replay
+from astromesh_runtime.scope import RunScope
 from astromesh_testing.admission import KEY, admit, ended, events_until, kinds, put_agent
 from astromesh_testing.contracts.placement import until
 from astromesh_testing.services import FakeServices, completion, one_tool, text
@@ -329,17 +332,37 @@ async def test_a_version_that_cannot_be_read_fails_its_run_and_the_session_goes_
     assert STATUS_NAMES[(await ended(bus, await admit(bus, session="s"))).status] == "completed"
 
 
-async def test_a_bug_in_the_middle_ends_the_run_as_a_bug_and_the_session_goes_on(
+async def test_a_bug_of_a_pattern_ends_its_run_by_name_and_replays_identically(
     bus: Bus, worker: Platform, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def planted(run: RunContext) -> Pattern[Answer]:
         yield from run.model(run.transcript)
-        raise ZeroDivisionError
+        raise ZeroDivisionError("what the user asked")
 
     await put_agent(bus)
     with monkeypatch.context() as planting:
         planting.setitem(PATTERNS, ("react", 1), planted)
-        run = await ended(bus, await admit(bus, session="s"))
-    assert run.failure.error_class == "bug"
-    assert "ZeroDivisionError" in plain(run.failure.message)
+        events = await events_until(bus, await admit(bus, session="s"))
+        assert replay([event.envelope for event in events]).identical
+    failed = events[-1].envelope.run.failed
+    assert (failed.failure.error_class, failed.imposed, failed.usage.input_tokens) == ("bug", False, 10)
+    assert plain(failed.failure.message) == "the pattern react version 1 raised ZeroDivisionError"
+    assert not replay([event.envelope for event in events]).identical
+    assert STATUS_NAMES[(await ended(bus, await admit(bus, session="s"))).status] == "completed"
+
+
+async def test_a_bug_of_the_runtime_ends_the_run_as_one_and_the_session_goes_on(
+    bus: Bus, worker: Platform, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(scope: RunScope, effect: AssembleContext) -> NoReturn:
+        raise ZeroDivisionError
+
+    await put_agent(bus)
+    with monkeypatch.context() as planting:
+        planting.setattr(engine, "assemble_context", breaks)
+        events = await events_until(bus, await admit(bus, session="s"))
+    failed = events[-1].envelope.run.failed
+    assert (failed.failure.error_class, failed.imposed) == ("bug", True)
+    assert "ZeroDivisionError" in plain(failed.failure.message)
+    assert replay([event.envelope for event in events]).identical
     assert STATUS_NAMES[(await ended(bus, await admit(bus, session="s"))).status] == "completed"

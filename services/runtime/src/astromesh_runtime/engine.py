@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass
 
+import structlog
+
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_UNKNOWN,
     SUSPENSION_REASON_VERSION,
@@ -42,6 +44,8 @@ from astromesh_runtime.replay import plan_of
 from astromesh_runtime.saga import Completed, Ending, Failed, Outcome, failure_of, saga
 from astromesh_runtime.scope import RunScope
 from astromesh_runtime.tool_calls import OutcomeUnknown, call_tools
+
+log = structlog.get_logger("astromesh.runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ class RunDriver:
                 partial_charges=left.charges,
             )
             return await self._end_with(RunEvent(completed=completed))
+        if ending.cause is not None:
+            log.error("a pattern has a bug", run_id=self._scope.run_id, exc_info=ending.cause)
         failed = RunFailed(
             failure=ending.failure,
             usage=usage,

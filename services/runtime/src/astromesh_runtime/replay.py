@@ -32,6 +32,7 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
     return Plan(
         query=plain(requested.query),
         digester=digester_of(requested),
+        pattern=f"{started.pattern} version {started.pattern_version}",
         max_iterations=started.max_iterations,
         tools_sha256=started.tools_sha256,
         checks_input=started.checks_input,

@@ -6,7 +6,7 @@ check input ▸ assemble context ▸ the pattern's effects ▸ check output ▸ 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, ModelReplied, OutputChecked
@@ -21,7 +21,7 @@ from astromesh.v1.values_pb2 import (
     Role,
     Verdict,
 )
-from astromesh_core.errors import AstromeshError, PolicyRefused
+from astromesh_core.errors import AstromeshError, Bug, PolicyRefused
 from astromesh_core.events.canonical import KeyedDigest
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import (
@@ -51,6 +51,8 @@ class Plan:
 
     query: str
     digester: KeyedDigest
+    pattern: str
+    """Its name and version, for who reads why a run failed."""
     max_iterations: int
     tools_sha256: bytes
     checks_input: bool
@@ -75,6 +77,8 @@ class Failed:
     failure: Failure
     imposed: bool = False
     """The runtime ended it (a limit, a service away, a fault of its own), not what the pattern asked for."""
+    cause: Exception | None = field(default=None, compare=False)
+    """What a faulty pattern raised: for the process's own log, and for no event."""
 
 
 Ending: TypeAlias = Completed | Failed
@@ -98,6 +102,8 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         return Failed(error.failure)
     except AstromeshError as error:
         return Failed(failure_of(error))
+    except Exception as error:  # noqa: BLE001 -- the edge to patterns: the run ends, its replay comes to the same end
+        return Failed(failure_of(Bug(f"the pattern {plan.pattern} raised {type(error).__name__}")), cause=error)
     if plan.checks_output:
         checked = cast("OutputChecked", (yield CheckOutput(text)))
         if checked.blocked:
