@@ -124,7 +124,8 @@ def tell_how_to_go_on(run: RunReply) -> None:
 
 def summary(run: RunReply) -> str:
     """Time, tokens, cost and models of a run."""
-    models = list(dict.fromkeys(step["name"] for step in run["steps"] if step["kind"] == "model"))
+    answered = (step for step in run["steps"] if step["kind"] == "model" and step["status"] == "succeeded")
+    models = list(dict.fromkeys(step["name"] for step in answered))
     spent = sum(step.get("duration_ms", 0.0) for step in run["steps"])
     usage = run["usage"]
     tokens = f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out" + (" (estimated)" * usage["estimated"])

@@ -15,6 +15,8 @@ class Exit(IntEnum):
     UNREACHABLE = 69
     LATER = 75
     DENIED = 77
+    CONFIGURATION = 78
+    """A mesh that cannot start as it is configured."""
     INTERRUPTED = 130
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from astromesh_cli.client.exits import Exit, exit_of_status
-from astromesh_core.errors import AstromeshError, InvalidInput, Unavailable
+from astromesh_core.errors import AstromeshError, Denied, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -62,6 +62,8 @@ def reported(*, as_json: bool = False) -> Generator[None]:
         _end(error.message, Exit.UNREACHABLE, document if as_json else None)
     except InvalidInput as error:
         _end(error.message, Exit.USAGE, {"title": "Wrong usage", "detail": error.message} if as_json else None)
+    except Denied as error:
+        _end(error.message, Exit.CONFIGURATION, {"title": "Denied", "detail": error.message} if as_json else None)
     except Failed as error:
         _end(error.message, error.exit, error.document if as_json else None)
     except BrokenPipeError:

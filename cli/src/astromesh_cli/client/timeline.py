@@ -137,6 +137,9 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return f"by worker {body.get('worker')}, epoch {body.get('epoch')}"
         case "input_checked" | "output_checked":
             return _verdicts(body)
+        case "model_call_begun":
+            # An agent that names no roles has only this one.
+            return shortened(_text(body, "role"), _WORDS) if body.get("role") != "default" else ""
         case "model_replied":
             return _reply(body)
         case "tool_intended":

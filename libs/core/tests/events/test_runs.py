@@ -4,7 +4,7 @@ import pytest
 
 from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.runs_pb2 import STEP_STATUS_SUCCEEDED, RunStatus
+from astromesh.v1.runs_pb2 import STEP_STATUS_FAILED, STEP_STATUS_SUCCEEDED, RunStatus
 from astromesh.v1.values_pb2 import Charge, Failure, Message, Timing, ToolCall, ToolResult, Usage
 from astromesh_core.events.contents import text_content
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL, RunFolder, fold
@@ -90,6 +90,19 @@ def test_a_step_that_somebody_settled_shows_its_outcome_and_when_it_was_called()
     step = fold(envelopes(REQUESTED, STARTED, INTENDED, unknown, ev.RunEvent(tool_succeeded=settled))).steps[0]
     assert (step.status, step.output.text, step.timing) == (STEP_STATUS_SUCCEEDED, "done", called)
     assert not step.HasField("failure")
+
+
+@pytest.mark.parametrize(("role", "name"), [("", "model"), ("default", "model"), ("planner", "planner")])
+def test_a_model_step_has_its_roles_name_until_a_model_answered(role: str, name: str) -> None:
+    begun = ev.RunEvent(model_call_begun=ev.ModelCallBegun(path="1", role=role))
+    assert fold(envelopes(REQUESTED, STARTED, begun)).steps[0].name == name
+    assert fold(envelopes(REQUESTED, STARTED, begun, REPLIED)).steps[0].name == "m"
+
+
+def test_a_step_that_the_runs_failure_cut_off_does_not_run_for_ever() -> None:
+    failed = ev.RunEvent(failed=ev.RunFailed(failure=Failure(error_class="timed-out")))
+    step = fold(envelopes(REQUESTED, STARTED, BEGUN, failed)).steps[0]
+    assert (step.status, step.failure.error_class) == (STEP_STATUS_FAILED, "timed-out")
 
 
 def test_a_step_without_an_answer_says_so_and_one_that_a_cancel_cut_off_does_not_run_for_ever() -> None:

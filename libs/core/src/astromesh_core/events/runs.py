@@ -40,6 +40,9 @@ from astromesh.v1.values_pb2 import Failure, Usage
 from astromesh_core.errors import Cancelled
 from astromesh_core.events.contents import text_content
 
+DEFAULT_ROLE = "default"
+"""Of the model of an agent that names no roles."""
+
 TERMINAL_EVENTS = frozenset({"completed", "failed", "compensated", "cancelled"})
 TERMINAL = frozenset({RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_COMPENSATED, RUN_STATUS_CANCELLED})
 
@@ -137,7 +140,9 @@ def _started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 
 def _model_begun(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
-    step.kind, step.name, step.status = STEP_KIND_MODEL, event.role, STEP_STATUS_RUNNING
+    # Which model answers is known when it has; until then the role says more, where the agent names several.
+    name = event.role if event.role not in ("", DEFAULT_ROLE) else "model"
+    step.kind, step.name, step.status = STEP_KIND_MODEL, name, STEP_STATUS_RUNNING
     step.timing.start_unix_nano = envelope.time_unix_nano
     _add_lost(folder, event, step)
 
@@ -240,6 +245,7 @@ def _completed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 def _failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     _end(folder, envelope, event, RUN_STATUS_FAILED)
     folder.run.failure.CopyFrom(event.failure)
+    _cut_off(folder, event.failure.error_class, "cut off by the end of the run")
 
 
 def _compensated(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -250,10 +256,15 @@ def _compensated(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     _end(folder, envelope, event, RUN_STATUS_CANCELLED)
     folder.run.answer.CopyFrom(event.partial_answer)
+    _cut_off(folder, Cancelled.code, "cut off by the cancel")
+
+
+def _cut_off(folder: RunFolder, error_class: str, message: str) -> None:
+    """Ends the steps that were under way: nothing of them will ever come."""
     for step in folder.run.steps:
         if step.status == STEP_STATUS_RUNNING:
             step.status = STEP_STATUS_FAILED
-            step.failure.CopyFrom(Failure(error_class=Cancelled.code, message=text_content("cut off by the cancel")))
+            step.failure.CopyFrom(Failure(error_class=error_class, message=text_content(message)))
 
 
 def _end(folder: RunFolder, envelope: Envelope, event: Any, status: RunStatus.ValueType) -> None:
