@@ -137,11 +137,8 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return f"by worker {body.get('worker')}, epoch {body.get('epoch')}"
         case "input_checked" | "output_checked":
             return _verdicts(body)
-        case "model_call_begun":
-            # An agent that names no roles has only this one.
-            return shortened(_text(body, "role"), _WORDS) if body.get("role") != "default" else ""
-        case "model_replied":
-            return _reply(body)
+        case "model_call_begun" | "model_replied":
+            return _reply(body) if event["type"] == "model_replied" else _role(body)
         case "tool_intended":
             call = _inner(body, "call")
             return shortened(f"{call.get('name')}{_text(call, 'arguments')}", _WORDS)
@@ -157,6 +154,12 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return shortened(_text(_inner(body, "failure"), "message") or _text(body, "reason"), _WORDS)
         case _:
             return ""
+
+
+def _role(body: dict[str, JsonValue]) -> str:
+    """Which of the agent's models is asked; empty where it names no roles."""
+    role = _text(body, "role")
+    return shortened(role, _WORDS) if role != "default" else ""
 
 
 def _reply(body: dict[str, JsonValue]) -> str:
