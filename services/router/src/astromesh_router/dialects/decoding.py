@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Protocol, cast
 
 import orjson
 
-from astromesh_router.dialects.port import Reply
+from astromesh_router.dialects.port import Delta, Reasoning, Reply, Thought
 
 JsonObject = Mapping[str, object]
 NOTHING: JsonObject = {}
@@ -33,17 +34,69 @@ class Decoder(Protocol):
         """The vendor's mark of the end was read."""
         ...
 
-    def feed(self, data: bytes) -> str:
-        """Reads bytes and returns the text they bring. Raises Malformed, Reported."""
+    def feed(self, data: bytes) -> list[Delta]:
+        """Reads bytes and returns what they bring, neighbours of a kind joined. Raises Malformed, Reported."""
         ...
 
-    def finish(self) -> str:
+    def finish(self) -> list[Delta]:
         """Reads what was waiting for its end when the body ended. Raises as `feed`."""
         ...
 
     def reply(self) -> Reply:
         """The whole reply. Raises Malformed where the stream ended before it was complete."""
         ...
+
+
+class Said:
+    """Gathers what a model says and thinks: all of it for the reply, and what is new for the stream."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._new: list[Delta] = []
+
+    def text(self, text: str) -> None:
+        """The next piece of the answer; may be empty."""
+        if text:
+            self._texts.append(text)
+            self._new.append(text)
+
+    def thought(self, text: str) -> None:
+        """The next piece of the thinking; may be empty."""
+        if text:
+            self._thoughts.append(text)
+            self._new.append(Thought(text))
+
+    def new(self) -> list[Delta]:
+        """What came since this was asked last, neighbours of a kind joined."""
+        new, self._new = self._new, []
+        return new if len(new) < 2 else joined(new)
+
+    @property
+    def whole_text(self) -> str:
+        """The answer so far."""
+        return "".join(self._texts)
+
+    @property
+    def whole_thought(self) -> str:
+        """The thinking so far."""
+        return "".join(self._thoughts)
+
+
+def reasoned(thought: str) -> tuple[Reasoning, ...]:
+    """Thinking that its vendor does not sign, as a reply holds it."""
+    return (Reasoning(thought),) if thought else ()
+
+
+def joined(deltas: list[Delta]) -> list[Delta]:
+    """The same with as few pieces as possible."""
+    runs = groupby(deltas, type)
+    return [
+        Thought("".join(each.text for each in run if isinstance(each, Thought)))
+        if kind is Thought
+        else "".join(each for each in run if isinstance(each, str))
+        for kind, run in runs
+    ]
 
 
 def json_object(data: bytes) -> JsonObject:

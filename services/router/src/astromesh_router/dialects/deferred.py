@@ -18,15 +18,18 @@ class Deferred:
         self._make = make
         self._made: Dialect | None = None
 
-    def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
-        return self._made.stream(candidate, request) if self._made else self._first(candidate, request)
+    def stream(
+        self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
+    ) -> AsyncGenerator[Part, None]:
+        made = self._made
+        return made.stream(candidate, request, prefill=prefill) if made else self._first(candidate, request, prefill)
 
     async def models(self, candidate: Candidate) -> list[str]:
         return await (self._made or await self._dialect()).models(candidate)
 
-    async def _first(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+    async def _first(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> AsyncGenerator[Part, None]:
         dialect = await self._dialect()
-        async with aclosing(dialect.stream(candidate, request)) as parts:
+        async with aclosing(dialect.stream(candidate, request, prefill=prefill)) as parts:
             async for part in parts:
                 yield part
 

@@ -69,7 +69,10 @@ class Extractive:
     def __init__(self, embedder: Callable[[], Embedder]) -> None:
         self._embedder = embedder
 
-    async def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+    async def stream(
+        self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
+    ) -> AsyncGenerator[Part, None]:
+        del prefill  # its profile continues nothing
         question, results = latest_turn(request.messages)
         tool = next((tool for tool in request.tools if tool.retrieves), None)
         if tool is not None and not results:

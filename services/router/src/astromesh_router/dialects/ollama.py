@@ -19,16 +19,18 @@ from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import (
     JsonObject,
     Malformed,
+    Said,
     as_count,
     as_list,
     as_object,
     as_text,
     json_object,
+    reasoned,
     reported_error,
 )
 from astromesh_router.dialects.lines import LineReader
 from astromesh_router.dialects.openai_chat import ROLES, json_text, written_tool
-from astromesh_router.dialects.port import Reply, WrittenCall
+from astromesh_router.dialects.port import Delta, Reply, WrittenCall
 
 BESIDE_OPTIONS = frozenset({"format", "keep_alive", "think", "logprobs", "top_logprobs"})
 """Parameters that stand beside `options`, not in it."""
@@ -40,7 +42,7 @@ class Ollama:
     chat_path = "/api/chat"
     models_path = "/api/tags"
 
-    def body(self, candidate: Candidate, request: CompleteRequest) -> bytes:
+    def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes:
         """The request's JSON."""
         fields: dict[str, object] = {
             "model": candidate.model,
@@ -90,15 +92,15 @@ class OllamaDecoder:
 
     def __init__(self) -> None:
         self._lines = LineReader()
-        self._texts: list[str] = []
+        self._said = Said()
         self._calls: list[WrittenCall] = []
         self._last: JsonObject = {}
         self.done = False
 
-    def feed(self, data: bytes) -> str:
+    def feed(self, data: bytes) -> list[Delta]:
         return self._read(self._lines.feed(data))
 
-    def finish(self) -> str:
+    def finish(self) -> list[Delta]:
         return self._read(self._lines.finish())
 
     def reply(self) -> Reply:
@@ -110,15 +112,17 @@ class OllamaDecoder:
             reason = "length"
         else:
             reason = "tool_calls" if self._calls else "stop"
-        return Reply("".join(self._texts), tuple(self._calls), reason, self._usage())
+        return Reply(
+            self._said.whole_text, tuple(self._calls), reason, self._usage(), reasoned(self._said.whole_thought)
+        )
 
-    def _read(self, lines: Iterable[bytes]) -> str:
-        text = "".join([self._line(line) for line in lines if line.strip()])
-        if text:
-            self._texts.append(text)
-        return text
+    def _read(self, lines: Iterable[bytes]) -> list[Delta]:
+        for line in lines:
+            if line.strip():
+                self._line(line)
+        return self._said.new()
 
-    def _line(self, line: bytes) -> str:
+    def _line(self, line: bytes) -> None:
         body = json_object(line)
         error = reported_error(body)
         if error:
@@ -128,7 +132,8 @@ class OllamaDecoder:
         if body.get("done") is True:
             self.done = True
             self._last = body
-        return as_text(message.get("content"))
+        self._said.thought(as_text(message.get("thinking")))
+        self._said.text(as_text(message.get("content")))
 
     def _usage(self) -> Usage | None:
         if "eval_count" not in self._last and "prompt_eval_count" not in self._last:

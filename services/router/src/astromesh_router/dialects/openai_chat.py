@@ -30,15 +30,17 @@ from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import (
     JsonObject,
     Malformed,
+    Said,
     as_count,
     as_list,
     as_object,
     as_text,
     json_object,
+    reasoned,
     reported_error,
 )
 from astromesh_router.dialects.lines import EventReader
-from astromesh_router.dialects.port import Reply, WrittenCall
+from astromesh_router.dialects.port import Delta, Reply, WrittenCall
 
 ROLES: dict[Role.ValueType, str] = {
     ROLE_SYSTEM: "system",
@@ -55,7 +57,7 @@ class OpenAIChat:
     chat_path = "/chat/completions"
     models_path = "/models"
 
-    def body(self, candidate: Candidate, request: CompleteRequest) -> bytes:
+    def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes:
         """The request's JSON. A parameter that is null takes the field out, for servers that refuse it."""
         fields: dict[str, object] = {
             "model": candidate.model,
@@ -111,22 +113,22 @@ class OpenAIChatDecoder:
 
     def __init__(self) -> None:
         self._events = EventReader()
-        self._texts: list[str] = []
+        self._said = Said()
         self._calls: dict[int, Fragments] = {}
         self._finish = ""
         self._usage: Usage | None = None
         self.done = False
 
-    def feed(self, data: bytes) -> str:
+    def feed(self, data: bytes) -> list[Delta]:
         return self._read(self._events.feed(data))
 
-    def finish(self) -> str:
+    def finish(self) -> list[Delta]:
         return self._read(self._events.finish())
 
     def reply(self) -> Reply:
         if not self._finish and not self.done:
             raise Malformed("ended the stream before the reply was complete")
-        if not (self._finish or self._texts or self._calls):
+        if not (self._finish or self._said.whole_text or self._calls):
             raise Malformed("sent no reply in its stream")
         calls = tuple(
             WrittenCall(call.id, call.name, call.arguments or "{}") for _, call in sorted(self._calls.items())
@@ -134,18 +136,17 @@ class OpenAIChatDecoder:
         if any(not call.name for call in calls):
             raise Malformed("sent a tool call without a name")
         reason = FINISH_REASONS.get(self._finish) or ("tool_calls" if calls else "stop")
-        return Reply("".join(self._texts), calls, reason, self._usage)
+        return Reply(self._said.whole_text, calls, reason, self._usage, reasoned(self._said.whole_thought))
 
-    def _read(self, events: Iterable[bytes]) -> str:
-        text = "".join([self._chunk(data) for data in events])
-        if text:
-            self._texts.append(text)
-        return text
+    def _read(self, events: Iterable[bytes]) -> list[Delta]:
+        for data in events:
+            self._chunk(data)
+        return self._said.new()
 
-    def _chunk(self, data: bytes) -> str:
+    def _chunk(self, data: bytes) -> None:
         if data.strip() == b"[DONE]":
             self.done = True
-            return ""
+            return
         body = json_object(data)
         error = reported_error(body)
         if error:
@@ -153,17 +154,16 @@ class OpenAIChatDecoder:
         usage = as_object(body.get("usage"))
         if usage:
             self._usage = read_usage(usage)
-        text = ""
         for choice in as_list(body.get("choices"))[:1]:
-            text = self._choice(as_object(choice))
-        return text
+            self._choice(as_object(choice))
 
-    def _choice(self, choice: JsonObject) -> str:
+    def _choice(self, choice: JsonObject) -> None:
         delta = as_object(choice.get("delta"))
         for position, fragment in enumerate(as_list(delta.get("tool_calls"))):
             self._fragment(as_object(fragment), position)
         self._finish = as_text(choice.get("finish_reason")) or self._finish
-        return read_text(delta.get("content")) or as_text(delta.get("refusal"))
+        self._said.thought(as_text(delta.get("reasoning_content")) or as_text(delta.get("reasoning")))
+        self._said.text(read_text(delta.get("content")) or as_text(delta.get("refusal")))
 
     def _fragment(self, fragment: JsonObject, position: int) -> None:
         index = fragment.get("index")

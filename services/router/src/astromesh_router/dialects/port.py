@@ -12,6 +12,25 @@ from astromesh_router.candidates import Candidate
 
 
 @dataclass(frozen=True)
+class Thought:
+    """A delta of what the model thinks before it answers. It is no part of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """One block of what a model thought, as its vendor hands it out.
+
+    `signature` is opaque and goes back unchanged; `redacted` says that the vendor keeps the text to itself.
+    """
+
+    text: str
+    signature: str = ""
+    redacted: bool = False
+
+
+@dataclass(frozen=True)
 class WrittenCall:
     """A tool call as the model wrote it: the id may be missing, the arguments may be no JSON."""
 
@@ -28,19 +47,27 @@ class Reply:
     calls: tuple[WrittenCall, ...]
     finish_reason: str
     usage: Usage | None
+    reasoning: tuple[Reasoning, ...] = ()
 
 
-Part = str | Reply
-"""A delta of text, or the reply that ends the stream. An empty delta says only that the model is at work."""
+Delta = str | Thought
+"""A piece of the answer's text, or of the thinking before it."""
+
+Part = Delta | Reply
+"""A delta, or the reply that ends the stream. An empty text says only that the model is at work."""
 
 
 class Dialect(Protocol):
     """Talks to models in one way."""
 
-    def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+    def stream(
+        self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
+    ) -> AsyncGenerator[Part, None]:
         """Yields deltas and then exactly one Reply, last; their texts joined are the reply's.
 
-        Closing the generator stops the model at once. Raises CandidateFailed and nothing else.
+        `prefill` is the beginning of the assistant's answer, which the model continues: it is in neither the deltas nor
+        the Reply. It is given only where the candidate's profile says `continues`. Closing the generator stops the
+        model at once. Raises CandidateFailed and nothing else.
         """
         ...
 

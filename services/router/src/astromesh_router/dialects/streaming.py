@@ -12,7 +12,7 @@ from astromesh_core.resources.secrets import resolve
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import Decoder, JsonObject, Malformed, Reported, error_in, json_object
 from astromesh_router.dialects.lines import LineTooLong
-from astromesh_router.dialects.port import Part, Reply
+from astromesh_router.dialects.port import Delta, Part, Reply
 from astromesh_router.exchange import BrokeOff, Exchange
 from astromesh_router.failures import SHOWN, CandidateFailed, failed, refused
 from astromesh_router.wire import Address, Wire, address, error_body, next_chunk
@@ -22,6 +22,9 @@ DRAIN_SECONDS = 0.25
 
 LIST_LIMIT = 4 * 1024 * 1024
 OK = 200
+AT_WORK: list[Delta] = [""]
+"""What bytes are worth that bring no delta."""
+
 UNREADABLE = (Malformed, LineTooLong, Reported)
 
 
@@ -31,7 +34,7 @@ class WireFormat(Protocol):
     chat_path: str
     models_path: str
 
-    def body(self, candidate: Candidate, request: CompleteRequest) -> bytes: ...
+    def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes: ...
     def decoder(self) -> Decoder: ...
     def models(self, body: JsonObject) -> list[str]: ...
 
@@ -44,16 +47,19 @@ class HttpDialect:
         self._format = wire_format
         self._environ = environ
 
-    async def stream(self, candidate: Candidate, request: CompleteRequest) -> AsyncGenerator[Part, None]:
+    async def stream(
+        self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
+    ) -> AsyncGenerator[Part, None]:
         to = self._address(candidate, self._format.chat_path)
-        exchange = await self._wire.post(candidate, to, self._format.body(candidate, request))
+        exchange = await self._wire.post(candidate, to, self._format.body(candidate, request, prefill))
         try:
             if exchange.status != OK:
                 raise await refusal(candidate, exchange, to)
             decoder = self._format.decoder()
             while not decoder.done:
                 chunk = await next_chunk(candidate, exchange)
-                yield read(candidate, decoder, chunk, to)
+                for delta in read(candidate, decoder, chunk, to) or AT_WORK:
+                    yield delta
                 if not chunk:
                     break
             reply = whole(candidate, decoder, to)
@@ -84,8 +90,8 @@ class HttpDialect:
         return address(candidate, endpoint + path, key)
 
 
-def read(candidate: Candidate, decoder: Decoder, chunk: bytes, sender: Address) -> str:
-    """The text that the body's next bytes bring; none of them means its end. Raises CandidateFailed."""
+def read(candidate: Candidate, decoder: Decoder, chunk: bytes, sender: Address) -> list[Delta]:
+    """The deltas that the body's next bytes bring; none of them means its end. Raises CandidateFailed."""
     try:
         return decoder.feed(chunk) if chunk else decoder.finish()
     except UNREADABLE as error:
