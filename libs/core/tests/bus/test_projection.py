@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from nats.js import JetStreamContext
 
 from astromesh.v1.envelope_pb2 import AGGREGATE_TYPE_RUN, Envelope
@@ -213,10 +214,11 @@ async def test_a_restart_loses_nothing_and_repeats_nothing(bus: Bus, nats: NatsS
         assert projection.gaps == []
 
 
-async def test_a_lag_turns_readiness_red(bus: Bus) -> None:
+async def test_a_lag_turns_readiness_red(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Projection, "max_lag_seconds", 0.5)
     table = Table()
     table.open.clear()
-    async with Projection(bus, "rows", table.handle, Position.START, max_lag_seconds=0.5) as projection:
+    async with Projection(bus, "rows", table.handle, Position.START) as projection:
         await fill(bus, 3)
         await until(lambda: "behind the log" in projection.health().reason)
         table.open.set()

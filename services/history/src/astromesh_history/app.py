@@ -54,7 +54,12 @@ async def open_history(
             readiness.register("history", projector.health)
             readiness.register("history-log", alarms.health)
             async with Projection(
-                bus, PROJECTION, projector.handle, start, on_gap=lambda gap: _sound(gap, alarms)
+                bus,
+                PROJECTION,
+                projector.handle,
+                start,
+                on_gap=lambda gap: _sound(gap, alarms),
+                unfinished=projector.unfinished,
             ) as projection:
                 lag = telemetry.metrics.projection_lag.labels(PROJECTION)
                 lag.set_function(lambda: projection.lag_seconds)

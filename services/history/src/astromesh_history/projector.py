@@ -87,6 +87,10 @@ class Projector:
             async with asyncio.timeout(_SETTLE_SECONDS), self._progress:
                 await self._progress.wait_for(lambda: self._written >= taken)
 
+    def unfinished(self) -> Position | None:
+        """Up to where what was taken is written; None where all of it is."""
+        return self._reached if self._written < self._taken else None
+
     async def health(self) -> Health:
         """Red while nothing can be written, and when the projector itself has ended."""
         if self._task is None or self._task.done():

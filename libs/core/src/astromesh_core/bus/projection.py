@@ -25,9 +25,6 @@ from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import AstromeshError, Bug, InvalidInput
 from astromesh_core.events.chain import GENESIS, ChainHead, StoredEvent
 
-MAX_LAG_SECONDS = 10.0
-"""A projection that is further behind turns readiness red."""
-
 _BUFFERED_BYTES = 32 << 20
 _LARGEST_BATCH = 1024
 _SMALLEST_BATCH = 8
@@ -65,12 +62,16 @@ Handle = Callable[[list[ProjectedCommit]], Awaitable[None]]
 class Projection:
     """`async with Projection(bus, name, handle, position)`: feeds `handle` from after the position on.
 
-    `on_gap` hears of every gap once, from the feed's task. Without `verifies` the chains of aggregates are not checked:
-    history does that for the whole mesh.
+    `on_gap` hears of every gap once, from the feed's task. `unfinished` is for a handler that stores what it takes a
+    moment later: up to where it has, None where nothing is left. Without `verifies` the chains of aggregates are not
+    checked: history does that for the whole mesh.
     """
 
     buffered = 8192
     """Messages that may wait for the handler, of 32 MiB together."""
+
+    max_lag_seconds = 10.0
+    """A projection that is further behind turns readiness red."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Projection:
         position: Position,
         *,
         on_gap: Callable[[Gap], None] | None = None,
-        max_lag_seconds: float = MAX_LAG_SECONDS,
+        unfinished: Callable[[], Position | None] | None = None,
         verifies: bool = True,
     ) -> None:
         self._bus = bus
@@ -88,7 +89,7 @@ class Projection:
         self._name = name
         self._handle = handle
         self._on_gap = on_gap
-        self._max_lag = max_lag_seconds
+        self._unfinished = unfinished
         self._start = self._position = position
         self._attached = float("inf")
         self._reader = StreamReader(bus.nc, RUNS)
@@ -109,16 +110,17 @@ class Projection:
 
     @property
     def position(self) -> Position:
-        """Up to where the handler has handled the log."""
+        """Up to where the handler has taken the log."""
         return self._position
 
     @property
     def lag_seconds(self) -> float:
-        """For how long there has been something in the log that is not handled."""
-        return self._feed.lag_seconds(self._position.sequence)
+        """For how long there has been something in the log that is not applied."""
+        unfinished = self._unfinished() if self._unfinished is not None else None
+        return self._feed.lag_seconds((unfinished or self._position).sequence)
 
     async def applied(self, position: Position) -> None:
-        """Waits until the log is handled up to the position."""
+        """Waits until the handler has taken the log up to the position."""
         async with self._progress:
             await self._progress.wait_for(lambda: self._position >= position)
 
@@ -129,7 +131,7 @@ class Projection:
             reason = "the log ends before the position of this projection: rebuild it"
         if not reason and self.gaps:
             reason = f"{len(self.gaps)} gaps in the log; the last: {self.gaps[-1].reason}"
-        if not reason and self.lag_seconds > self._max_lag:
+        if not reason and self.lag_seconds > self.max_lag_seconds:
             reason = f"{self.lag_seconds:.0f} s behind the log"
         return BusHealth(f"projection {self._name}", not reason, reason)
 
