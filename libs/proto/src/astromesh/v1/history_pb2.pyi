@@ -4,10 +4,12 @@ isort:skip_file
 """
 
 from astromesh.v1 import runs_pb2 as _runs_pb2
+from astromesh.v1 import values_pb2 as _values_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +20,31 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CostGroup:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CostGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostGroup.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COST_GROUP_UNSPECIFIED: _CostGroup.ValueType  # 0
+    COST_GROUP_AGENT: _CostGroup.ValueType  # 1
+    COST_GROUP_MODEL: _CostGroup.ValueType  # 2
+    COST_GROUP_PROVIDER: _CostGroup.ValueType  # 3
+    COST_GROUP_DAY: _CostGroup.ValueType  # 4
+    """The calendar day in UTC on which the call began."""
+    COST_GROUP_PRINCIPAL: _CostGroup.ValueType  # 5
+
+class CostGroup(_CostGroup, metaclass=_CostGroupEnumTypeWrapper): ...
+
+COST_GROUP_UNSPECIFIED: CostGroup.ValueType  # 0
+COST_GROUP_AGENT: CostGroup.ValueType  # 1
+COST_GROUP_MODEL: CostGroup.ValueType  # 2
+COST_GROUP_PROVIDER: CostGroup.ValueType  # 3
+COST_GROUP_DAY: CostGroup.ValueType  # 4
+"""The calendar day in UTC on which the call began."""
+COST_GROUP_PRINCIPAL: CostGroup.ValueType  # 5
+Global___CostGroup: _TypeAlias = CostGroup  # noqa: Y015
 
 @_typing.final
 class HistoryServiceListRunsRequest(_message.Message):
@@ -163,3 +190,116 @@ class ListEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class SumCostsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    FROM_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Empty: all namespaces."""
+    agent: _builtins.str
+    principal: _builtins.str
+    """Name of an API key."""
+    from_unix_nano: _builtins.int
+    """Calls begun at or after, and before; 0: no bound."""
+    until_unix_nano: _builtins.int
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___CostGroup.ValueType]:
+        """None: the total alone."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        agent: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        from_unix_nano: _builtins.int = ...,
+        until_unix_nano: _builtins.int = ...,
+        group_by: _abc.Iterable[Global___CostGroup.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "from_unix_nano", b"from_unix_nano", "group_by", b"group_by", "namespace", b"namespace", "principal", b"principal", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumCostsRequest: _TypeAlias = SumCostsRequest  # noqa: Y015
+
+@_typing.final
+class SumCostsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostSum]:
+        """A sum for each group, the dearest first."""
+
+    @_builtins.property
+    def total(self) -> Global___CostSum: ...
+    def __init__(
+        self,
+        *,
+        sums: _abc.Iterable[Global___CostSum] | None = ...,
+        total: Global___CostSum | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumCostsResponse: _TypeAlias = SumCostsResponse  # noqa: Y015
+
+@_typing.final
+class CostSum(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_CALLS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    """What it is the sum of, as far as it was asked to be grouped so. Calls that were lost name no provider and no model."""
+    model: _builtins.str
+    provider: _builtins.str
+    day: _builtins.str
+    """As in 2026-03-01."""
+    principal: _builtins.str
+    calls: _builtins.int
+    estimated_calls: _builtins.int
+    """Of these, calls whose tokens are estimated."""
+    cost_nanos: _builtins.int
+    @_builtins.property
+    def usage(self) -> _values_pb2.Usage: ...
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        day: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        estimated_calls: _builtins.int = ...,
+        usage: _values_pb2.Usage | None = ...,
+        cost_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "calls", b"calls", "cost_nanos", b"cost_nanos", "day", b"day", "estimated_calls", b"estimated_calls", "model", b"model", "principal", b"principal", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostSum: _TypeAlias = CostSum  # noqa: Y015

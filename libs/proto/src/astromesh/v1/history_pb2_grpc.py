@@ -50,6 +50,11 @@ class HistoryServiceStub:
                 request_serializer=astromesh_dot_v1_dot_history__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_history__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.SumCosts = channel.unary_unary(
+                '/astromesh.v1.HistoryService/SumCosts',
+                request_serializer=astromesh_dot_v1_dot_history__pb2.SumCostsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_history__pb2.SumCostsResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServiceServicer:
@@ -75,6 +80,13 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SumCosts(self, request, context):
+        """What model calls have cost, by the log: charged, broken off and lost ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HistoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=astromesh_dot_v1_dot_history__pb2.ListEventsRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_history__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'SumCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SumCosts,
+                    request_deserializer=astromesh_dot_v1_dot_history__pb2.SumCostsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_history__pb2.SumCostsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +193,33 @@ class HistoryService:
             '/astromesh.v1.HistoryService/ListEvents',
             astromesh_dot_v1_dot_history__pb2.ListEventsRequest.SerializeToString,
             astromesh_dot_v1_dot_history__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SumCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.HistoryService/SumCosts',
+            astromesh_dot_v1_dot_history__pb2.SumCostsRequest.SerializeToString,
+            astromesh_dot_v1_dot_history__pb2.SumCostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class HistoryServiceStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_history_pb2.HistoryServiceGetRunRequest, _history_pb2.HistoryServiceGetRunResponse]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListEventsRequest, _history_pb2.ListEventsResponse]
     """The stored events, as bytes."""
+    SumCosts: _grpc.UnaryUnaryMultiCallable[_history_pb2.SumCostsRequest, _history_pb2.SumCostsResponse]
+    """What model calls have cost, by the log: charged, broken off and lost ones."""
 
 @_typing.type_check_only
 class HistoryServiceAsyncStub(HistoryServiceStub):
@@ -47,6 +49,8 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_history_pb2.HistoryServiceGetRunRequest, _history_pb2.HistoryServiceGetRunResponse]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.ListEventsRequest, _history_pb2.ListEventsResponse]  # type: ignore[assignment]
     """The stored events, as bytes."""
+    SumCosts: _aio.UnaryUnaryMultiCallable[_history_pb2.SumCostsRequest, _history_pb2.SumCostsResponse]  # type: ignore[assignment]
+    """What model calls have cost, by the log: charged, broken off and lost ones."""
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """The SQL read model of the log: lists, searches and verifies. It lags the log by milliseconds."""
@@ -72,5 +76,13 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.ListEventsResponse, _abc.Awaitable[_history_pb2.ListEventsResponse]]:
         """The stored events, as bytes."""
+
+    @_abc_1.abstractmethod
+    def SumCosts(
+        self,
+        request: _history_pb2.SumCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.SumCostsResponse, _abc.Awaitable[_history_pb2.SumCostsResponse]]:
+        """What model calls have cost, by the log: charged, broken off and lost ones."""
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -193,11 +193,14 @@ class Step(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
     """The model's name, or the tool's."""
     status: Global___StepStatus.ValueType
+    cost_nanos: _builtins.int
+    """Of a model call, broken-off candidates included."""
     @_builtins.property
     def input(self) -> _values_pb2.Content:
         """Of a tool: its arguments as JSON text."""
@@ -222,10 +225,11 @@ class Step(_message.Message):
         failure: _values_pb2.Failure | None = ...,
         timing: _values_pb2.Timing | None = ...,
         usage: _values_pb2.Usage | None = ...,
+        cost_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
