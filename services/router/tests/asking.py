@@ -12,14 +12,15 @@ from astromesh.v1.values_pb2 import (
     ROLE_SYSTEM,
     ROLE_TOOL,
     ROLE_USER,
+    Charge,
     Message,
     ToolCall,
     ToolSpec,
 )
 from astromesh_core.errors import NotSupported
 from astromesh_core.events.contents import text_content
-from astromesh_router.candidates import Candidate, Patience
-from astromesh_router.fallback import Fallback
+from astromesh_router.calls import Calls
+from astromesh_router.candidates import Candidate, Patience, Pool
 from astromesh_testing.models.ollama import OllamaServer
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_vectors.ports import Embedder
@@ -79,6 +80,8 @@ class Gathered:
     voided: list[str] = field(default_factory=list[str])
     reasons: list[str] = field(default_factory=list[str])
     completions: list[Completion] = field(default_factory=list[Completion])
+    thoughts: list[str] = field(default_factory=list[str])
+    partial_charges: list[Charge] = field(default_factory=list[Charge])
 
     @property
     def text(self) -> str:
@@ -94,6 +97,10 @@ class Gathered:
         match response.WhichOneof("part"):
             case "text_delta":
                 self.texts.append(response.text_delta)
+            case "reasoning_delta":
+                self.thoughts.append(response.reasoning_delta)
+            case "partial_charge":
+                self.partial_charges.append(response.partial_charge)
             case "restart":
                 self.voided.append(self.text)
                 self.texts.clear()
@@ -109,5 +116,5 @@ async def gather(parts: AsyncGenerator[CompleteResponse, None], gathered: Gather
     return gathered
 
 
-async def complete(fallback: Fallback, request: CompleteRequest, *candidates: Candidate) -> Gathered:
-    return await gather(fallback.complete(candidates, request), Gathered())
+async def complete(calls: Calls, request: CompleteRequest, *candidates: Candidate) -> Gathered:
+    return await gather(calls.complete(Pool(candidates), request), Gathered())

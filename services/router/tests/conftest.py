@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_router.app import open_fallback
-from astromesh_router.fallback import Fallback
+from astromesh_router.app import open_calls
+from astromesh_router.calls import Calls
 from astromesh_testing.contracts.placement import placement
 
 from .asking import KEY, no_embedder
@@ -22,6 +22,6 @@ def telemetry() -> Telemetry:
 
 
 @pytest.fixture
-async def fallback(telemetry: Telemetry) -> AsyncIterator[Fallback]:
-    async with open_fallback(no_embedder, {"LLM_KEY": KEY}, telemetry) as opened:
+async def calls(telemetry: Telemetry) -> AsyncIterator[Calls]:
+    async with open_calls(no_embedder, {"LLM_KEY": KEY}, telemetry) as opened:
         yield opened

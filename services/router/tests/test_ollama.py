@@ -6,16 +6,16 @@ import pytest
 
 from astromesh_core.errors import AstromeshError, NotFound, TimedOut, Unavailable
 from astromesh_core.events.contents import plain
-from astromesh_router.fallback import Fallback
+from astromesh_router.calls import Calls
 from astromesh_testing.models.ollama import OllamaServer
 from astromesh_testing.models.replies import Call, Ending, Hang, Refusal, Reply, Rubbish, Scripted, Tokens
 
 from .asking import ADD, asking, called, complete, ollama, result, user
 
 
-async def test_streams_the_text_and_ends_with_the_completion(fallback: Fallback) -> None:
+async def test_streams_the_text_and_ends_with_the_completion(calls: Calls) -> None:
     async with OllamaServer(Reply("Forty two, of course.", pause=0.01, tokens=Tokens(11, 4), thinking="hm")) as server:
-        gathered = await complete(fallback, asking(), ollama(server))
+        gathered = await complete(calls, asking(), ollama(server))
     assert len(gathered.texts) == 4
     completion = gathered.completion
     assert plain(completion.message.content) == gathered.text == "Forty two, of course."
@@ -24,11 +24,11 @@ async def test_streams_the_text_and_ends_with_the_completion(fallback: Fallback)
     assert (completion.charge.usage.input_tokens, completion.charge.usage.output_tokens) == (11, 4)
 
 
-async def test_asks_in_ollamas_own_words(fallback: Fallback) -> None:
+async def test_asks_in_ollamas_own_words(calls: Calls) -> None:
     request = asking(user("1+2?"), called("add", '{"a":1}', "c1"), result("add", "3", "c1"), tools=[ADD])
     parameters = {"temperature": 0.2, "max_tokens": 50, "think": False, "options": {"num_ctx": 8192}}
     async with OllamaServer() as server:
-        await complete(fallback, request, replace(ollama(server), parameters=parameters))
+        await complete(calls, request, replace(ollama(server), parameters=parameters))
     (asked,) = server.requests
     assert asked.body["options"] == {"num_ctx": 8192, "temperature": 0.2, "num_predict": 50}
     assert asked.body["think"] is False
@@ -38,10 +38,10 @@ async def test_asks_in_ollamas_own_words(fallback: Fallback) -> None:
     ]
 
 
-async def test_calls_come_whole_and_get_ids(fallback: Fallback) -> None:
-    calls = (Call("add", '{"a": 1, "b": 1.0}'), Call("add", "not json"))
-    async with OllamaServer(Reply(calls=calls)) as server:
-        gathered = await complete(fallback, asking(tools=[ADD], path="2"), ollama(server))
+async def test_calls_come_whole_and_get_ids(calls: Calls) -> None:
+    written = (Call("add", '{"a": 1, "b": 1.0}'), Call("add", "not json"))
+    async with OllamaServer(Reply(calls=written)) as server:
+        gathered = await complete(calls, asking(tools=[ADD], path="2"), ollama(server))
     completion = gathered.completion
     assert completion.finish_reason == "tool_calls"
     assert [(call.id, plain(call.arguments)) for call in completion.message.tool_calls] == [
@@ -50,9 +50,9 @@ async def test_calls_come_whole_and_get_ids(fallback: Fallback) -> None:
     ]
 
 
-async def test_a_cut_reply_says_so_and_missing_counts_are_estimated(fallback: Fallback) -> None:
+async def test_a_cut_reply_says_so_and_missing_counts_are_estimated(calls: Calls) -> None:
     async with OllamaServer(Reply("Half a", finish="length", tokens=None)) as server:
-        completion = (await complete(fallback, asking(), ollama(server))).completion
+        completion = (await complete(calls, asking(), ollama(server))).completion
     assert completion.finish_reason == "length"
     assert completion.charge.usage.estimated
 
@@ -71,8 +71,8 @@ BAD: list[tuple[str, Scripted, type[AstromeshError], str]] = [
 
 @pytest.mark.parametrize(("reply", "kind", "said"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 async def test_a_bad_reply_becomes_an_error_that_names_the_fault(
-    fallback: Fallback, reply: Scripted, kind: type[AstromeshError], said: str
+    calls: Calls, reply: Scripted, kind: type[AstromeshError], said: str
 ) -> None:
     async with OllamaServer(reply) as server:
         with pytest.raises(kind, match=said):
-            await complete(fallback, asking(), ollama(server))
+            await complete(calls, asking(), ollama(server))

@@ -17,18 +17,18 @@ from astromesh_core.errors import (
     Unavailable,
 )
 from astromesh_core.events.contents import plain
+from astromesh_router.calls import Calls
 from astromesh_router.candidates import Prices
 from astromesh_router.dialects.openai_chat import OpenAIChatDecoder
-from astromesh_router.fallback import Fallback
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Call, Drop, Ending, Hang, Refusal, Reply, Rubbish, Scripted, Tokens
 
 from .asking import ADD, KEY, SEARCH, SHORT, asking, called, complete, openai, result, system, user
 
 
-async def test_streams_the_text_and_ends_with_the_completion(fallback: Fallback) -> None:
+async def test_streams_the_text_and_ends_with_the_completion(calls: Calls) -> None:
     async with OpenAIChatServer(Reply("Forty two, of course.", pause=0.01, tokens=Tokens(11, 4, 3, 2))) as server:
-        gathered = await complete(fallback, asking(), openai(server))
+        gathered = await complete(calls, asking(), openai(server))
     assert gathered.text == "Forty two, of course."
     assert len(gathered.texts) == 4
     completion = gathered.completion
@@ -40,7 +40,7 @@ async def test_streams_the_text_and_ends_with_the_completion(fallback: Fallback)
     assert completion.time_to_first_token_nano > 0
 
 
-async def test_asks_with_the_whole_transcript_tools_and_parameters(fallback: Fallback) -> None:
+async def test_asks_with_the_whole_transcript_tools_and_parameters(calls: Calls) -> None:
     request = asking(
         system("Be brief."),
         user("1+2?"),
@@ -50,7 +50,7 @@ async def test_asks_with_the_whole_transcript_tools_and_parameters(fallback: Fal
     )
     async with OpenAIChatServer() as server:
         parameters = {"temperature": 0.5, "seed": 7, "stream_options": None}
-        await complete(fallback, request, replace(openai(server), parameters=parameters, key="${LLM_KEY}"))
+        await complete(calls, request, replace(openai(server), parameters=parameters, key="${LLM_KEY}"))
     (asked,) = server.requests
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert asked.body["model"] == "stub-1"
@@ -72,10 +72,10 @@ async def test_asks_with_the_whole_transcript_tools_and_parameters(fallback: Fal
     assert tools[1]["function"]["parameters"]["properties"] == {"a": {"type": "integer"}}
 
 
-async def test_gathers_tool_calls_out_of_their_fragments(fallback: Fallback) -> None:
-    calls = (Call("search_docs", '{"query": "what is a saga"}', "call_a"), Call("add", '{"a": 1}', "call_b"))
-    async with OpenAIChatServer(Reply("Let me look.", calls)) as server:
-        gathered = await complete(fallback, asking(tools=[SEARCH, ADD]), openai(server))
+async def test_gathers_tool_calls_out_of_their_fragments(calls: Calls) -> None:
+    written = (Call("search_docs", '{"query": "what is a saga"}', "call_a"), Call("add", '{"a": 1}', "call_b"))
+    async with OpenAIChatServer(Reply("Let me look.", written)) as server:
+        gathered = await complete(calls, asking(tools=[SEARCH, ADD]), openai(server))
     completion = gathered.completion
     assert completion.finish_reason == "tool_calls"
     assert [(call.id, call.name, plain(call.arguments)) for call in completion.message.tool_calls] == [
@@ -84,46 +84,46 @@ async def test_gathers_tool_calls_out_of_their_fragments(fallback: Fallback) -> 
     ]
 
 
-async def test_calls_without_or_with_a_used_id_get_one_of_ours(fallback: Fallback) -> None:
-    calls = (Call("add"), Call("add", id="call_7"), Call("add", id="same"), Call("add", id="same"))
+async def test_calls_without_or_with_a_used_id_get_one_of_ours(calls: Calls) -> None:
+    written = (Call("add"), Call("add", id="call_7"), Call("add", id="same"), Call("add", id="same"))
     request = asking(user("go"), called("add", "{}", "call_7"), result("add", "3", "call_7"), tools=[ADD], path="3.1")
-    async with OpenAIChatServer(Reply(calls=calls)) as server:
-        gathered = await complete(fallback, request, openai(server))
+    async with OpenAIChatServer(Reply(calls=written)) as server:
+        gathered = await complete(calls, request, openai(server))
     ids = [call.id for call in gathered.completion.message.tool_calls]
     assert ids == ["call_3_1_1", "call_3_1_2", "same", "call_3_1_4"]
 
 
-async def test_arguments_that_are_no_json_go_on_as_the_model_wrote_them(fallback: Fallback) -> None:
+async def test_arguments_that_are_no_json_go_on_as_the_model_wrote_them(calls: Calls) -> None:
     async with OpenAIChatServer(Reply(calls=(Call("add", "{a: one", "c1"), Call("add", "", "c2")))) as server:
-        gathered = await complete(fallback, asking(tools=[ADD]), openai(server))
+        gathered = await complete(calls, asking(tools=[ADD]), openai(server))
     texts = [plain(call.arguments) for call in gathered.completion.message.tool_calls]
     assert texts == ["{a: one", "{}"]
 
 
-async def test_usage_that_the_provider_leaves_out_is_estimated_and_marked(fallback: Fallback) -> None:
+async def test_usage_that_the_provider_leaves_out_is_estimated_and_marked(calls: Calls) -> None:
     async with OpenAIChatServer(Reply("x" * 40, tokens=None)) as server:
-        gathered = await complete(fallback, asking(user("y" * 400)), openai(server))
+        gathered = await complete(calls, asking(user("y" * 400)), openai(server))
     usage = gathered.completion.charge.usage
     assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (100, 10, True)
 
 
-async def test_a_price_per_token_becomes_a_cost(fallback: Fallback) -> None:
+async def test_a_price_per_token_becomes_a_cost(calls: Calls) -> None:
     async with OpenAIChatServer(Reply("x", tokens=Tokens(1500, 500))) as server:
-        gathered = await complete(fallback, asking(), replace(openai(server), prices=Prices(0.002, 0.002)))
+        gathered = await complete(calls, asking(), replace(openai(server), prices=Prices(0.002, 0.002)))
     assert gathered.completion.charge.cost_nanos == 4_000_000
     assert gathered.completion.charge.currency == "USD"
 
 
-async def test_thinking_is_no_part_of_the_answer(fallback: Fallback) -> None:
+async def test_thinking_is_no_part_of_the_answer(calls: Calls) -> None:
     async with OpenAIChatServer(Reply("Yes.", thinking="hmm, perhaps")) as server:
-        gathered = await complete(fallback, asking(), openai(server))
+        gathered = await complete(calls, asking(), openai(server))
     assert gathered.text == plain(gathered.completion.message.content) == "Yes."
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-async def test_the_reason_of_the_end_is_told(fallback: Fallback, reason: str) -> None:
+async def test_the_reason_of_the_end_is_told(calls: Calls, reason: str) -> None:
     async with OpenAIChatServer(Reply("Half a", finish=reason)) as server:
-        gathered = await complete(fallback, asking(), openai(server))
+        gathered = await complete(calls, asking(), openai(server))
     assert gathered.completion.finish_reason == reason
 
 
@@ -142,11 +142,11 @@ REFUSALS: list[tuple[Refusal, type[AstromeshError], str]] = [
 
 @pytest.mark.parametrize(("refusal", "kind", "said"), REFUSALS, ids=lambda value: getattr(value, "status", None))
 async def test_a_refusal_says_who_where_why_and_never_the_key(
-    fallback: Fallback, refusal: Refusal, kind: type[AstromeshError], said: str
+    calls: Calls, refusal: Refusal, kind: type[AstromeshError], said: str
 ) -> None:
     async with OpenAIChatServer(refusal) as server:
         with pytest.raises(kind) as caught:
-            await complete(fallback, asking(), replace(openai(server), key="${LLM_KEY}"))
+            await complete(calls, asking(), replace(openai(server), key="${LLM_KEY}"))
         assert type(caught.value) is kind
         assert said in caught.value.message
         assert f"openai_compat stub-1 at {server.endpoint}" in caught.value.message
@@ -172,38 +172,38 @@ BAD: list[tuple[str, Scripted, type[AstromeshError], str]] = [
 
 @pytest.mark.parametrize(("reply", "kind", "said"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 async def test_a_bad_reply_becomes_an_error_that_names_the_fault(
-    fallback: Fallback, reply: Scripted, kind: type[AstromeshError], said: str
+    calls: Calls, reply: Scripted, kind: type[AstromeshError], said: str
 ) -> None:
     script = (reply, reply) if isinstance(reply, Drop) else (reply,)
     async with OpenAIChatServer(*script) as server:
         with pytest.raises(kind, match=said):
-            await complete(fallback, asking(), replace(openai(server), patience=replace(SHORT, whole=0.5)))
+            await complete(calls, asking(), replace(openai(server), patience=replace(SHORT, whole=0.5)))
 
 
-async def test_a_kept_connection_that_was_closed_is_replaced_without_a_word(fallback: Fallback) -> None:
+async def test_a_kept_connection_that_was_closed_is_replaced_without_a_word(calls: Calls) -> None:
     async with OpenAIChatServer(Drop(), Reply("Here.")) as server:
-        assert (await complete(fallback, asking(), openai(server))).text == "Here."
+        assert (await complete(calls, asking(), openai(server))).text == "Here."
 
 
-async def test_connections_are_kept(fallback: Fallback) -> None:
+async def test_connections_are_kept(calls: Calls) -> None:
     async with OpenAIChatServer() as server:
         for _ in range(5):
-            await complete(fallback, asking(), openai(server))
+            await complete(calls, asking(), openai(server))
         assert server.connections == 1
 
 
-async def test_a_key_that_is_not_set_is_named(fallback: Fallback) -> None:
+async def test_a_key_that_is_not_set_is_named(calls: Calls) -> None:
     async with OpenAIChatServer() as server:
         with pytest.raises(InvalidInput, match="OTHER_KEY is not set"):
-            await complete(fallback, asking(), replace(openai(server), key="${OTHER_KEY}"))
+            await complete(calls, asking(), replace(openai(server), key="${OTHER_KEY}"))
     assert server.requests == []
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "ftp://127.0.0.1/v1", "http://[::1/v1"])
-async def test_an_endpoint_that_is_no_address_is_refused(fallback: Fallback, endpoint: str) -> None:
+async def test_an_endpoint_that_is_no_address_is_refused(calls: Calls, endpoint: str) -> None:
     async with OpenAIChatServer() as server:
         with pytest.raises(InvalidInput, match="endpoint"):
-            await complete(fallback, asking(), replace(openai(server), endpoint=endpoint))
+            await complete(calls, asking(), replace(openai(server), endpoint=endpoint))
 
 
 def decode(*chunks: Any) -> OpenAIChatDecoder:

@@ -17,8 +17,8 @@ from astromesh_core.errors import NotFound, RateLimited
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.rpc.ports import Channel, RpcServer
+from astromesh_router.calls import Calls
 from astromesh_router.declared import DeclaredCandidates
-from astromesh_router.fallback import Fallback
 from astromesh_router.service import RouterService
 from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.models.ollama import OllamaServer
@@ -59,11 +59,11 @@ class FakeResources:
 class Served:
     """A router in a placement, with its resources."""
 
-    fallback: Fallback
+    calls: Calls
     resources: FakeResources = field(default_factory=FakeResources)
 
     def register(self, server: RpcServer) -> None:
-        add_RouterServiceServicer_to_server(RouterService(DeclaredCandidates(self.resources), self.fallback), server)
+        add_RouterServiceServicer_to_server(RouterService(DeclaredCandidates(self.resources), self.calls), server)
 
     def agent(self, *models: dict[str, object], name: str = "a") -> ResourceRef:
         spec = AgentSpec.model_validate({"model": {"primary": models[0], "fallback": list(models[1:])}}, strict=False)
@@ -74,8 +74,8 @@ class Served:
 
 
 @pytest.fixture
-def served(fallback: Fallback) -> Served:
-    return Served(fallback)
+def served(calls: Calls) -> Served:
+    return Served(calls)
 
 
 def stub_of(channel: Channel) -> RouterServiceAsyncStub:

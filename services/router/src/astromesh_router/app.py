@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from astromesh.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_router.calls import Calls
 from astromesh_router.declared import DeclaredCandidates
 from astromesh_router.dialects.deferred import Deferred
 from astromesh_router.dialects.extractive import Extractive
 from astromesh_router.dialects.ollama import Ollama
 from astromesh_router.dialects.openai_chat import OpenAIChat
 from astromesh_router.dialects.port import Dialect
-from astromesh_router.fallback import Fallback
 from astromesh_router.service import RouterService
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
 
         return SharedMiniLM(platform.settings.data_dir)
 
-    async with open_fallback(embedder, os.environ, platform.telemetry) as fallback:
-        service = RouterService(DeclaredCandidates(platform.bus.resources), fallback)
+    async with open_calls(embedder, os.environ, platform.telemetry) as calls:
+        service = RouterService(DeclaredCandidates(platform.bus.resources), calls)
 
         def register(server: RpcServer) -> None:
             add_RouterServiceServicer_to_server(service, server)
@@ -51,11 +51,11 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
 
 
 @asynccontextmanager
-async def open_fallback(
+async def open_calls(
     embedder: Callable[[], Embedder],
     environ: Mapping[str, str],
     telemetry: Telemetry,
-) -> AsyncGenerator[Fallback]:
+) -> AsyncGenerator[Calls]:
     """Every dialect that is built, on connections that are closed at the end."""
     http = HttpDialects(environ)
     dialects = {
@@ -64,7 +64,7 @@ async def open_fallback(
         "extractive": Extractive(embedder),
     }
     try:
-        yield Fallback(dialects, telemetry)
+        yield Calls(dialects, telemetry)
     finally:
         await http.close()
 

@@ -36,10 +36,16 @@ def identified(calls: Iterable[WrittenCall], request: CompleteRequest) -> list[T
 
 def estimated_usage(request: CompleteRequest, reply: Reply) -> Usage:
     """What a call has probably used, by the length of its texts, marked as estimated."""
-    asked = sum(_length(message) for message in request.messages)
-    asked += sum(len(tool.name) + len(tool.description) + len(tool.parameters_json) for tool in request.tools)
     answered = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.calls)
-    return Usage(input_tokens=_tokens(asked), output_tokens=_tokens(answered), estimated=True)
+    return Usage(input_tokens=prompt_tokens(request), output_tokens=_tokens(answered), estimated=True)
+
+
+def prompt_tokens(request: CompleteRequest) -> int:
+    """How many tokens a model reads of a request, about."""
+    asked = sum(_length(message) for message in request.messages)
+    return _tokens(
+        asked + sum(len(tool.name) + len(tool.description) + len(tool.parameters_json) for tool in request.tools)
+    )
 
 
 def cost_nanos(usage: Usage, prices: Prices) -> int:

@@ -1,4 +1,4 @@
-"""How a candidate fails: the error a caller sees and the short reason a route records. What follows: `fallback`."""
+"""How a candidate fails: the error a caller sees and the short reason a route records. What follows: `calls`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,23 @@ SHOWN = 300
 
 
 class CandidateFailed(Exception):
-    """One candidate gave no complete reply. Never leaves the router: fallback turns the last ones into an error.
+    """One candidate gave no complete reply. Never leaves the router: `calls` turns the last ones into an error.
 
-    `error` is for the caller and may quote the vendor; `reason` is for the route and quotes nobody.
+    `error` is for the caller and may quote the vendor; `reason` is for the route and quotes nobody. `blames_endpoint`:
+    its connection, its time, its 5xx or its broken stream were at fault, never a 4xx; a RateLimited error speaks of the
+    key and carries `retry_after`. `asked` is False where nothing was sent: no money, or an open circuit.
     """
 
-    def __init__(self, error: AstromeshError, reason: str) -> None:
+    def __init__(
+        self, error: AstromeshError, reason: str, *, blames_endpoint: bool | None = None, asked: bool = True
+    ) -> None:
+        """`blames_endpoint` follows from the error unless it is given."""
         super().__init__(error.message)
         self.error = error
         self.reason = reason
+        self.asked = asked
+        by_error = isinstance(error, Unavailable | TimedOut)
+        self.blames_endpoint = asked and (by_error if blames_endpoint is None else blames_endpoint)
 
 
 def failed(candidate: Candidate, kind: type[AstromeshError], reason: str, *, advice: str = "") -> CandidateFailed:
@@ -49,7 +57,7 @@ def refused(candidate: Candidate, status: int, vendor_text: str, vendor_code: st
     wait = seconds(retry_after) if issubclass(kind, TemporaryError) else None
     said = "" if kind is Denied else " ".join(vendor_text.split())[:SHOWN]
     message = f"{candidate.label}: {reason}{f' ({said})' if said else ''}{f'; {advice}' if advice else ''}"
-    return CandidateFailed(kind(message, retry_after=wait), reason)
+    return CandidateFailed(kind(message, retry_after=wait), reason, blames_endpoint=status >= 500)
 
 
 def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[type[AstromeshError], str]:

@@ -6,24 +6,24 @@ import asyncio
 from collections.abc import Sequence
 
 from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate
 from astromesh_router.failures import CandidateFailed
-from astromesh_router.fallback import Fallback
 
 CHECK_SECONDS = 5.0
 
 
-async def check_all(candidates: Sequence[Candidate], fallback: Fallback) -> list[ProviderHealth]:
+async def check_all(candidates: Sequence[Candidate], calls: Calls) -> list[ProviderHealth]:
     """Asks all at once, each within 5 s; in the order of the candidates."""
-    return list(await asyncio.gather(*(check(candidate, fallback) for candidate in candidates)))
+    return list(await asyncio.gather(*(check(candidate, calls) for candidate in candidates)))
 
 
-async def check(candidate: Candidate, fallback: Fallback) -> ProviderHealth:
+async def check(candidate: Candidate, calls: Calls) -> ProviderHealth:
     """Whether a provider answers, and a reason where it does not, or does not offer the candidate's model."""
     health = ProviderHealth(provider=candidate.provider, endpoint=candidate.endpoint)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            health.models.extend(await fallback.dialect(candidate).models(candidate))
+            health.models.extend(await calls.dialect(candidate).models(candidate))
     except CandidateFailed as failure:
         health.reason = failure.error.message
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""The router's gRPC methods: translation only. Choosing stands in `fallback`, talking in `dialects`."""
+"""The router's gRPC methods: translation only. Choosing stands in `calls`, talking in `dialects`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from astromesh.v1.router_pb2_grpc import RouterServiceServicer
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.resources.candidates import DEFAULT_ROLE
 from astromesh_core.rpc.ports import ServicerContext
+from astromesh_router.calls import Calls
 from astromesh_router.candidates import Pool
-from astromesh_router.fallback import Fallback
 from astromesh_router.health import check_all
 
 
@@ -32,16 +32,16 @@ class CandidateSource(Protocol):
 class RouterService(RouterServiceServicer):
     """Completes prompts with the models that agents declare."""
 
-    def __init__(self, source: CandidateSource, fallback: Fallback) -> None:
+    def __init__(self, source: CandidateSource, calls: Calls) -> None:
         self._source = source
-        self._fallback = fallback
+        self._calls = calls
 
     async def Complete(self, request: CompleteRequest, context: ServicerContext) -> AsyncIterator[CompleteResponse]:
         pool = await self._source.pool(request.agent, request.role)
-        async with aclosing(self._fallback.complete(pool.candidates, request)) as responses:
+        async with aclosing(self._calls.complete(pool, request)) as responses:
             async for response in responses:
                 yield response
 
     async def CheckProviders(self, request: CheckProvidersRequest, context: ServicerContext) -> CheckProvidersResponse:
         pool = await self._source.pool(request.agent, DEFAULT_ROLE)
-        return CheckProvidersResponse(providers=await check_all(pool.candidates, self._fallback))
+        return CheckProvidersResponse(providers=await check_all(pool.candidates, self._calls))

@@ -1,0 +1,18 @@
+"""What a request needs of a model, derived from the request alone. Pure."""
+
+from __future__ import annotations
+
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh_router.completion import prompt_tokens
+from astromesh_router.ports import Needs
+
+
+def needs_of(request: CompleteRequest) -> Needs:
+    """The needs of one request."""
+    return Needs(
+        input_tokens=prompt_tokens(request),
+        max_output_tokens=0,
+        tools=bool(request.tools),
+        vision=any(message.images for message in request.messages),
+        structured_output=bool(request.output_schema_json),
+    )
