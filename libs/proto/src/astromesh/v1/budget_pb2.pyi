@@ -26,11 +26,11 @@ class BudgetRecord(_message.Message):
 
     SPENT_FIELD_NUMBER: _builtins.int
     SLICES_FIELD_NUMBER: _builtins.int
-    DOUBTED_FIELD_NUMBER: _builtins.int
+    DOUBTED_UNIX_NANO_FIELD_NUMBER: _builtins.int
     spent: _builtins.int
     """As reported by the replicas, or found in the log."""
-    doubted: _builtins.bool
-    """A slice ended without a report: the log may know of more than `spent` and the slices."""
+    doubted_unix_nano: _builtins.int
+    """When a slice last ended without a report, so that the log may know of more than stands here; 0: never."""
     @_builtins.property
     def slices(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetSlice]:
         """Set aside for replicas; each spends its own without asking."""
@@ -40,11 +40,11 @@ class BudgetRecord(_message.Message):
         *,
         spent: _builtins.int = ...,
         slices: _abc.Iterable[Global___BudgetSlice] | None = ...,
-        doubted: _builtins.bool = ...,
+        doubted_unix_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubted", b"doubted", "slices", b"slices", "spent", b"spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubted_unix_nano", b"doubted_unix_nano", "slices", b"slices", "spent", b"spent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,22 +57,26 @@ class BudgetSlice(_message.Message):
     HOLDER_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     EXPIRES_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
     """The replica."""
     amount: _builtins.int
     """Granted, and not reported as spent so far."""
     expires_unix_nano: _builtins.int
     """Renewed until then, or the replica is taken for dead."""
+    turn: _builtins.int
+    """Counts the holder's writes: so it learns whether one was stored that it got no answer to."""
     def __init__(
         self,
         *,
         holder: _builtins.str = ...,
         amount: _builtins.int = ...,
         expires_unix_nano: _builtins.int = ...,
+        turn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expires_unix_nano", b"expires_unix_nano", "holder", b"holder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expires_unix_nano", b"expires_unix_nano", "holder", b"holder", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
