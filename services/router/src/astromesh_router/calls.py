@@ -8,6 +8,7 @@ error is raised.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -91,12 +92,15 @@ class Calls:
         except BudgetExceeded as error:
             raise CandidateFailed(error, "is beyond the budget", asked=False) from error
         try:
-            leave = self._breakers.admit(ranked.candidate)
+            leave = await self._breakers.admit(ranked.candidate)
         except Refusal as refusal:
             reservation.release()
             message = f"{ranked.candidate.label}: {refusal.reason}"
             error = refusal.kind(message, retry_after=refusal.retry_after)
             raise CandidateFailed(error, refusal.reason, asked=False) from refusal
+        except asyncio.CancelledError:
+            reservation.release()
+            raise
         return Asking(pool, ranked.candidate, leave, reservation, self._strategist, self._clock)
 
 

@@ -106,8 +106,11 @@ class Pass(Protocol):
 class Breakers(Protocol):
     """Knows which endpoints are worth asking."""
 
-    def admit(self, candidate: Candidate) -> Pass:
-        """Leave for one attempt (each retry asks anew). Raises Refusal. Never waits."""
+    async def admit(self, candidate: Candidate) -> Pass:
+        """Leave for one attempt (each retry asks anew). Raises Refusal.
+
+        Waits only, some milliseconds, until replicas have settled which call tries an endpoint again. Never otherwise.
+        """
         ...
 
 

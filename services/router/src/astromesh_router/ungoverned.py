@@ -34,7 +34,7 @@ class InOrder:
 class AlwaysAdmitted:
     """Breakers that never open, and the pass that they give."""
 
-    def admit(self, candidate: Candidate) -> AlwaysAdmitted:
+    async def admit(self, candidate: Candidate) -> AlwaysAdmitted:
         """See Breakers.admit."""
         del candidate
         return self
