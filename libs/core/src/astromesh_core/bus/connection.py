@@ -10,6 +10,7 @@ from typing import NamedTuple
 import nats.errors
 from nats.js import JetStreamContext
 
+from astromesh_core.bus.budget_store import BudgetStore
 from astromesh_core.bus.client import BusClient
 from astromesh_core.bus.credentials import Credentials
 from astromesh_core.bus.dead_letters import DeadLetters
@@ -53,6 +54,7 @@ class Bus:
         self.signals = Signals(nc)
         self.resources = ResourceStore(nc, self.values)
         self.status = StatusStore(nc)
+        self.budgets = BudgetStore(nc)
         self.dead_letters = DeadLetters(nc, service)
         self.shared_feed = SharedFeed(nc)
         """The log as it is read for every `Projection` on this connection."""

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from astromesh_core.bus.streams import (
+    BUDGETS,
     DEAD,
+    ENDPOINTS,
     OBSERVATIONS,
     PARTITIONS,
     RESOURCES,
@@ -73,7 +75,7 @@ _GRANTS: dict[str, _Grant] = {
         read=(RUNS, SIGNALS),
         buckets=(PARTITIONS, WORKERS),
     ),
-    "router": _Grant(),
+    "router": _Grant(buckets=(BUDGETS,)),
     "memory": _Grant(subscribe=("live.mesh.>",), read=(RUNS,)),
     "tools": _Grant(),
     "guardrails": _Grant(),

@@ -22,6 +22,8 @@ RESOURCES = "resources"
 STATUS = "status"
 PARTITIONS = "partitions"
 WORKERS = "workers"
+ENDPOINTS = "endpoints"
+BUDGETS = "budgets"
 
 WORKER_TTL_SECONDS = 3
 """A worker that renewed nothing for this long is dead."""
@@ -61,6 +63,10 @@ def stream_configs() -> tuple[StreamConfig, ...]:
         # Heartbeats. On file, because a bucket in memory is gone with the server: then every worker would look dead at
         # once, while their leases still run. No marker for an expired key, which would stand in the way of its owner.
         _bucket(WORKERS, history=1),
+        # What is known of model servers outlives a restart of the bus, so that nobody has to fail at them anew.
+        _bucket(ENDPOINTS, history=1),
+        # What budgets have left. Each record ends by itself some days after the window that it is of.
+        _bucket(BUDGETS, history=1),
     )
 
 
