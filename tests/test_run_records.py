@@ -172,6 +172,21 @@ async def test_a_write_without_an_answer_waits_for_a_human_and_goes_on(
     assert talking.folder.done("hold")[text] <= 1
 
 
+async def test_a_run_behind_one_that_needs_a_human_tells_its_caller_so_and_goes_on_afterwards(talking: Talking) -> None:
+    session, text = secrets.token_hex(4), secrets.token_hex(4)
+    ahead = (await ask(talking.mesh, f"hold {text} 1.3", session_id=session)).json()
+    assert ahead["status"] == "needs-human"
+    reply = await ask(talking.mesh, "say afterwards", session_id=session)
+    queued = reply.json()
+    assert (reply.status_code, queued["status"], queued["waiting_for"]) == (202, "queued", f"run {ahead['run_id']}")
+    told = await streamed(talking.mesh, "say afterwards", session_id=session)
+    assert (told[-1].name, told[-1].data["waiting_for"]) == ("done", f"run {ahead['run_id']}")
+    body = {"path": "2.1", "outcome": "succeeded", "result": "settled"}
+    assert (await talking.mesh.client.post(f"/v1/runs/{ahead['run_id']}/resolve", json=body)).status_code == 200
+    for run_id in (ahead["run_id"], queued["run_id"], told[-1].data["run_id"]):
+        await until_status(talking.mesh, run_id, "completed")
+
+
 async def test_a_failed_run_answers_a_problem_with_its_run_id(talking: Talking) -> None:
     told = await streamed(talking.mesh, "add nothing")
     assert told[-1].name in ("done", "error")

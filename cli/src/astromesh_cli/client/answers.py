@@ -115,7 +115,7 @@ def print_footer(run: RunReply, console: Console | None = None) -> None:
 def tell_how_to_go_on(run: RunReply) -> None:
     """What a run that waits needs."""
     waits, path = run.get("waiting_for", ""), run.get("waiting_path", "")
-    err().print(Text(f"it waits for {waits} at step {path}", WARN))
+    err().print(Text(f"it waits for {waits}" + (f" at step {path}" if path else ""), WARN))
     if run["status"] == "needs-human":
         err().print(
             Text(f"  settle it: astromesh runs resolve {run['run_id']} {path} --outcome succeeded|failed", QUIET)

@@ -29,6 +29,7 @@ from astromesh_gateway.gateway import Departures, Gateway, Services
 from astromesh_gateway.http import build_app
 from astromesh_gateway.server import serving
 from astromesh_gateway.service import AgentServicer, KeyGate
+from astromesh_gateway.waiting import Sessions
 
 KEYS_WITHIN_SECONDS = 10.0
 """How long a gateway that others can reach waits at its start for a first API key."""
@@ -104,10 +105,11 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 time.time_ns,
             )
             register_checks(platform, directory, loads)
+            history = HistoryServiceStub(channel("history"))
             yield Gateway(
                 bus=bus,
                 services=Services(
-                    history=HistoryServiceStub(channel("history")),
+                    history=history,
                     memory=MemoryServiceStub(channel("memory")),
                     runtime=RuntimeServiceStub(channel("runtime")),
                     tools=ToolsServiceStub(channel("tools")),
@@ -116,7 +118,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 directory=directory,
                 authenticator=Authenticator(directory, platform.settings.host),
                 admission=admission,
-                following=Following(bus, admission),
+                following=Following(bus, admission, Sessions(bus.log, history)),
                 departures=Departures(bus.signals),
                 telemetry=platform.telemetry,
                 readiness=platform.readiness,
@@ -128,9 +130,12 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
 
 async def _guarded(platform: Platform, gateway: Gateway) -> None:
     """Returns once it is safe to listen. Raises Denied."""
-    host, changed, has_keys = platform.settings.host, gateway.directory.changed, gateway.authenticator.has_keys
-    deadline = time.monotonic() + (0 if is_loopback(host) else KEYS_WITHIN_SECONDS)
-    while not is_loopback(host) and not has_keys():
+    host = platform.settings.host
+    if is_loopback(host):
+        return
+    changed, has_keys = gateway.directory.changed, gateway.authenticator.has_keys
+    deadline = time.monotonic() + KEYS_WITHIN_SECONDS
+    while not has_keys():
         if time.monotonic() > deadline:
             raise Denied(
                 f"{host} can be reached from other machines and no API key is configured: add spec.api_keys to "

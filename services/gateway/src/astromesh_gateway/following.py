@@ -11,12 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.runs_pb2 import (
-    RUN_STATUS_NEEDS_HUMAN,
-    RUN_STATUS_NEEDS_VERSION,
-    RUN_STATUS_SUSPENDED,
-    Run,
-)
+from astromesh.v1.runs_pb2 import Run
 from astromesh.v1.signal_pb2 import Delta
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
@@ -25,9 +20,7 @@ from astromesh_core.events.runs import TERMINAL, RunFolder
 from astromesh_gateway.admission import Admission, PreparedRun
 from astromesh_gateway.replies import contents
 from astromesh_gateway.tokens import Restart, Token, Tokens
-
-WAITING = frozenset({RUN_STATUS_SUSPENDED, RUN_STATUS_NEEDS_HUMAN, RUN_STATUS_NEEDS_VERSION})
-"""Statuses of a run that goes on only when somebody or something outside says so."""
+from astromesh_gateway.waiting import WAITING, QueueWatch, Sessions
 
 _HELD_PARTS = 1_000
 
@@ -64,38 +57,45 @@ class CheckedFolder(RunFolder):
 class Following:
     """Admits runs and follows them."""
 
-    def __init__(self, bus: Bus, admission: Admission) -> None:
+    def __init__(self, bus: Bus, admission: Admission, sessions: Sessions) -> None:
         self._log = bus.log
+        self._sessions = sessions
         self._deltas = bus.deltas
         self._values = bus.values
         self._admission = admission
 
     async def complete(self, prepared: PreparedRun) -> Run:
-        """Admits the run and answers it when it has ended or waits. Raises like `Admission.admit`."""
+        """Admits the run and answers it when it has ended or waits, or is queued behind one that waits.
+
+        Raises like `Admission.admit`.
+        """
         async with self._log.follow_new(prepared.aggregate) as live:
             if await self._admission.admit(prepared):
-                run = await self._settled(prepared.aggregate, live)
+                run = await self._settled(prepared, live)
                 if run.status in TERMINAL:
                     self._admission.ended(prepared)
                 return run
         async with aclosing(self._log.follow(prepared.aggregate)) as events:
-            return await self._settled(prepared.aggregate, events)
+            return await self._settled(prepared, events)
 
     @asynccontextmanager
     async def streamed(self, prepared: PreparedRun) -> AsyncGenerator[AsyncIterator[Part]]:
-        """Admits the run; its parts until it has ended or waits. Raises like `Admission.admit`, on entering."""
+        """Admits the run; its parts until it has ended or waits, or is queued behind one that waits.
+
+        Raises like `Admission.admit`, on entering.
+        """
         aggregate = prepared.aggregate
         async with (
             self._log.follow_new(aggregate) as live,
             self._deltas.subscribe(aggregate.namespace, aggregate.id) as deltas,
         ):
             if await self._admission.admit(prepared):
-                async with aclosing(self._parts(aggregate, live, deltas)) as parts:
+                async with aclosing(self._parts(aggregate, live, deltas, asked=prepared)) as parts:
                     yield self._until_ended(prepared, parts)
             else:
                 async with (
                     aclosing(self._log.follow(aggregate)) as events,
-                    aclosing(self._parts(aggregate, events, deltas)) as parts,
+                    aclosing(self._parts(aggregate, events, deltas, asked=prepared)) as parts,
                 ):
                     yield parts
 
@@ -108,16 +108,28 @@ class Following:
         async with (
             self._deltas.subscribe(aggregate.namespace, aggregate.id) as deltas,
             aclosing(self._log.follow(aggregate)) as events,
-            aclosing(self._parts(aggregate, events, deltas, after=after, leaves_waiting=False)) as parts,
+            aclosing(self._parts(aggregate, events, deltas, after=after)) as parts,
         ):
             yield parts
 
-    async def _settled(self, aggregate: Aggregate, events: AsyncIterator[StoredEvent]) -> Run:
-        folder = CheckedFolder()
-        async for event in events:
-            folder.apply(event.envelope)
-            if folder.run.status in WAITING and await self._is_last(aggregate, event.index):
-                break
+    async def _settled(self, prepared: PreparedRun, events: AsyncIterator[StoredEvent]) -> Run:
+        aggregate = prepared.aggregate
+        folder, loop, patience = CheckedFolder(), asyncio.get_running_loop(), asyncio.timeout(None)
+        watch = QueueWatch(self._sessions, folder.run, private=prepared.event.private_session)
+        try:
+            async with patience:
+                with watch.telling(lambda: patience.reschedule(loop.time())):
+                    async for event in events:
+                        folder.apply(event.envelope)
+                        if folder.run.status in WAITING and await self._is_last(aggregate, event.index):
+                            break
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            if not watch.is_held():
+                # It was let go in that very moment.
+                async with aclosing(self._log.follow(aggregate)) as again:
+                    return await self._settled(prepared, again)
         if any(content.HasField("stored") for content in contents(folder.run)):
             await self._values.resolve_all(folder.run)
         return folder.run
@@ -129,11 +141,12 @@ class Following:
         deltas: AsyncIterator[Delta],
         *,
         after: int = -1,
-        leaves_waiting: bool = True,
+        asked: PreparedRun | None = None,
     ) -> AsyncGenerator[Part, None]:
         tokens, folder = Tokens(), CheckedFolder()
         restart_first = after >= 0
-        async with aclosing(_merged(events, deltas)) as merged:
+        watch = QueueWatch(self._sessions, folder.run, private=asked is None or asked.event.private_session)
+        async with aclosing(_merged(events, deltas, watch)) as merged:
             async for item in merged:
                 if isinstance(item, Delta):
                     index, told = folder.run.events, list[Part](tokens.delta(item))
@@ -149,7 +162,7 @@ class Following:
                         yield Restart(part.path)
                         restart_first = False
                     yield part
-                if leaves_waiting and folder.run.status in WAITING and await self._is_last(aggregate, index):
+                if asked is not None and folder.run.status in WAITING and await self._is_last(aggregate, index):
                     return
 
     async def _until_ended(self, prepared: PreparedRun, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
@@ -173,10 +186,10 @@ def _told(event: StoredEvent, tokens: Tokens, run: Run) -> list[Part]:
 
 
 async def _merged(
-    events: AsyncIterator[StoredEvent], deltas: AsyncIterator[Delta]
+    events: AsyncIterator[StoredEvent], deltas: AsyncIterator[Delta], watch: QueueWatch
 ) -> AsyncGenerator[StoredEvent | Delta, None]:
-    """Both as they come, until the events end."""
-    arrived: asyncio.Queue[StoredEvent | Delta | None] = asyncio.Queue(_HELD_PARTS)
+    """Both as they come, until the events end, or the watched run, kept up to date with each of them, is held up."""
+    arrived: asyncio.Queue[StoredEvent | Delta | QueueWatch | None] = asyncio.Queue(_HELD_PARTS)
 
     async def take_events() -> None:
         try:
@@ -191,8 +204,12 @@ async def _merged(
 
     takers = (asyncio.create_task(take_events()), asyncio.create_task(take_deltas()))
     try:
-        while (item := await arrived.get()) is not None:
-            yield item
+        with watch.telling(lambda: arrived.put_nowait(watch)):
+            while (item := await arrived.get()) is not None:
+                if not isinstance(item, QueueWatch):
+                    yield item
+                elif item.is_held():
+                    return
         # Raises what kept the events from being read to their end.
         await takers[0]
     finally:

@@ -22,13 +22,11 @@ from astromesh_core.rpc.identity import Caller
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.following import CheckedFolder
 from astromesh_gateway.gateway import Gateway
+from astromesh_gateway.waiting import Sessions, holder_name
 
 REPLAY_SECONDS = 120.0
 EFFECT_SECONDS = 5.0
 """How long a caller waits for a signal to show in the log."""
-
-SESSION_RUNS = 100
-"""Runs of a session that are looked through for the one that a queued run waits for."""
 
 _PAGE = 1_000
 
@@ -57,7 +55,8 @@ class StoredRuns:
         for event in await self.events(run_id):
             folder.apply(event.envelope)
         if folder.run.status == RUN_STATUS_QUEUED:
-            folder.run.waiting_for = await self._ahead_of(folder.run)
+            sessions = Sessions(self._gateway.bus.log, self._gateway.services.history)
+            folder.run.waiting_for = holder_name(await sessions.holder(folder.run))
         await self._gateway.bus.values.resolve_all(folder.run)
         return folder.run
 
@@ -131,14 +130,6 @@ class StoredRuns:
                 return before
         await self._gateway.bus.values.resolve_all(folder.run)
         return folder.run
-
-    async def _ahead_of(self, queued: Run) -> str:
-        """The run that holds the session of a queued one, by name; empty where none is known to."""
-        wanted = RunFilter(session_key=queued.session_key, until_unix_nano=queued.requested_unix_nano)
-        newest_first, _ = await self.list(wanted, SESSION_RUNS, "")
-        earlier = [run for run in newest_first if run.run_id != queued.run_id and run.status not in TERMINAL]
-        holder = next((run for run in earlier if run.status != RUN_STATUS_QUEUED), earlier[-1] if earlier else None)
-        return f"run {holder.run_id}" if holder is not None else ""
 
     async def _archived(self, run_id: str) -> list[StoredEvent]:
         found: list[StoredEvent] = []

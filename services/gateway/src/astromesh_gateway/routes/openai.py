@@ -202,7 +202,8 @@ def _ending(run: Run | None) -> AstromeshError:
         return Unavailable("the run's events ended before the run", retry_after=1.0)
     if run.status in TERMINAL:
         return failure_error(run)
-    return Conflict(f"the run is {STATUS_NAMES[run.status]}: it waits for {run.waiting_for} at step {run.waiting_path}")
+    place = f" at step {run.waiting_path}" if run.waiting_path else ""
+    return Conflict(f"the run is {STATUS_NAMES[run.status]}: it waits for {run.waiting_for}{place}")
 
 
 def _data(document: Document) -> bytes:

@@ -63,7 +63,10 @@ class SeenText:
                 MEDIA_TYPE: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE},
             },
         },
-        202: run_answer("The run waits for somebody or something; its status says for what."),
+        202: run_answer(
+            "The run waits for somebody or something, or is queued behind a run of its session that does; "
+            "`waiting_for` says for what."
+        ),
         **errors(400, 404, 409, 413, 422, 429, 501, 503, 504),
     },
     openapi_extra=_DOCUMENTED,
