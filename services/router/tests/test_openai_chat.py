@@ -104,7 +104,7 @@ async def test_usage_that_the_provider_leaves_out_is_estimated_and_marked(calls:
     async with OpenAIChatServer(Reply("x" * 40, tokens=None)) as server:
         gathered = await complete(calls, asking(user("y" * 400)), openai(server))
     usage = gathered.completion.charge.usage
-    assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (100, 10, True)
+    assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (98, 10, True)
 
 
 async def test_a_price_per_token_becomes_a_cost(calls: Calls) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Content, Message, ToolCall, Usage
-from astromesh_core.events.contents import plain, text_content
+from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Message, ToolCall, Usage
+from astromesh_core.events.contents import text_content
 from astromesh_router.candidates import Prices
 from astromesh_router.dialects.port import Reply, WrittenCall
-
-CHARACTERS_A_TOKEN = 4
-"""Of English text, about; only for providers that report no usage."""
+from astromesh_router.tokens import prompt_tokens, text_tokens
 
 NANOS = 1_000_000_000
 
@@ -36,16 +34,9 @@ def identified(calls: Iterable[WrittenCall], request: CompleteRequest) -> list[T
 
 def estimated_usage(request: CompleteRequest, reply: Reply) -> Usage:
     """What a call has probably used, by the length of its texts, marked as estimated."""
-    answered = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.calls)
-    return Usage(input_tokens=prompt_tokens(request), output_tokens=_tokens(answered), estimated=True)
-
-
-def prompt_tokens(request: CompleteRequest) -> int:
-    """How many tokens a model reads of a request, about."""
-    asked = sum(_length(message) for message in request.messages)
-    return _tokens(
-        asked + sum(len(tool.name) + len(tool.description) + len(tool.parameters_json) for tool in request.tools)
-    )
+    answered = text_tokens(reply.text)
+    answered += sum(text_tokens(call.name) + text_tokens(call.arguments) for call in reply.calls)
+    return Usage(input_tokens=prompt_tokens(request), output_tokens=answered, estimated=True)
 
 
 def cost_nanos(usage: Usage, prices: Prices) -> int:
@@ -54,12 +45,3 @@ def cost_nanos(usage: Usage, prices: Prices) -> int:
     fresh = usage.input_tokens - usage.cached_input_tokens
     dollars = fresh * prices.input + usage.cached_input_tokens * cached + usage.output_tokens * prices.output
     return round(dollars / 1000 * NANOS)
-
-
-def _length(message: Message) -> int:
-    contents: list[Content] = [message.content, *(call.arguments for call in message.tool_calls)]
-    return sum(len(plain(content)) for content in contents)
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // CHARACTERS_A_TOKEN)

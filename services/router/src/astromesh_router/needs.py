@@ -1,10 +1,10 @@
-"""What a request needs of a model, derived from the request alone. Pure."""
+"""What a request needs of a model, derived from the request alone. Pure. How tokens are counted: `tokens`."""
 
 from __future__ import annotations
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh_router.completion import prompt_tokens
 from astromesh_router.ports import Needs
+from astromesh_router.tokens import prompt_tokens
 
 
 def needs_of(request: CompleteRequest) -> Needs:

@@ -1,0 +1,76 @@
+"""How many tokens a text has, about, without any vendor's tokenizer. Pure.
+
+By what the characters are, as every sub-word tokenizer does it in the large: a run of letters is cut into pieces, a
+mark stands alone, white space belongs to what follows it. The shares below are fitted to the tokenizer of MiniLM
+(WordPiece, 30,522 pieces) on prose, code, JSON and YAML in pieces of 2,000 characters: of a piece the count errs by
+3 % on average and by more than 8 % in one of twenty, where characters / 4 errs by 11 % and 26 % (`test_tokens` measures
+it). Each vendor's own tokenizer differs again, so a bill takes the vendor's figures where it gives any.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable
+
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh.v1.values_pb2 import Message
+from astromesh_core.events.contents import plain
+
+LETTERS, DIGITS, MARKS = string.ascii_letters.encode(), string.digits.encode(), string.punctuation.encode()
+
+LETTER_PER_MILLE = 235
+DIGIT_PER_MILLE = 650
+MARK_PER_MILLE = 1040
+BEYOND_ASCII_PER_MILLE = 333
+"""Of a byte in UTF-8: a Chinese or Japanese character is one token, an accented letter or a Cyrillic one two thirds."""
+
+MESSAGE_TOKENS = 4
+"""What frames a message: its role and its marks of beginning and end
+(https://github.com/openai/openai-cookbook/blob/main/examples/How_to_count_tokens_with_tiktoken.ipynb)."""
+
+PICTURE_TOKENS = 1_000
+"""Of a picture of about a megapixel: 765 at OpenAI, 1,334 at Anthropic. Its size is not looked at."""
+
+
+def text_tokens(text: str) -> int:
+    """How many tokens a text has, about; rounded up. Some 5 ns a character."""
+    written = text.encode(errors="replace")
+    per_mille = (
+        LETTER_PER_MILLE * _occurring(written, _NO_LETTERS)
+        + DIGIT_PER_MILLE * _occurring(written, _NO_DIGITS)
+        + MARK_PER_MILLE * _occurring(written, _NO_MARKS)
+    )
+    if not text.isascii():
+        per_mille += BEYOND_ASCII_PER_MILLE * _occurring(written, _ASCII)
+    return -(-per_mille // 1000)
+
+
+def prompt_tokens(request: CompleteRequest) -> int:
+    """How many tokens a model reads of a request, about: messages with their pictures, tools, the schema."""
+    told = sum(_message_tokens(message) for message in request.messages)
+    offered = sum(
+        text_tokens(tool.name) + text_tokens(tool.description) + text_tokens(tool.parameters_json)
+        for tool in request.tools
+    )
+    return told + offered + text_tokens(request.output_schema_json)
+
+
+def _message_tokens(message: Message) -> int:
+    tokens = MESSAGE_TOKENS + text_tokens(plain(message.content)) + PICTURE_TOKENS * len(message.images)
+    for call in message.tool_calls:
+        tokens += text_tokens(call.name) + text_tokens(plain(call.arguments))
+    return tokens
+
+
+def _all_but(kept: Iterable[int]) -> bytes:
+    return bytes(set(range(256)).difference(kept))
+
+
+_NO_LETTERS, _NO_DIGITS, _NO_MARKS = _all_but(LETTERS), _all_but(DIGITS), _all_but(MARKS)
+_ASCII = bytes(range(128))
+
+
+def _occurring(written: bytes, others: bytes) -> int:
+    """How many bytes are left without the others: one pass in C, where a loop or a regular expression costs 50 times
+    as much."""
+    return len(written.translate(None, others))
