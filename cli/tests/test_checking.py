@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from astromesh_testing.mesh import COMMAND
 
@@ -74,6 +77,20 @@ def test_a_command_imports_what_it_needs_when_it_runs() -> None:
     code = f"import sys, astromesh_cli.app; sys.exit(str({heavy} & set(sys.modules) or ''))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("command", ["--help", "runs --help", "runs list", "get agents"])
+def test_a_command_starts_without_what_only_a_mesh_needs(terminal: Terminal, command: str) -> None:
+    """What `astromesh` has imported when it ends, the answer of a mesh printed."""
+    heavy = "numpy onnxruntime grpc google fastapi starlette uvicorn nats faststream yaml aiohttp httpx._main"
+    code = (
+        "import sys, atexit; from astromesh_cli.__main__ import main\n"
+        f"atexit.register(lambda: print('imported', [n for n in {heavy.split()} if sys.modules.get(n)]))\n"
+        f"sys.argv = ['astromesh', *{command.split()}]; main()"
+    )
+    environment = {**os.environ, "ASTROMESH_URL": terminal.url}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "imported []")
 
 
 def test_a_reader_who_has_seen_enough_is_no_failure(nowhere: Terminal) -> None:

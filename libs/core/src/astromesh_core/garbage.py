@@ -23,3 +23,8 @@ def settle() -> None:
     """Called once, when a process has started: what is there stays, and is never searched again."""
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *_GENERATIONS)
+
+
+def leave() -> None:
+    """Called at the end of a process: its memory goes as a whole, and searching it first would only take time."""
+    gc.freeze()
