@@ -36,17 +36,15 @@ class Address:
         return text.replace(self.key, "[key]") if self.key else text
 
 
-def address(candidate: Candidate, url: str, key: str) -> Address:
-    """Checks a URL and adds the key. Raises CandidateFailed for one that is no http address."""
+def address(candidate: Candidate, url: str, key: str, headers: Mapping[str, str]) -> Address:
+    """Checks a URL and the key that stands in one of the headers. Raises CandidateFailed for what cannot be sent."""
     try:
         place_of(url)
     except ValueError as error:
         raise failed(candidate, InvalidInput, f"the endpoint is {error}", advice="mend endpoint") from error
-    if not key:
-        return Address(url, HEADERS)
-    if not (key.isascii() and key.isprintable()):
+    if key and not (key.isascii() and key.isprintable()):
         raise failed(candidate, InvalidInput, f"{candidate.key_name} holds more than printable ASCII")
-    return Address(url, {**HEADERS, "authorization": f"Bearer {key}"}, key)
+    return Address(url, {**HEADERS, **headers}, key)
 
 
 class Wire:

@@ -9,9 +9,11 @@ from typing import Protocol, cast
 import orjson
 
 from astromesh_router.dialects.port import Delta, Reasoning, Reply, Thought
+from astromesh_router.dialects.think_tags import ThinkTags
 
 JsonObject = Mapping[str, object]
 NOTHING: JsonObject = {}
+MOST_TOKENS = 1 << 53
 
 
 class Malformed(Exception):
@@ -50,22 +52,32 @@ class Decoder(Protocol):
 class Said:
     """Gathers what a model says and thinks: all of it for the reply, and what is new for the stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, think_tags: bool = False) -> None:
+        """`think_tags`: what stands in a leading `<think>` block of the text is thought."""
+        self._tags = ThinkTags() if think_tags else None
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._new: list[Delta] = []
 
     def text(self, text: str) -> None:
         """The next piece of the answer; may be empty."""
-        if text:
-            self._texts.append(text)
-            self._new.append(text)
+        if self._tags is not None:
+            thought, text = self._tags.feed(text)
+            self.thought(thought)
+        self._text(text)
 
     def thought(self, text: str) -> None:
         """The next piece of the thinking; may be empty."""
         if text:
             self._thoughts.append(text)
             self._new.append(Thought(text))
+
+    def end(self) -> None:
+        """Nothing more comes: what might have been the beginning of a tag is text."""
+        if self._tags is not None:
+            thought, text = self._tags.finish()
+            self.thought(thought)
+            self._text(text)
 
     def new(self) -> list[Delta]:
         """What came since this was asked last, neighbours of a kind joined."""
@@ -78,14 +90,15 @@ class Said:
         return "".join(self._texts)
 
     @property
-    def whole_thought(self) -> str:
-        """The thinking so far."""
-        return "".join(self._thoughts)
+    def reasoning(self) -> tuple[Reasoning, ...]:
+        """The thinking so far, as one block that its vendor does not sign."""
+        thought = "".join(self._thoughts)
+        return (Reasoning(thought),) if thought else ()
 
-
-def reasoned(thought: str) -> tuple[Reasoning, ...]:
-    """Thinking that its vendor does not sign, as a reply holds it."""
-    return (Reasoning(thought),) if thought else ()
+    def _text(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
+            self._new.append(text)
 
 
 def joined(deltas: list[Delta]) -> list[Delta]:
@@ -126,8 +139,18 @@ def as_text(value: object) -> str:
 
 
 def as_count(value: object) -> int:
-    """The value if it is a whole number, else 0."""
-    return value if isinstance(value, int) else 0
+    """The value if it is a whole number that can be one of tokens, else 0."""
+    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else 0
+
+
+def first_text(value: JsonObject, names: Sequence[str]) -> str:
+    """The first of these fields that holds text."""
+    return next((text for name in names if (text := as_text(value.get(name)))), "")
+
+
+def json_text(arguments: object) -> str:
+    """An object's JSON; empty for anything else."""
+    return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else ""
 
 
 def reported_error(body: JsonObject) -> Reported | None:

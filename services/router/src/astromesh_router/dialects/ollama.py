@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import orjson
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh.v1.values_pb2 import ROLE_TOOL, Message, ToolCall, Usage
+from astromesh.v1.values_pb2 import ROLE_TOOL, Image, Message, ToolCall, Usage
+from astromesh_core.errors import InvalidInput
 from astromesh_core.events.contents import plain
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import (
@@ -24,13 +25,17 @@ from astromesh_router.dialects.decoding import (
     as_list,
     as_object,
     as_text,
+    first_text,
     json_object,
-    reasoned,
+    json_text,
     reported_error,
 )
 from astromesh_router.dialects.lines import LineReader
-from astromesh_router.dialects.openai_chat import ROLES, json_text, written_tool
+from astromesh_router.dialects.openai_messages import ROLES, written_tool
 from astromesh_router.dialects.port import Delta, Reply, WrittenCall
+from astromesh_router.dialects.profiles import Profile, profile_of
+from astromesh_router.dialects.requesting import WrittenMessage, asked_schema, parameters, thoughts_of_turn, with_words
+from astromesh_router.failures import failed
 
 BESIDE_OPTIONS = frozenset({"format", "keep_alive", "think", "logprobs", "top_logprobs"})
 """Parameters that stand beside `options`, not in it."""
@@ -39,43 +44,58 @@ BESIDE_OPTIONS = frozenset({"format", "keep_alive", "think", "logprobs", "top_lo
 class Ollama:
     """The wire format of `POST {endpoint}/api/chat` and `GET {endpoint}/api/tags`."""
 
-    chat_path = "/api/chat"
-    models_path = "/api/tags"
-
     def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes:
         """The request's JSON."""
+        profile = profile_of(candidate)
+        schema = asked_schema(candidate, request, profile)
+        messages = [written_message(candidate, message) for message in request.messages]
+        for place, thought in thoughts_of_turn(request.messages).items():
+            messages[place][profile.reasoning_back] = thought
+        if prefill:
+            messages.append({"role": "assistant", "content": prefill})
         fields: dict[str, object] = {
             "model": candidate.model,
-            "messages": [written_message(message) for message in request.messages],
+            "messages": with_words(messages, schema.words),
             "stream": True,
+            **schema.fields,
         }
         if request.tools:
             fields["tools"] = [written_tool(tool) for tool in request.tools]
         options = dict(as_object(candidate.parameters.get("options")))
-        for name, value in candidate.parameters.items():
+        for name, value in parameters(candidate, profile).items():
             if name in BESIDE_OPTIONS:
                 fields[name] = value
             elif name != "options":
-                options["num_predict" if name == "max_tokens" else name] = value
+                options[name] = value
         if options:
             fields["options"] = options
-        return orjson.dumps(fields)
+        return orjson.dumps({name: value for name, value in fields.items() if value is not None})
 
-    def decoder(self) -> OllamaDecoder:
-        return OllamaDecoder()
+    def decoder(self, profile: Profile) -> OllamaDecoder:
+        return OllamaDecoder(profile)
 
     def models(self, body: JsonObject) -> list[str]:
         """The names in a list of models."""
         return [as_text(as_object(entry).get("name")) for entry in as_list(body.get("models"))]
 
 
-def written_message(message: Message) -> dict[str, object]:
-    written: dict[str, object] = {"role": ROLES[message.role], "content": plain(message.content)}
+def written_message(candidate: Candidate, message: Message) -> WrittenMessage:
+    written: WrittenMessage = {"role": ROLES[message.role], "content": plain(message.content)}
+    if message.images:
+        written["images"] = [written_image(candidate, image) for image in message.images]
     if message.tool_calls:
         written["tool_calls"] = [written_call(call) for call in message.tool_calls]
     if message.role == ROLE_TOOL:
         written["tool_name"] = message.name
     return written
+
+
+def written_image(candidate: Candidate, image: Image) -> str:
+    """A picture's data. Raises CandidateFailed for an address: Ollama fetches nothing."""
+    if image.HasField("url"):
+        reason = "takes pictures as data, not by their address"
+        raise failed(candidate, InvalidInput, reason, advice="send the picture itself, in base64")
+    return plain(image.data)
 
 
 def written_call(call: ToolCall) -> dict[str, object]:
@@ -90,9 +110,10 @@ def written_call(call: ToolCall) -> dict[str, object]:
 class OllamaDecoder:
     """Reads one streamed chat reply."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile) -> None:
+        self._reasoning_fields = profile.reasoning_fields
         self._lines = LineReader()
-        self._said = Said()
+        self._said = Said(think_tags=profile.think_tags)
         self._calls: list[WrittenCall] = []
         self._last: JsonObject = {}
         self.done = False
@@ -112,14 +133,14 @@ class OllamaDecoder:
             reason = "length"
         else:
             reason = "tool_calls" if self._calls else "stop"
-        return Reply(
-            self._said.whole_text, tuple(self._calls), reason, self._usage(), reasoned(self._said.whole_thought)
-        )
+        return Reply(self._said.whole_text, tuple(self._calls), reason, self._usage(), self._said.reasoning)
 
     def _read(self, lines: Iterable[bytes]) -> list[Delta]:
         for line in lines:
-            if line.strip():
+            if line.strip() and not self.done:
                 self._line(line)
+        if self.done:
+            self._said.end()
         return self._said.new()
 
     def _line(self, line: bytes) -> None:
@@ -132,7 +153,7 @@ class OllamaDecoder:
         if body.get("done") is True:
             self.done = True
             self._last = body
-        self._said.thought(as_text(message.get("thinking")))
+        self._said.thought(first_text(message, self._reasoning_fields))
         self._said.text(as_text(message.get("content")))
 
     def _usage(self) -> Usage | None:

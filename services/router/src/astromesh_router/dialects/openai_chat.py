@@ -14,18 +14,7 @@ from dataclasses import dataclass
 import orjson
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh.v1.values_pb2 import (
-    ROLE_ASSISTANT,
-    ROLE_SYSTEM,
-    ROLE_TOOL,
-    ROLE_USER,
-    Message,
-    Role,
-    ToolCall,
-    ToolSpec,
-    Usage,
-)
-from astromesh_core.events.contents import plain
+from astromesh.v1.values_pb2 import Usage
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import (
     JsonObject,
@@ -35,68 +24,53 @@ from astromesh_router.dialects.decoding import (
     as_list,
     as_object,
     as_text,
+    first_text,
     json_object,
-    reasoned,
+    json_text,
     reported_error,
 )
 from astromesh_router.dialects.lines import EventReader
+from astromesh_router.dialects.openai_messages import written_messages, written_tool
 from astromesh_router.dialects.port import Delta, Reply, WrittenCall
+from astromesh_router.dialects.profiles import OPENAI, Profile, profile_of
+from astromesh_router.dialects.requesting import asked_schema, parameters, with_words
 
-ROLES: dict[Role.ValueType, str] = {
-    ROLE_SYSTEM: "system",
-    ROLE_USER: "user",
-    ROLE_ASSISTANT: "assistant",
-    ROLE_TOOL: "tool",
-}
+DEEPSEEK_CACHED = "prompt_cache_hit_tokens"
+"""Source: DeepSeek API reference, "Create Chat Completion", usage."""
+
 FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
 
 
 class OpenAIChat:
     """The wire format of `POST {endpoint}/chat/completions` and `GET {endpoint}/models`."""
 
-    chat_path = "/chat/completions"
-    models_path = "/models"
-
     def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes:
         """The request's JSON. A parameter that is null takes the field out, for servers that refuse it."""
+        profile = profile_of(candidate)
+        schema = asked_schema(candidate, request, profile)
+        messages = written_messages(request.messages, profile.reasoning_back)
+        if prefill:
+            messages.append({"role": "assistant", "content": prefill})
         fields: dict[str, object] = {
             "model": candidate.model,
-            "messages": [written_message(message) for message in request.messages],
+            "messages": with_words(messages, schema.words),
             "stream": True,
             "stream_options": {"include_usage": True},
+            **schema.fields,
         }
+        if prefill:
+            fields.update(profile.continuation or {})
         if request.tools:
             fields["tools"] = [written_tool(tool) for tool in request.tools]
-        fields.update(candidate.parameters)
+        fields.update(parameters(candidate, profile))
         return orjson.dumps({name: value for name, value in fields.items() if value is not None})
 
-    def decoder(self) -> OpenAIChatDecoder:
-        return OpenAIChatDecoder()
+    def decoder(self, profile: Profile) -> OpenAIChatDecoder:
+        return OpenAIChatDecoder(profile)
 
     def models(self, body: JsonObject) -> list[str]:
         """The names in a list of models."""
         return [as_text(as_object(entry).get("id")) for entry in as_list(body.get("data"))]
-
-
-def written_message(message: Message) -> dict[str, object]:
-    text = plain(message.content)
-    written: dict[str, object] = {"role": ROLES[message.role], "content": text}
-    if message.tool_calls:
-        written["tool_calls"] = [written_call(call) for call in message.tool_calls]
-        written["content"] = text or None
-    if message.role == ROLE_TOOL:
-        written["tool_call_id"] = message.tool_call_id
-    return written
-
-
-def written_call(call: ToolCall) -> dict[str, object]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": plain(call.arguments)}}
-
-
-def written_tool(tool: ToolSpec) -> dict[str, object]:
-    schema = orjson.Fragment(tool.parameters_json or '{"type":"object","properties":{}}')
-    function = {"name": tool.name, "description": tool.description, "parameters": schema}
-    return {"type": "function", "function": function}
 
 
 @dataclass
@@ -111,9 +85,10 @@ class Fragments:
 class OpenAIChatDecoder:
     """Reads one streamed chat completion."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile = OPENAI) -> None:
+        self._reasoning_fields = profile.reasoning_fields
         self._events = EventReader()
-        self._said = Said()
+        self._said = Said(think_tags=profile.think_tags)
         self._calls: dict[int, Fragments] = {}
         self._finish = ""
         self._usage: Usage | None = None
@@ -123,7 +98,7 @@ class OpenAIChatDecoder:
         return self._read(self._events.feed(data))
 
     def finish(self) -> list[Delta]:
-        return self._read(self._events.finish())
+        return self._read(self._events.finish(), ended=True)
 
     def reply(self) -> Reply:
         if not self._finish and not self.done:
@@ -136,11 +111,14 @@ class OpenAIChatDecoder:
         if any(not call.name for call in calls):
             raise Malformed("sent a tool call without a name")
         reason = FINISH_REASONS.get(self._finish) or ("tool_calls" if calls else "stop")
-        return Reply(self._said.whole_text, calls, reason, self._usage, reasoned(self._said.whole_thought))
+        return Reply(self._said.whole_text, calls, reason, self._usage, self._said.reasoning)
 
-    def _read(self, events: Iterable[bytes]) -> list[Delta]:
+    def _read(self, events: Iterable[bytes], *, ended: bool = False) -> list[Delta]:
         for data in events:
-            self._chunk(data)
+            if not self.done:
+                self._chunk(data)
+        if ended or self.done:
+            self._said.end()
         return self._said.new()
 
     def _chunk(self, data: bytes) -> None:
@@ -162,8 +140,17 @@ class OpenAIChatDecoder:
         for position, fragment in enumerate(as_list(delta.get("tool_calls"))):
             self._fragment(as_object(fragment), position)
         self._finish = as_text(choice.get("finish_reason")) or self._finish
-        self._said.thought(as_text(delta.get("reasoning_content")) or as_text(delta.get("reasoning")))
-        self._said.text(read_text(delta.get("content")) or as_text(delta.get("refusal")))
+        self._said.thought(first_text(delta, self._reasoning_fields))
+        self._content(delta.get("content"))
+        self._said.text(as_text(delta.get("refusal")))
+
+    def _content(self, content: object) -> None:
+        """Content is text, null, or (Mistral) a list of parts, of which some are thinking."""
+        self._said.text(as_text(content))
+        for part in map(as_object, as_list(content)):
+            self._said.text(as_text(part.get("text")))
+            for thought in map(as_object, as_list(part.get("thinking"))):
+                self._said.thought(as_text(thought.get("text")))
 
     def _fragment(self, fragment: JsonObject, position: int) -> None:
         index = fragment.get("index")
@@ -183,23 +170,12 @@ class OpenAIChatDecoder:
         return len(self._calls) if begins else max(len(self._calls) - 1, position)
 
 
-def json_text(arguments: object) -> str:
-    return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else ""
-
-
-def read_text(content: object) -> str:
-    """Content is text, null, or (Mistral) a list of parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(as_text(as_object(part).get("text")) for part in as_list(content))
-
-
 def read_usage(usage: JsonObject) -> Usage:
     prompt_details = as_object(usage.get("prompt_tokens_details"))
     details = as_object(usage.get("completion_tokens_details"))
     return Usage(
         input_tokens=as_count(usage.get("prompt_tokens")),
         output_tokens=as_count(usage.get("completion_tokens")),
-        cached_input_tokens=as_count(prompt_details.get("cached_tokens")),
+        cached_input_tokens=as_count(prompt_details.get("cached_tokens")) or as_count(usage.get(DEEPSEEK_CACHED)),
         reasoning_tokens=as_count(details.get("reasoning_tokens")),
     )

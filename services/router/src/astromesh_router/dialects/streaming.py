@@ -7,21 +7,23 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh_core.errors import AstromeshError, RateLimited, Unavailable
-from astromesh_core.resources.secrets import resolve
+from astromesh_core.errors import RateLimited, Unavailable
 from astromesh_router.candidates import Candidate
+from astromesh_router.dialects.addresses import Addresses
 from astromesh_router.dialects.decoding import Decoder, JsonObject, Malformed, Reported, error_in, json_object
 from astromesh_router.dialects.lines import LineTooLong
 from astromesh_router.dialects.port import Delta, Part, Reply
+from astromesh_router.dialects.profiles import Profile, profile_of
 from astromesh_router.exchange import BrokeOff, Exchange
 from astromesh_router.failures import SHOWN, CandidateFailed, failed, refused
-from astromesh_router.wire import Address, Wire, address, error_body, next_chunk
+from astromesh_router.wire import Address, Wire, error_body, next_chunk
 
 DRAIN_SECONDS = 0.25
 """How long the body's end is awaited after the reply's, so that the connection can be kept."""
 
 LIST_LIMIT = 4 * 1024 * 1024
 OK = 200
+NO_SUCH_PAGE = 404
 AT_WORK: list[Delta] = [""]
 """What bytes are worth that bring no delta."""
 
@@ -29,14 +31,19 @@ UNREADABLE = (Malformed, LineTooLong, Reported)
 
 
 class WireFormat(Protocol):
-    """How one kind of server is asked and read."""
+    """How one kind of server is asked and read; the profile says where a vendor differs."""
 
-    chat_path: str
-    models_path: str
+    def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes:
+        """The request's JSON. Raises CandidateFailed for what the candidate cannot be asked."""
+        ...
 
-    def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes: ...
-    def decoder(self) -> Decoder: ...
-    def models(self, body: JsonObject) -> list[str]: ...
+    def decoder(self, profile: Profile) -> Decoder:
+        """A fresh reader of one reply."""
+        ...
+
+    def models(self, body: JsonObject) -> list[str]:
+        """The names in a list of models."""
+        ...
 
 
 class HttpDialect:
@@ -45,17 +52,18 @@ class HttpDialect:
     def __init__(self, wire: Wire, wire_format: WireFormat, environ: Mapping[str, str]) -> None:
         self._wire = wire
         self._format = wire_format
-        self._environ = environ
+        self._addresses = Addresses(environ)
 
     async def stream(
         self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
     ) -> AsyncGenerator[Part, None]:
-        to = self._address(candidate, self._format.chat_path)
+        profile = profile_of(candidate)
+        to = self._addresses.chat(candidate, profile)
         exchange = await self._wire.post(candidate, to, self._format.body(candidate, request, prefill))
         try:
             if exchange.status != OK:
                 raise await refusal(candidate, exchange, to)
-            decoder = self._format.decoder()
+            decoder = self._format.decoder(profile)
             while not decoder.done:
                 chunk = await next_chunk(candidate, exchange)
                 for delta in read(candidate, decoder, chunk, to) or AT_WORK:
@@ -70,24 +78,31 @@ class HttpDialect:
             await exchange.close()
 
     async def models(self, candidate: Candidate) -> list[str]:
-        to = self._address(candidate, self._format.models_path)
+        profile = profile_of(candidate)
+        if profile.health_path:
+            await self._check_health(candidate, profile)
+        to = self._addresses.models(candidate, profile)
         exchange = await self._wire.get(candidate, to)
         try:
             if exchange.status != OK:
                 raise await refusal(candidate, exchange, to)
-            return self._format.models(json_object(await whole_body(candidate, exchange)))
+            listed = self._format.models(json_object(await whole_body(candidate, exchange)))
+            return listed if profile.lists_models else []
         except Malformed as error:
             raise failed(candidate, Unavailable, str(error), advice="check the endpoint") from error
         finally:
             await exchange.close()
 
-    def _address(self, candidate: Candidate, path: str) -> Address:
+    async def _check_health(self, candidate: Candidate, profile: Profile) -> None:
+        """Raises CandidateFailed where the server says that it is not well. Some have no such page."""
+        to = self._addresses.health(candidate, profile)
+        exchange = await self._wire.get(candidate, to)
         try:
-            endpoint = resolve(candidate.endpoint, self._environ).rstrip("/")
-            key = resolve(candidate.key, self._environ) if candidate.key else ""
-        except AstromeshError as error:
-            raise failed(candidate, type(error), error.message) from error
-        return address(candidate, endpoint + path, key)
+            if exchange.status not in {OK, NO_SUCH_PAGE}:
+                raise await refusal(candidate, exchange, to)
+            await drain(exchange)
+        finally:
+            await exchange.close()
 
 
 def read(candidate: Candidate, decoder: Decoder, chunk: bytes, sender: Address) -> list[Delta]:
