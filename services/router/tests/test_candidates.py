@@ -67,3 +67,30 @@ def test_what_the_router_writes_cannot_be_a_parameter(name: str) -> None:
     declared = agent({"primary": {"provider": "ollama", "model": "m", "parameters": {name: 1}}})
     with pytest.raises(InvalidInput, match=f"parameters.{name}"):
         candidates(declared)
+
+
+@pytest.mark.parametrize(
+    ("declared", "priced"),
+    [
+        ({"provider": "ollama", "model": "m"}, True),
+        ({"provider": "extractive"}, True),
+        ({"provider": "openai", "model": "m"}, False),
+        ({"provider": "openai", "model": "m", "cost_per_1k_tokens": 0}, True),
+        ({"provider": "openai", "model": "m", "output_cost_per_1k_tokens": 0.1}, True),
+        ({"provider": "my_pkg.models:Mine", "model": "m"}, False),
+    ],
+)
+def test_without_a_price_own_hardware_is_free_and_of_others_nobody_knows(
+    declared: dict[str, object], priced: bool
+) -> None:
+    (candidate,) = candidates(agent({"primary": declared}))
+    assert candidate.priced is priced
+
+
+def test_a_role_has_its_models_or_the_default_ones_and_says_whose_they_are() -> None:
+    judge = {"candidates": [{"provider": "ollama", "model": "j"}], "strategy": "quality_first"}
+    declared = agent({"primary": {"provider": "extractive"}, "roles": {"judge": judge}})
+    ref = ResourceRef(kind="Agent", namespace="shop", name="a")
+    own, default = (pool_of(ref, declared, {}, role) for role in ("judge", "writer"))
+    assert (own.role, own.strategy, own.agent, own.candidates[0].model) == ("judge", "quality_first", "shop/a", "j")
+    assert (default.role, default.strategy, default.candidates[0].provider) == ("default", "", "extractive")

@@ -89,3 +89,18 @@ def test_a_role_without_models_of_its_own_uses_the_default_ones() -> None:
     assert [each.model for each in declared.of_role("judge").candidates] == ["j"]
     assert [each.model for each in declared.of_role("writer").candidates] == ["d"]
     assert declared.of_role("writer").strategy == "round_robin"
+
+
+def test_routing_holds_for_every_role_that_names_no_strategy() -> None:
+    declared = ModelSpec.model_validate_json(
+        '{"primary": {"provider": "ollama", "model": "d"}, "routing": {"strategy": "quality_first"},'
+        ' "roles": {"judge": {"candidates": [{"provider": "ollama", "model": "j"}]},'
+        ' "writer": {"candidates": [{"provider": "ollama", "model": "w"}], "strategy": "round_robin"}}}'
+    )
+    chosen = {role: declared.of_role(role).strategy for role in ("default", "judge", "writer", "other")}
+    assert chosen == {
+        "default": "quality_first",
+        "judge": "quality_first",
+        "writer": "round_robin",
+        "other": "quality_first",
+    }

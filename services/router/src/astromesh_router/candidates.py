@@ -12,7 +12,7 @@ from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import Candidate as DeclaredCandidate
-from astromesh_core.resources.candidates import Target, target_of
+from astromesh_core.resources.candidates import DEFAULT_ROLE, Target, target_of
 from astromesh_core.resources.model_traits import CallSettings, ModelTraits
 from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec
 from astromesh_core.resources.secrets import SecretKeyRef
@@ -26,6 +26,9 @@ ADVICE = {
     "vllm": "start vLLM, or set endpoint to where it runs",
 }
 """What to do when a provider cannot be reached."""
+
+OWN_HARDWARE = frozenset({"extractive", "ollama", "vllm", "llamacpp", "hf_tgi", "onnx"})
+"""Provider types that cost nothing by the token unless a price is declared; of all others nobody knows then."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Candidate:
     max_retries: int = 1
     """Further attempts at this candidate where a failure may pass, before the next one is asked."""
     prices: Prices = Prices()
+    priced: bool = True
+    """Whether `prices` say what it costs. Where they do not, they are zero for want of knowledge."""
     quality_score: float | None = None
     context_window: int | None = None
     """In tokens, prompt and reply together."""
@@ -106,6 +111,8 @@ class Pool:
     agent: str = ""
     """`namespace/name` of the agent; empty for a Provider alone."""
     budget: Budget | None = None
+    role: str = DEFAULT_ROLE
+    """The role whose models these are: the default one's also for a role that has none of its own."""
 
 
 def references(agent: AgentSpec) -> list[str]:
@@ -121,7 +128,8 @@ def pool_of(ref: ResourceRef, agent: AgentSpec, providers: Mapping[str, NamedPro
     """
     models = agent.model.of_role(role)
     candidates = tuple(_whole(declared, providers) for declared in models.candidates)
-    return Pool(candidates, models.strategy or "", f"{ref.namespace}/{ref.name}", agent.budget)
+    own = role if role in agent.model.roles else DEFAULT_ROLE
+    return Pool(candidates, models.strategy or "", f"{ref.namespace}/{ref.name}", agent.budget, own)
 
 
 def pool_of_provider(provider: NamedProvider) -> Pool:
@@ -159,6 +167,7 @@ def _candidate(target: Target, resource: str) -> Candidate:
         patience=_patience(calls),
         max_retries=Candidate.max_retries if calls.max_retries is None else calls.max_retries,
         prices=_prices(traits),
+        priced=_priced(target.provider, traits),
         quality_score=traits.quality_score,
         context_window=traits.context_window,
         tools=traits.capabilities.tools,
@@ -182,6 +191,11 @@ def _prices(traits: ModelTraits) -> Prices:
     given = (traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
     asked, answered = (alike if price is None else price for price in given)
     return Prices(asked, answered, traits.cached_input_cost_per_1k_tokens)
+
+
+def _priced(provider: str, traits: ModelTraits) -> bool:
+    given = (traits.cost_per_1k_tokens, traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
+    return provider in OWN_HARDWARE or any(price is not None for price in given)
 
 
 def _check_parameters(model: str, names: Iterable[str]) -> None:

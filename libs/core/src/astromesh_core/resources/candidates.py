@@ -77,7 +77,7 @@ def _check_sampling(parameters: dict[str, JsonValue]) -> None:
 
 
 class Routing(Spec):
-    """How to choose among the candidates. Without a strategy: the first that works, in their order."""
+    """How every role chooses among its candidates that names no strategy. None at all: the first that works."""
 
     strategy: Strategy | None = None
 
@@ -133,9 +133,10 @@ class ModelSpec(Spec):
         return (self.default.strategy if self.default else None) or self.routing.strategy
 
     def of_role(self, role: str) -> RoleModels:
-        """The models of a role; the default role's where it has none of its own."""
+        """The models of a role; the default role's where it has none of its own. `routing` holds where it names none."""
         own = self.roles.get(role)
-        return own or RoleModels.model_construct(candidates=self.candidates, strategy=self.strategy)
+        candidates, strategy = (own.candidates, own.strategy) if own else (self.candidates, self.strategy)
+        return RoleModels.model_construct(candidates=candidates, strategy=strategy or self.routing.strategy)
 
     def placed(self) -> Iterator[tuple[Path, Candidate]]:
         """Each candidate of the default role with its place in this spec."""
