@@ -11,8 +11,8 @@ from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.budgets import Budget
-from astromesh_core.resources.candidates import Candidate as DeclaredCandidate
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Target, target_of
+from astromesh_core.resources.candidates import Candidate as DeclaredCandidate
 from astromesh_core.resources.model_traits import CallSettings, ModelTraits
 from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec
 from astromesh_core.resources.secrets import SecretKeyRef

@@ -133,7 +133,7 @@ class ModelSpec(Spec):
         return (self.default.strategy if self.default else None) or self.routing.strategy
 
     def of_role(self, role: str) -> RoleModels:
-        """The models of a role; the default role's where it has none of its own. `routing` holds where it names none."""
+        """The models of a role, or the default ones; `routing` holds where no strategy is named with them."""
         own = self.roles.get(role)
         candidates, strategy = (own.candidates, own.strategy) if own else (self.candidates, self.strategy)
         return RoleModels.model_construct(candidates=candidates, strategy=strategy or self.routing.strategy)
