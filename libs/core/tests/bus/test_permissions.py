@@ -25,6 +25,7 @@ WRITES: dict[str, tuple[str, set[str]]] = {
     "a status": ("$KV.status.default.x", {"operator"}),
     "a lease": ("$KV.partitions.p", {"runtime"}),
     "a heartbeat": ("$KV.workers.w", {"runtime"}),
+    "an endpoint": ("$KV.endpoints.circuit.x", {"router"}),
     "a value": ("values.00.0", {"gateway", "runtime", "operator"}),
     "a router's observation": (observation_subject("router", "Agent.default.docs"), {"router"}),
     "a live message": (f"live.{RUN.log}", set()),

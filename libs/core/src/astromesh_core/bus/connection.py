@@ -15,6 +15,7 @@ from astromesh_core.bus.client import BusClient
 from astromesh_core.bus.credentials import Credentials
 from astromesh_core.bus.dead_letters import DeadLetters
 from astromesh_core.bus.deltas import Deltas
+from astromesh_core.bus.endpoint_store import EndpointStore
 from astromesh_core.bus.loads import Loads
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.permissions import inbox_of
@@ -55,6 +56,7 @@ class Bus:
         self.resources = ResourceStore(nc, self.values)
         self.status = StatusStore(nc)
         self.budgets = BudgetStore(nc)
+        self.endpoints = EndpointStore(nc)
         self.dead_letters = DeadLetters(nc, service)
         self.shared_feed = SharedFeed(nc)
         """The log as it is read for every `Projection` on this connection."""

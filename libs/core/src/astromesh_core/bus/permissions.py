@@ -75,7 +75,7 @@ _GRANTS: dict[str, _Grant] = {
         read=(RUNS, SIGNALS),
         buckets=(PARTITIONS, WORKERS),
     ),
-    "router": _Grant(buckets=(BUDGETS,)),
+    "router": _Grant(buckets=(BUDGETS, ENDPOINTS)),
     "memory": _Grant(subscribe=("live.mesh.>",), read=(RUNS,)),
     "tools": _Grant(),
     "guardrails": _Grant(),
