@@ -30,6 +30,8 @@ class RunAgentRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     CONTEXT_JSON_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     query: _builtins.str
     session_id: _builtins.str
@@ -38,6 +40,12 @@ class RunAgentRequest(_message.Message):
     context_json: _builtins.str
     """JSON object."""
     idempotency_key: _builtins.str
+    output_schema_json: _builtins.str
+    """JSON Schema that the answer has to match, as JSON text; overrides the agent's own."""
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Image]:
+        """Pictures that go with the query: at most 16, together at most 10 MB."""
+
     def __init__(
         self,
         *,
@@ -47,10 +55,12 @@ class RunAgentRequest(_message.Message):
         user: _builtins.str = ...,
         context_json: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        images: _abc.Iterable[_values_pb2.Image] | None = ...,
+        output_schema_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "context_json", b"context_json", "idempotency_key", b"idempotency_key", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "context_json", b"context_json", "idempotency_key", b"idempotency_key", "images", b"images", "output_schema_json", b"output_schema_json", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,10 +119,13 @@ class StreamAgentResponse(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     index: _builtins.int
     """Position to resume from, where the part is durable."""
     token: _builtins.str
+    reasoning: _builtins.str
+    """What the model thinks: no part of the answer, and not made up for where a piece is lost."""
     @_builtins.property
     def restart(self) -> Global___RestartPart: ...
     @_builtins.property
@@ -137,12 +150,13 @@ class StreamAgentResponse(_message.Message):
         step: _runs_pb2.Step | None = ...,
         done: _runs_pb2.Run | None = ...,
         error: _values_pb2.Failure | None = ...,
+        reasoning: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "part", b"part", "restart", b"restart", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "index", b"index", "part", b"part", "restart", b"restart", "run_id", b"run_id", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "index", b"index", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "run_id", b"run_id", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["token", "restart", "tool_call", "tool_result", "step", "done", "error"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["token", "restart", "tool_call", "tool_result", "step", "done", "error", "reasoning"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 

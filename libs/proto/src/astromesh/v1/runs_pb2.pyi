@@ -114,6 +114,7 @@ class Run(_message.Message):
     WAITING_PATH_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     COST_NANOS_FIELD_NUMBER: _builtins.int
+    STRUCTURED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -129,6 +130,8 @@ class Run(_message.Message):
     waiting_path: _builtins.str
     traceparent: _builtins.str
     cost_nanos: _builtins.int
+    structured: _builtins.bool
+    """The answer is JSON: the run has a schema for it."""
     @_builtins.property
     def session_id(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -169,10 +172,11 @@ class Run(_message.Message):
         waiting_path: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         cost_nanos: _builtins.int = ...,
+        structured: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,6 +198,7 @@ class Step(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     COST_NANOS_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
@@ -213,6 +218,10 @@ class Step(_message.Message):
     def timing(self) -> _values_pb2.Timing: ...
     @_builtins.property
     def usage(self) -> _values_pb2.Usage: ...
+    @_builtins.property
+    def reasoning(self) -> _values_pb2.Content:
+        """Of a model call: what the model thought before it answered, where its vendor tells."""
+
     def __init__(
         self,
         *,
@@ -226,10 +235,11 @@ class Step(_message.Message):
         timing: _values_pb2.Timing | None = ...,
         usage: _values_pb2.Usage | None = ...,
         cost_nanos: _builtins.int = ...,
+        reasoning: _values_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "reasoning", b"reasoning", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/signal.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xca\x02\n\x06Signal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x03\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12,\n\x06\x63\x61ncel\x18\n \x01(\x0b\x32\x1a.astromesh.v1.CancelSignalH\x00\x12.\n\x07resolve\x18\x0b \x01(\x0b\x32\x1b.astromesh.v1.ResolveSignalH\x00\x12*\n\x05timer\x18\x0c \x01(\x0b\x32\x19.astromesh.v1.TimerSignalH\x00\x12\x39\n\rclear_session\x18\r \x01(\x0b\x32 .astromesh.v1.ClearSessionSignalH\x00\x42\x06\n\x04\x62ody\"C\n\x0c\x43\x61ncelSignal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12#\n\x04seen\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\"t\n\rResolveSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12.\n\x07outcome\x18\x02 \x01(\x0e\x32\x1d.astromesh.v1.ResolvedOutcome\x12%\n\x06result\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x1b\n\x0bTimerSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\"#\n\x12\x43learSessionSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"c\n\x05\x44\x65lta\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t*p\n\x0fResolvedOutcome\x12 \n\x1cRESOLVED_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRESOLVED_OUTCOME_SUCCEEDED\x10\x01\x12\x1b\n\x17RESOLVED_OUTCOME_FAILED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/signal.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xca\x02\n\x06Signal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x03\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12,\n\x06\x63\x61ncel\x18\n \x01(\x0b\x32\x1a.astromesh.v1.CancelSignalH\x00\x12.\n\x07resolve\x18\x0b \x01(\x0b\x32\x1b.astromesh.v1.ResolveSignalH\x00\x12*\n\x05timer\x18\x0c \x01(\x0b\x32\x19.astromesh.v1.TimerSignalH\x00\x12\x39\n\rclear_session\x18\r \x01(\x0b\x32 .astromesh.v1.ClearSessionSignalH\x00\x42\x06\n\x04\x62ody\"C\n\x0c\x43\x61ncelSignal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12#\n\x04seen\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\"t\n\rResolveSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12.\n\x07outcome\x18\x02 \x01(\x0e\x32\x1d.astromesh.v1.ResolvedOutcome\x12%\n\x06result\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x1b\n\x0bTimerSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\"#\n\x12\x43learSessionSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"t\n\x05\x44\x65lta\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0f\n\x07thought\x18\x07 \x01(\t*p\n\x0fResolvedOutcome\x12 \n\x1cRESOLVED_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRESOLVED_OUTCOME_SUCCEEDED\x10\x01\x12\x1b\n\x17RESOLVED_OUTCOME_FAILED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.signal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOLVEDOUTCOME']._serialized_start=757
-  _globals['_RESOLVEDOUTCOME']._serialized_end=869
+  _globals['_RESOLVEDOUTCOME']._serialized_start=774
+  _globals['_RESOLVEDOUTCOME']._serialized_end=886
   _globals['_SIGNAL']._serialized_start=71
   _globals['_SIGNAL']._serialized_end=401
   _globals['_CANCELSIGNAL']._serialized_start=403
@@ -45,5 +45,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLEARSESSIONSIGNAL']._serialized_start=619
   _globals['_CLEARSESSIONSIGNAL']._serialized_end=654
   _globals['_DELTA']._serialized_start=656
-  _globals['_DELTA']._serialized_end=755
+  _globals['_DELTA']._serialized_end=772
 # @@protoc_insertion_point(module_scope)

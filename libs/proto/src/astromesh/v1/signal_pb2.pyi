@@ -194,6 +194,7 @@ class Delta(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    THOUGHT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     path: _builtins.str
     epoch: _builtins.int
@@ -202,6 +203,10 @@ class Delta(_message.Message):
     offset: _builtins.int
     """Characters of this attempt's text before this piece."""
     text: _builtins.str
+    thought: _builtins.str
+    """What the model thinks, instead of text: a piece that stands in no order with the text and is not made up for
+    where it is lost.
+    """
     def __init__(
         self,
         *,
@@ -211,10 +216,11 @@ class Delta(_message.Message):
         attempt: _builtins.int = ...,
         offset: _builtins.int = ...,
         text: _builtins.str = ...,
+        thought: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "offset", b"offset", "path", b"path", "run_id", b"run_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "offset", b"offset", "path", b"path", "run_id", b"run_id", "text", b"text", "thought", b"thought"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
