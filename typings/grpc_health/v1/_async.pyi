@@ -1,6 +1,13 @@
+from typing import Any
+
+import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
     def __init__(self) -> None: ...
+    async def Check(  # noqa: N802 - the protocol's name
+        self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> HealthCheckResponse: ...
     async def set(self, service: str, status: int) -> None: ...
     async def enter_graceful_shutdown(self) -> None: ...

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from astromesh_core.errors import InvalidInput
+from astromesh_core.readiness import Check
+from astromesh_core.rpc.health import PeerHealth, served_here
 from astromesh_core.rpc.inprocess import InProcessServer
 from astromesh_core.rpc.ports import Channel
 from astromesh_core.rpc.remote import RemoteChannel
@@ -21,14 +23,24 @@ class Connections:
         self._token = token
         self._remote: dict[str, RemoteChannel] = {}
 
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The services that do not run in this process and have an address, by name."""
+        return tuple(sorted(self._peers.keys() - self._here))
+
     def channel(self, service: str) -> Channel:
         """What the stubs of `service` are made of. Connecting waits for the first call; one connection serves all
         that ask.
 
         Raises InvalidInput for a service that neither runs here nor has an address.
         """
-        if service in self._here:
-            return self._local.channel()
+        return self._local.channel() if service in self._here else self._reached(service).stub_channel()
+
+    def health(self, service: str) -> Check:
+        """The check that `service` answers and is ready, wherever it runs. Raises InvalidInput as `channel` does."""
+        return served_here if service in self._here else PeerHealth(service, self._reached(service))
+
+    def _reached(self, service: str) -> RemoteChannel:
         address = self._peers.get(service)
         if address is None:
             raise InvalidInput(
@@ -37,7 +49,7 @@ class Connections:
             )
         if address not in self._remote:
             self._remote[address] = RemoteChannel(address, self._token)
-        return self._remote[address].stub_channel()
+        return self._remote[address]
 
     async def close(self) -> None:
         """Ends the connections to other processes."""

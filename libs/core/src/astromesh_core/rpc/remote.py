@@ -146,6 +146,10 @@ class RemoteUnaryCall:
         except grpc.aio.AioRpcError as error:
             raise decode(error, self._peer) from None
 
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        """What the server sent beside its reply."""
+        return await self._call.trailing_metadata()
+
     def cancel(self) -> bool:
         """Leaves the call and tells the server. False where it has ended already."""
         return self._call.cancel()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from astromesh_core.errors import Denied, Unavailable
@@ -18,6 +17,7 @@ from astromesh_core.readiness import Readiness
 from astromesh_core.rpc.addresses import is_local
 from astromesh_core.rpc.gates import open_gate
 from astromesh_core.rpc.guard import GuardedServer
+from astromesh_core.rpc.health import ServedHealth
 from astromesh_core.rpc.limits import CONCURRENT_CALLS, SERVER_OPTIONS
 from astromesh_core.rpc.ports import Gate, Registrar
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -59,12 +59,12 @@ async def serve(
         guarded.install(registrar)
     services = tuple(guarded.services)
     guarded.install(lambda target: _add_reflection(services, target))
-    health = health_aio.HealthServicer()
+    health = ServedHealth(services, readiness or Readiness())
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     bound = _bind(server, address)
-    await _mark(health, services, Readiness() if readiness is None else readiness)
+    await health.refresh()
     await server.start()
-    probing = asyncio.create_task(_follow(health, services, readiness)) if readiness else None
+    probing = asyncio.create_task(_follow(health)) if readiness else None
     try:
         yield RunningServer(bound, services)
     finally:
@@ -87,14 +87,7 @@ def _add_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), server)
 
 
-async def _follow(health: health_aio.HealthServicer, services: Sequence[str], readiness: Readiness) -> None:
+async def _follow(health: ServedHealth) -> None:
     while True:
         await asyncio.sleep(_HEALTH_INTERVAL)
-        await _mark(health, services, readiness)
-
-
-async def _mark(health: health_aio.HealthServicer, services: Sequence[str], readiness: Readiness) -> None:
-    answer = health_pb2.HealthCheckResponse
-    status = answer.SERVING if (await readiness.report()).ok else answer.NOT_SERVING
-    for service in ("", *services):
-        await health.set(service, status)
+        await health.refresh()
