@@ -153,3 +153,17 @@ def test_a_bad_document_does_not_spoil_its_neighbours() -> None:
     loaded = load_text(f"{AGENT}---\nkind: Agent\n---\n{AGENT.replace('name: a', 'name: b')}", "all.yaml")
     assert [resource.name for resource in loaded.resources] == ["a", "b"]
     assert {problem.line for problem in loaded.problems} == {7}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (AGENT.replace("astromesh/v1", "astromesh/v2"), "Agent default/a"),
+        (AGENT.replace("name: a", "name: a, namespace: ops, vershun: 1"), "Agent ops/a"),
+        (AGENT.replace("name: a", "name: My Agent"), ""),
+        (AGENT.replace("Agent", "Agnet"), ""),
+        (AGENT.replace("name: a", "name: a, namespace: A_B"), ""),
+    ],
+)
+def test_a_head_that_cannot_be_read_names_its_resource_where_that_much_can(text: str, named: str) -> None:
+    assert {problem.resource for problem in load_text(text, "a.yaml").problems} == {named}

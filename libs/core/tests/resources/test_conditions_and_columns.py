@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from astromesh_core.resources.columns import Observed, age, cells, headings
+from astromesh_core.resources.columns import PLURALS, Observed, age, cells, headings, refused_cells
 from astromesh_core.resources.conditions import CONDITION_TYPES, Condition, Status, derive_ready, merge, not_supported
 from astromesh_core.resources.loading import load_text
 
@@ -69,6 +69,13 @@ def test_prints_pipelines_as_kubectl_does() -> None:
         "AGE",
     ]
     assert cells(row) == ["kb", "pgvector", "all-MiniLM-L6-v2", "142", "3,847", "2h ago", "14d"]
+
+
+def test_of_what_was_never_good_the_table_says_its_name_and_that_it_is_not_ready() -> None:
+    for kind in set(PLURALS.values()):
+        row = dict(zip(headings(kind), refused_cells(kind, "x", timedelta(minutes=3)), strict=True))
+        known = {"NAME": "x", "READY": "false", "HEALTHY": "false", "CONNECTED": "false", "AGE": "3m"}
+        assert row == {heading: known.get(heading, "—") for heading in headings(kind)}
 
 
 def test_ages_are_short() -> None:

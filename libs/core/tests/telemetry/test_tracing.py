@@ -19,7 +19,14 @@ from astromesh_core.rpc.serving import serve
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.otel import collecting
 from astromesh_core.telemetry.telemetry import Telemetry, telemetry_for
-from astromesh_core.telemetry.traceparent import TraceContext, current_traceparent, new_trace, parse
+from astromesh_core.telemetry.traceparent import (
+    TraceContext,
+    current_traceparent,
+    enter_trace,
+    new_trace,
+    parse,
+    unrecorded,
+)
 from astromesh_core.telemetry.tracing import UnrecordedSpans
 from astromesh_testing.contracts.placement import ScriptedRouter, named
 
@@ -133,6 +140,31 @@ async def test_calls_between_services_join_one_trace_in_both_placements() -> Non
     assert first.name == second.name == "/astromesh.v1.RouterService/CheckProviders"
     assert run.context is not None
     assert {span.parent.span_id for span in (first, second) if span.parent} == {run.context.span_id}
+
+
+async def test_work_that_is_not_to_be_recorded_leaves_no_spans_wherever_it_is_done() -> None:
+    exporter = InMemorySpanExporter()
+    telemetry = Telemetry(collecting(exporter))
+
+    async def answer(_: router_pb2.CheckProvidersRequest) -> router_pb2.CheckProvidersResponse:
+        with telemetry.span("inner"):
+            return named("ok")
+
+    def register(server: RpcServer) -> None:
+        router_pb2_grpc.add_RouterServiceServicer_to_server(ScriptedRouter(unary=answer), server)
+
+    async def poll() -> None:
+        enter_trace(unrecorded())
+        for channel in (local.channel(), remote.stub_channel()):
+            await router_pb2_grpc.RouterServiceStub(channel).CheckProviders(router_pb2.CheckProvidersRequest())
+
+    local = InProcessServer(telemetry)
+    local.install(register)
+    async with serve([register], "127.0.0.1:0", open_gate, telemetry, drain_seconds=0) as server:
+        remote = RemoteChannel(server.address, "")
+        await asyncio.create_task(poll())
+        await remote.close()
+    assert exporter.get_finished_spans() == ()
 
 
 def test_a_collector_that_is_away_harms_nobody() -> None:

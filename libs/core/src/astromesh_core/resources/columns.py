@@ -55,6 +55,12 @@ def cells(observed: Observed) -> list[str]:
     return [cell(observed) for _, cell in _COLUMNS[observed.resource.kind]]
 
 
+def refused_cells(kind: str, name: str, since: timedelta) -> list[str]:
+    """The line of a resource of which no version was ever good: of what it says nothing can be believed."""
+    said: dict[Callable[[Observed], str], str] = {_name: name, _ready: "false", _age: age(since)}
+    return [said.get(cell, "—") for _, cell in _COLUMNS[kind]]
+
+
 def age(span: timedelta) -> str:
     """Writes a span as kubectl does: 45s, 12m, 5h, 3d."""
     seconds = max(0, int(span.total_seconds()))

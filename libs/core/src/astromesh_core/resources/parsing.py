@@ -94,7 +94,9 @@ class _Reading:
         try:
             head = Head.model_validate(value)
         except ValidationError as error:
-            return Loaded((), tuple(Explainer("", Head, value).explain(error, self._file, self._lines)))
+            found = Explainer("", Head, value).explain(error, self._file, self._lines)
+            key = _declared_key(value, self._namespace)
+            return Loaded((), tuple(found if key is None else (_named(problem, key) for problem in found)))
         if head.kind == "ProviderConfig":
             return self._providers(head)
         return self._resource(head.kind, head.metadata, head.spec, ("spec",))
@@ -161,6 +163,19 @@ def _named(problem: Problem, key: ResourceKey) -> Problem:
     return Problem(
         problem.file, problem.line, problem.path, problem.reason, problem.hint, problem.code, resource=str(key)
     )
+
+
+def _declared_key(value: dict[str, JsonValue], namespace: str) -> ResourceKey | None:
+    """Whom a document that cannot be read declares all the same; None where that much cannot be read either."""
+    kind, metadata = value.get("kind"), value.get("metadata")
+    if not isinstance(kind, str) or kind not in KINDS or not isinstance(metadata, dict):
+        return None
+    named = {"namespace": namespace, **metadata}
+    try:
+        read = Metadata.model_validate({"name": named.get("name"), "namespace": named["namespace"]})
+    except ValidationError:
+        return None
+    return ResourceKey(kind, read.namespace or namespace, read.name)
 
 
 def _without_server_fields(value: dict[str, JsonValue]) -> dict[str, JsonValue]:

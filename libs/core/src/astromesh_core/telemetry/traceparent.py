@@ -39,6 +39,12 @@ def new_trace() -> TraceContext:
     return TraceContext(secrets.token_hex(16), secrets.token_hex(8))
 
 
+def unrecorded() -> str:
+    """The `traceparent` of work of which no span is recorded, here or in the services that it asks: what goes on by
+    itself in the background, such as polls, would bury the traces of runs."""
+    return new_trace()._replace(sampled=False).encode()
+
+
 _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 
