@@ -29,6 +29,7 @@ from astromesh.v1.tools_pb2 import DescribeToolsRequest, DescribeToolsResponse, 
 from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer, ToolsServiceStub, add_ToolsServiceServicer_to_server
 from astromesh.v1.values_pb2 import ToolSpec
 from astromesh_core.errors import AstromeshError, NotSupported
+from astromesh_core.readiness import Check, Health
 from astromesh_core.rpc.inprocess import InProcessServer
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -46,6 +47,15 @@ class Answers:
     )
     tools: list[str] = field(default_factory=list[str])
     failures: dict[str, AstromeshError] = field(default_factory=dict[str, AstromeshError])
+
+    def serving(self, service: str) -> Check:
+        """The check of a service of which no more is asked."""
+
+        async def checked() -> Health:
+            failure = self.failures.get(service)
+            return Health(failure is None, failure.message if failure else "")
+
+        return checked
 
     def check(self, service: str) -> None:
         """Raises what the service shall raise."""
@@ -98,9 +108,9 @@ class Guardrails(GuardrailsServiceServicer):
         return CheckTextResponse(text=request.text)
 
 
-def answering(answers: Answers) -> Services:
+def answering(answers: Answers, telemetry: Telemetry | None = None) -> Services:
     """Stubs of services that answer so."""
-    server = InProcessServer(Telemetry())
+    server = InProcessServer(telemetry or Telemetry())
     server.install(lambda it: add_RouterServiceServicer_to_server(Router(answers), it))
     server.install(lambda it: add_MemoryServiceServicer_to_server(Memory(answers), it))
     server.install(lambda it: add_ToolsServiceServicer_to_server(Tools(answers), it))
@@ -111,4 +121,6 @@ def answering(answers: Answers) -> Services:
         memory=MemoryServiceStub(channel),
         tools=ToolsServiceStub(channel),
         guardrails=GuardrailsServiceStub(channel),
+        rag=answers.serving("rag"),
+        runtime=answers.serving("runtime"),
     )

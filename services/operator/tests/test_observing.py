@@ -15,7 +15,7 @@ from astromesh_core.resources.resource import Resource
 from astromesh_operator.observing import Observer
 
 from .answering import Answers, answering
-from .texts import PROVIDERS, agent
+from .texts import PIPELINE, PROVIDERS, agent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DOWN = ProviderHealth(provider="ollama", endpoint="http://127.0.0.1:1", reason="ollama refused the connection")
@@ -28,9 +28,9 @@ def one(text: str) -> Resource:
     return loaded.resources[0]
 
 
-async def observed(resource: Resource, answers: Answers) -> dict[str, Condition]:
+async def observed(resource: Resource, answers: Answers, *off: str) -> dict[str, Condition]:
     ref = ResourceRef(kind=resource.kind, namespace=resource.namespace, name=resource.name, sha256=resource.sha256)
-    found = (await Observer(answering(answers)).observe(resource, ref)).conditions
+    found = (await Observer(answering(answers)).observe(resource, ref, off)).conditions
     conditions = [*found, derive_ready(resource.kind, found, NOW)]
     return {condition.type: condition for condition in conditions}
 
@@ -88,6 +88,65 @@ async def test_guardrails_that_cannot_be_compiled_keep_an_agent_from_being_ready
 
     assert (await observed(one(agent(extra=rules)), Answers()))["GuardrailsLoaded"].message == "max_length"
     assert (await observed(one(agent(extra=rules)), failing))["Ready"].status == "False"
+
+
+NEEDS = {
+    "router": ("", "ProviderReachable"),
+    "memory": ("  memory: {conversational: {backend: sqlite}}\n", "MemoryConnected"),
+    "tools": ("", "ToolsRegistered"),
+    "guardrails": (
+        "  guardrails: {input: [{type: max_length, max_characters: 10, action: block}]}\n",
+        "GuardrailsLoaded",
+    ),
+    "rag": ("  knowledge: {pipeline: docs}\n", "ToolsRegistered"),
+    "runtime": ("", "RunsServed"),
+}
+RAG_TOOL = "  tools: [{name: search, type: rag, pipeline: docs}]\n"
+
+
+@pytest.mark.parametrize("service", NEEDS)
+async def test_an_agent_that_needs_what_is_switched_off_is_not_ready_and_says_so(service: str) -> None:
+    extra, condition = NEEDS[service]
+    away = Answers(failures={service: Unavailable(f"{service} does not answer")})
+
+    conditions = await observed(one(agent(extra=extra)), away, service)
+
+    assert (conditions["Ready"].status, conditions["Ready"].reason) == ("False", "ServiceDisabled")
+    assert (conditions[condition].status, conditions[condition].reason) == ("False", "ServiceDisabled")
+    assert f"services.{service} is false in runtime.yaml" in conditions[condition].message
+
+
+@pytest.mark.parametrize("extra", [RAG_TOOL, NEEDS["rag"][0]])
+async def test_an_agent_that_retrieves_waits_for_the_rag_service(extra: str) -> None:
+    away = Answers(failures={"rag": Unavailable("rag does not answer")})
+
+    conditions = await observed(one(agent(extra=extra)), away)
+
+    assert (conditions["ToolsRegistered"].status, conditions["Ready"].status) == ("Unknown", "Unknown")
+    assert "rag does not answer" in conditions["ToolsRegistered"].message
+    assert (await observed(one(agent(extra=extra)), Answers()))["Ready"].status == "True"
+
+
+async def test_an_agent_that_needs_nothing_of_what_is_switched_off_is_ready() -> None:
+    away = Answers(failures={name: Unavailable("away") for name in ("rag", "memory", "guardrails")})
+
+    assert (await observed(one(agent()), away, "rag", "memory", "guardrails", "history"))["Ready"].status == "True"
+
+
+@pytest.mark.parametrize("service", NEEDS)
+async def test_what_is_switched_off_and_runs_all_the_same_is_asked(service: str) -> None:
+    conditions = await observed(one(agent(extra=NEEDS[service][0])), Answers(), service)
+
+    assert conditions["Ready"].status == "True"
+
+
+async def test_a_pipeline_is_not_ready_where_nobody_shall_serve_it() -> None:
+    away = Answers(failures={"rag": Unavailable("rag does not answer")})
+
+    conditions = await observed(one(PIPELINE), away, "rag")
+
+    assert (conditions["StoreConnected"].status, conditions["Ready"].reason) == ("False", "ServiceDisabled")
+    assert "StoreConnected" not in await observed(one(PIPELINE), away)
 
 
 async def test_conversations_fall_back_to_sqlite_and_say_so() -> None:

@@ -9,14 +9,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from astromesh.v1.control_pb2 import CONDITION_STATUS_TRUE, MANAGED_BY_API, Condition, ResourceStatus
+from astromesh.v1.control_pb2 import (
+    CONDITION_STATUS_FALSE,
+    CONDITION_STATUS_TRUE,
+    MANAGED_BY_API,
+    Condition,
+    ResourceStatus,
+)
 from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.observations import Observations
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import TemporaryError, Unavailable
+from astromesh_core.resources.conditions import CONFIG_FOLDER
 from astromesh_core.resources.loading import load_text
+from astromesh_core.telemetry.otel import collecting
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_operator.controller import Controller
 from astromesh_operator.listening import listen
 from astromesh_operator.observing import Observer
@@ -25,7 +36,7 @@ from astromesh_operator.syncing import FolderSync
 from astromesh_testing.nats import NatsServer
 
 from .answering import Answers, answering
-from .texts import PIPELINE, PROVIDERS, agent, write
+from .texts import PIPELINE, PROVIDERS, RUNTIME, agent, write
 
 PATIENCE = 5.0
 
@@ -35,11 +46,12 @@ class Operated:
 
     def __init__(self, bus: Bus, folder: Path, answers: Answers) -> None:
         self.bus, self.folder, self.answers = bus, folder, answers
+        self.telemetry = Telemetry()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[FolderSync]:
         """The operator works within the block."""
-        observer = Observer(answering(self.answers))
+        observer = Observer(answering(self.answers, self.telemetry))
         controller = Controller(self.bus.resources, self.bus.status, observer, _now, refresh_seconds=0.2)
         sync = FolderSync(self.folder, Publisher(self.bus.resources), controller, rescan_seconds=0.3)
         hearing = listen(self.bus, controller.told, CollectorRegistry())
@@ -62,13 +74,13 @@ class Operated:
                     return change.record
         raise AssertionError("the watch ended")
 
-    async def gone(self, name: str) -> None:
-        """Waits until neither the agent nor its status is there; both stood when this was called, or are gone."""
+    async def gone(self, name: str, kind: str = "Agent") -> None:
+        """Waits until neither the resource nor its status is there; both stood when this was called, or are gone."""
         async with asyncio.timeout(PATIENCE), aclosing(self.bus.status.watch()) as changes:
             async for change in changes:
-                if (change.kind, change.name, change.record) == ("Agent", name, None):
+                if (change.kind, change.name, change.record) == (kind, name, None):
                     break
-        assert await self.bus.resources.get("Agent", "default", name) is None
+        assert await self.bus.resources.get(kind, "default", name) is None
 
 
 def _now() -> datetime:
@@ -117,11 +129,99 @@ async def test_an_agent_that_was_never_good_has_a_status_that_says_why(mesh: Ope
     write(mesh.folder, {"agents/bad.agent.yaml": agent("bad", provider="nobody")})
     async with mesh.running():
         status = await mesh.status("bad", lambda status: status.refused_edit)
-        assert status.conditions[0].reason == "UnknownProvider"
+        (condition,) = status.conditions
+        assert (condition.type, condition.status, condition.reason) == ("Ready", CONDITION_STATUS_FALSE, "Invalid")
+        assert "agents/bad.agent.yaml:6: spec.model.primary.providerRef" in status.refused_edit
         assert await mesh.bus.resources.get("Agent", "default", "bad") is None
 
         (mesh.folder / "agents/bad.agent.yaml").unlink()
         await mesh.gone("bad")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (agent("new").replace("model:", "modle:"), "agents/new.agent.yaml:5: spec.modle: is an unknown field"),
+        (agent("new").replace("astromesh/v1", "astromesh/v9"), "agents/new.agent.yaml:1: apiVersion: cannot be"),
+    ],
+    ids=["in the spec", "in the head"],
+)
+async def test_a_new_file_that_was_never_valid_has_a_status_until_it_is_mended(
+    mesh: Operated, text: str, line: str
+) -> None:
+    async with mesh.running():
+        write(mesh.folder, {"agents/new.agent.yaml": text})
+        status = await mesh.status("new", lambda status: status.refused_edit)
+        assert line in status.refused_edit
+        assert (status.ready, status.observed_generation) == (False, 0)
+
+        write(mesh.folder, {"agents/new.agent.yaml": agent("new")})
+        mended = await mesh.status("new", ready)
+        assert not mended.refused_edit
+
+
+async def test_files_that_name_nobody_have_one_status_until_they_are_mended(mesh: Operated) -> None:
+    broken = {"agents/torn.agent.yaml": "spec: [", "agents/odd.agent.yaml": agent("odd").replace("Agent", "Agnet")}
+    async with mesh.running():
+        write(mesh.folder, broken)
+        status = await mesh.status("config", lambda status: "Agnet" in status.refused_edit, CONFIG_FOLDER.kind)
+        lines = sorted(status.refused_edit.splitlines())
+        assert lines[0].startswith("agents/odd.agent.yaml:2: kind: 'Agnet' is no kind of resource")
+        assert lines[1].startswith("agents/torn.agent.yaml:2: is not YAML")
+        assert len(lines) == 2
+
+        for name in broken:
+            (mesh.folder / name).unlink()
+        await mesh.gone("config", CONFIG_FOLDER.kind)
+
+
+async def test_the_log_says_that_something_serves_on_only_where_it_does(
+    mesh: Operated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        capsys.readouterr()
+        write(mesh.folder, {"agents/new.agent.yaml": agent("new", extra="  modle: {}\n")})
+        await mesh.status("new", lambda status: status.refused_edit)
+        fresh = capsys.readouterr().out
+        write(mesh.folder, {"agents/desk.agent.yaml": agent(extra="  modle: {}\n")})
+        await mesh.status("desk", lambda status: status.refused_edit)
+        edited = capsys.readouterr().out
+
+    assert "agents/new.agent.yaml" in fresh
+    assert "keeps serving" not in fresh
+    assert "refused, and what was good before keeps serving" in edited
+
+
+async def test_switching_a_service_off_and_on_is_seen_in_the_agents_that_need_it(mesh: Operated) -> None:
+    mesh.answers.failures["rag"] = Unavailable("rag does not answer")
+    searching = agent(extra="  knowledge: {pipeline: docs}\n")
+    write(mesh.folder, {"rag/docs.rag.yaml": PIPELINE, "agents/desk.agent.yaml": searching})
+    write(mesh.folder, {"runtime.yaml": RUNTIME + "  services: {rag: false}\n"})
+
+    def disabled(status: ResourceStatus) -> bool:
+        return any(condition.reason == "ServiceDisabled" for condition in status.conditions)
+
+    async with mesh.running():
+        await mesh.status("desk", disabled)
+        await mesh.status("docs", disabled, "RAGPipeline")
+        del mesh.answers.failures["rag"]
+        await mesh.status("desk", ready)
+        mesh.answers.failures["rag"] = Unavailable("rag does not answer")
+        await mesh.status("desk", disabled)
+        write(mesh.folder, {"runtime.yaml": RUNTIME})
+        await mesh.status("desk", lambda status: not disabled(status))
+
+
+async def test_what_goes_on_by_itself_leaves_no_spans(mesh: Operated) -> None:
+    exporter = InMemorySpanExporter()
+    mesh.telemetry = Telemetry(collecting(exporter))
+    async with mesh.running():
+        await mesh.status("desk", ready)
+        mesh.answers.tools = ["search"]
+        await mesh.status("desk", lambda status: any(c.message == "search" for c in status.conditions))
+
+    assert exporter.get_finished_spans() == ()
 
 
 async def test_what_leaves_the_folder_leaves_the_mesh(mesh: Operated) -> None:
@@ -200,6 +300,25 @@ async def test_a_server_that_was_away_is_caught_up_with(mesh: Operated, nats: Na
         mesh_of_now = Operated(mesh.bus, mesh.folder, mesh.answers)
 
         await mesh_of_now.status("new", ready)
+
+
+async def test_a_server_that_is_away_as_the_operator_begins_to_listen_is_waited_for(bus: Bus, nats: NatsServer) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    await nats.kill()
+    registry = CollectorRegistry()
+    listening = asyncio.create_task(listen(bus, lambda observation: heard.put_nowait(observation.ref.name), registry))
+    await asyncio.sleep(0.2)
+    await nats.restart()
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                await Observations(bus).tell(ResourceRef(kind="RAGPipeline", namespace="default", name="docs"), [], {})
+                break
+            except TemporaryError:
+                await asyncio.sleep(0.1)
+        assert await heard.get() == "docs"
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_a_pipeline_is_as_the_rag_service_tells_also_after_a_restart(mesh: Operated) -> None:

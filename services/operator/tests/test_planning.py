@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.conditions import CONFIG_FOLDER
 from astromesh_core.resources.parsing import Loaded
 from astromesh_core.resources.problems import Problem
 from astromesh_core.resources.references import ResourceKey
@@ -46,6 +47,22 @@ def test_a_bad_edit_is_refused_by_file_line_and_field_and_the_last_good_version_
     assert [resource.key for resource in decided.put] == [OFFLINE]
     assert decided.delete == ()
     assert lines_of(decided.refused[DESK]).startswith("agents/desk.agent.yaml:7: spec.promts: ")
+
+
+def test_what_is_wrong_and_names_no_resource_is_kept_by_itself(folder: Path) -> None:
+    before = serving(plan(read_folder(folder), {}))
+    write(folder, {"agents/torn.agent.yaml": "spec: [", "stray.yaml": "{}", "agents/desk.agent.yaml": "spec: ["})
+    write(folder, {"agents/twin.agent.yaml": agent("offline"), "agents/twin2.agent.yaml": agent("offline")})
+
+    decided = plan(read_folder(folder), before)
+
+    assert {problem.file for problem in decided.refused[DESK]} == {"agents/desk.agent.yaml"}
+    by_itself = {problem.file: problem.code for problem in decided.refused[CONFIG_FOLDER]}
+    assert by_itself == {
+        "agents/torn.agent.yaml": "InvalidYAML",
+        "stray.yaml": "UnexpectedFile",
+        "agents/twin2.agent.yaml": "DuplicateName",
+    }
 
 
 def test_an_edit_that_refers_to_nothing_is_refused_and_the_last_good_version_stays(folder: Path) -> None:

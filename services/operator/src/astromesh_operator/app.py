@@ -30,7 +30,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
     bus = platform.bus
     controller = Controller(bus.resources, bus.status, Observer(services(platform.connections)), _now)
     sync = FolderSync(platform.settings.config_dir, Publisher(bus.resources), controller)
-    platform.readiness.register("resources", sync.health)
+    platform.readiness.register("operator", sync.health)
     async with asyncio.TaskGroup() as tasks:
         work = [tasks.create_task(part) for part in (sync.run(), controller.run(), _listen(platform, controller))]
         yield
@@ -50,6 +50,8 @@ def services(connections: Connections) -> Services:
         memory=MemoryServiceStub(connections.channel("memory")),
         tools=ToolsServiceStub(connections.channel("tools")),
         guardrails=GuardrailsServiceStub(connections.channel("guardrails")),
+        rag=connections.health("rag"),
+        runtime=connections.health("runtime"),
     )
 
 

@@ -23,7 +23,9 @@ from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.problems import Problem
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource
+from astromesh_core.resources.runtime_config import RuntimeConfigSpec
 from astromesh_core.telemetry.logs import logger
+from astromesh_core.telemetry.traceparent import enter_trace, unrecorded
 from astromesh_operator.observing import Observed, Observer
 from astromesh_operator.planning import lines_of
 from astromesh_operator.publishing import resource_of
@@ -73,6 +75,7 @@ class Controller:
         self._sources: dict[ResourceKey, Resource] = {}
         self._written: dict[ResourceKey, ResourceStatus] = {}
         self._told: dict[ResourceKey, Told] = {}
+        self._off: frozenset[str] = frozenset()
         self._asking = asyncio.Semaphore(_AT_ONCE)
         self._tasks: asyncio.TaskGroup | None = None
         self.on_foreign_change: Callable[[], None] = _nothing
@@ -110,6 +113,8 @@ class Controller:
                     key = ResourceKey(change.kind, change.namespace, change.name)
                     before = self._tended[key].record if key in self._tended else None
                     self._touch(key).record = change.record
+                    if key.kind == "RuntimeConfig":
+                        self._switch()
                     if synced.is_set() and not _from_file(change.record or before):
                         self.on_foreign_change()
 
@@ -122,6 +127,17 @@ class Controller:
         tended.changed.set()
         return tended
 
+    def _switch(self) -> None:
+        """Has everything judged anew where other services are switched off than before."""
+        configs = [tended.record for key, tended in self._tended.items() if key.kind == "RuntimeConfig"]
+        resources = [resource_of(record) for record in configs if record is not None]
+        specs = [resource.spec for resource in resources if resource is not None]
+        off = frozenset[str]().union(*(spec.services.off for spec in specs if isinstance(spec, RuntimeConfigSpec)))
+        if off != self._off:
+            self._off = off
+            for key in self._tended:
+                self._touch(key)
+
     async def _forget_strangers(self, synced: asyncio.Event) -> None:
         await synced.wait()
         for key in set(self._written) - set(self._tended):
@@ -129,6 +145,7 @@ class Controller:
 
     async def _tend(self, key: ResourceKey) -> None:
         tended, pause = self._tended[key], _SOON_SECONDS
+        enter_trace(unrecorded())
         while True:
             tended.changed.clear()
             if tended.record is None and not tended.refused:
@@ -168,7 +185,7 @@ class Controller:
         gaps = unsupported(resource)
         if not gaps:
             async with self._asking:
-                observed = await self._observer.observe(resource, record.ref)
+                observed = await self._observer.observe(resource, record.ref, self._off)
             observed = self._told.get(key, Told()).beside(observed, record.ref.sha256)
         return observed, judged(key.kind, gaps, observed, self._now())
 

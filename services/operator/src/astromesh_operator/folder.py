@@ -82,12 +82,13 @@ def _fingerprint(folder: Path) -> Fingerprint:
 
 
 def _listing_problem(folder: Path, place: str) -> Problem | None:
-    """Why the files of a folder are not known. A subfolder that is not there has none; the folder itself must be."""
+    """Why the files of a folder are not known. A subfolder that is not there has none; the folder itself must be, and
+    is told of once."""
     try:
         with os.scandir(folder / place):
             return None
     except FileNotFoundError as error:
-        if place and folder.is_dir():
+        if place:
             return None
         reason = f"cannot be read: {error.strerror}"
     except OSError as error:

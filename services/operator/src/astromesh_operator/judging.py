@@ -1,25 +1,30 @@
 """From what services answered to conditions. Pure; asking them stands in `observing`.
 
 True      it works; the reason says how, the message what is less than wished
-False     it cannot work until somebody mends it
+False     it cannot work until somebody mends it, or switches on the service that it needs
 Unknown   the service that knows has not answered; asked again soon
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
-from astromesh_core.resources.conditions import Condition, Status
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_tools import RagTool
+from astromesh_core.resources.conditions import SERVICE_DISABLED, Condition, Status, switched_off
 
 
-def failed(condition: str, service: str, error: AstromeshError) -> Condition:
-    """A service's refusal is False; that it did not answer says nothing about the resource."""
+def failed(condition: str, service: str, error: AstromeshError, off: Collection[str]) -> Condition:
+    """A service's refusal is False; that it did not answer says nothing about the resource, unless the service is one
+    of `off`: then nobody will ever answer."""
     # NotSupported comes from a process that does not serve the method (yet); what this release cannot do was found
     # before anybody was asked.
     if isinstance(error, PermanentError) and not isinstance(error, NotSupported):
         return Condition(condition, "False", _camel(error.code), error.message)
+    if service in off:
+        return Condition(condition, "False", SERVICE_DISABLED, switched_off(service))
     return Condition(condition, "Unknown", "NotAnswered", f"{service}: {error.message}")
 
 
@@ -55,6 +60,11 @@ def provider(healths: Sequence[ProviderHealth]) -> list[Condition]:
 def tools(names: Sequence[str]) -> Condition:
     """What the tools service offers an agent."""
     return Condition("ToolsRegistered", "True", "Registered" if names else "NoTools", ", ".join(names))
+
+
+def retrieves(agent: AgentSpec) -> bool:
+    """Whether the agent's runs ask the rag service."""
+    return agent.knowledge is not None or any(isinstance(tool, RagTool) for tool in agent.tools)
 
 
 def _usable(health: ProviderHealth) -> bool:

@@ -4,7 +4,7 @@ unasked stands in `told`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +13,14 @@ from astromesh.v1.memory_pb2 import RecallRequest
 from astromesh.v1.router_pb2 import CheckProvidersRequest
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
 from astromesh.v1.values_pb2 import ResourceRef
-from astromesh_core.errors import AstromeshError
+from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.events.contents import text_content
+from astromesh_core.readiness import Check
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.conditions import Condition
 from astromesh_core.resources.features import fallbacks
 from astromesh_core.resources.provider import ProviderSpec
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
 from astromesh_operator import judging
 
@@ -39,12 +41,14 @@ _NO_SESSION: Final = "a" * 26
 
 @dataclass(frozen=True)
 class Services:
-    """The services that are asked."""
+    """The services that are asked; of rag and runtime, whether they serve is all that there is to know."""
 
     router: RouterServiceAsyncStub
     memory: MemoryServiceAsyncStub
     tools: ToolsServiceAsyncStub
     guardrails: GuardrailsServiceAsyncStub
+    rag: Check
+    runtime: Check
 
 
 @dataclass(frozen=True)
@@ -61,66 +65,100 @@ class Observer:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def observe(self, resource: Resource, ref: ResourceRef) -> Observed:
-        """Asks everyone concerned, all at once; nobody about kinds of which services tell by themselves.
+    async def observe(self, resource: Resource, ref: ResourceRef, off: Collection[str] = ()) -> Observed:
+        """Asks everyone concerned, all at once; about kinds of which services tell by themselves, only whether there
+        is one to tell. `off` are the services that runtime.yaml switches off.
 
         Never raises for a service that refuses or is away.
         """
+        asked = _Asked(self._services, resource, ref, off)
         match resource.spec:
             case AgentSpec() as agent:
-                return Observed(await self._agent(resource, agent, ref))
+                return Observed(await asked.of_agent(agent))
             case ProviderSpec():
-                return Observed(await self._provider(ref))
+                return Observed(await asked.of_provider())
+            case RAGPipelineSpec():
+                return Observed(await asked.if_off("StoreConnected", "rag", self._services.rag))
             case _:
                 return Observed()
 
-    async def _agent(self, resource: Resource, agent: AgentSpec, ref: ResourceRef) -> tuple[Condition, ...]:
-        return tuple(
-            await asyncio.gather(
-                _asked("ProviderReachable", "router", self._models(ref)),
-                _asked("MemoryConnected", "memory", self._memory(resource, agent, ref)),
-                _asked("ToolsRegistered", "tools", self._tools(ref)),
-                _asked("GuardrailsLoaded", "guardrails", self._guardrails(agent, ref)),
-            )
-        )
 
-    async def _models(self, ref: ResourceRef) -> Condition:
-        reply = await self._services.router.CheckProviders(CheckProvidersRequest(agent=ref), timeout=PROVIDER_SECONDS)
+class _Asked:
+    """One round of questions about one resource."""
+
+    def __init__(self, services: Services, resource: Resource, ref: ResourceRef, off: Collection[str]) -> None:
+        self._services = services
+        self._resource = resource
+        self._ref = ref
+        self._off = off
+
+    async def of_agent(self, agent: AgentSpec) -> tuple[Condition, ...]:
+        """The conditions of an agent, and one more where no worker shall run it."""
+        conditions = await asyncio.gather(
+            self._told("ProviderReachable", "router", self._models()),
+            self._told("MemoryConnected", "memory", self._memory(agent)),
+            self._tools(agent),
+            self._told("GuardrailsLoaded", "guardrails", self._guardrails(agent)),
+        )
+        return (*conditions, *await self.if_off("RunsServed", "runtime", self._services.runtime))
+
+    async def of_provider(self) -> tuple[Condition, ...]:
+        """The conditions of a provider."""
+        try:
+            request = CheckProvidersRequest(agent=self._ref)
+            reply = await self._services.router.CheckProviders(request, timeout=PROVIDER_SECONDS)
+        except AstromeshError as error:
+            return (judging.failed("EndpointReachable", "router", error, self._off),)
+        return tuple(judging.provider(reply.providers))
+
+    async def if_off(self, condition: str, service: str, serves: Check) -> tuple[Condition, ...]:
+        """The condition, where the service is switched off and does not serve all the same; else none."""
+        if service not in self._off:
+            return ()
+        health = await serves()
+        return () if health.ok else (judging.failed(condition, service, Unavailable(health.reason), self._off),)
+
+    async def _models(self) -> Condition:
+        request = CheckProvidersRequest(agent=self._ref)
+        reply = await self._services.router.CheckProviders(request, timeout=PROVIDER_SECONDS)
         return judging.providers_of_agent(reply.providers)
 
-    async def _memory(self, resource: Resource, agent: AgentSpec, ref: ResourceRef) -> Condition:
+    async def _memory(self, agent: AgentSpec) -> Condition:
         if agent.memory.conversational is None:
             return Condition("MemoryConnected", "True", "NoMemory", "the agent declares none")
-        recall = RecallRequest(agent=ref, session_key=_NO_SESSION)
+        recall = RecallRequest(agent=self._ref, session_key=_NO_SESSION)
         await self._services.memory.Recall(recall, timeout=ASK_SECONDS)
-        for fallback in fallbacks(resource):
+        for fallback in fallbacks(self._resource):
             return Condition("MemoryConnected", "True", fallback.reason, fallback.message)
         return Condition("MemoryConnected", "True", "Connected", agent.memory.conversational.backend)
 
-    async def _tools(self, ref: ResourceRef) -> Condition:
-        reply = await self._services.tools.DescribeTools(DescribeToolsRequest(agent=ref), timeout=ASK_SECONDS)
+    async def _tools(self, agent: AgentSpec) -> Condition:
+        registered = await self._told("ToolsRegistered", "tools", self._registered())
+        if registered.status != "True" or not judging.retrieves(agent):
+            return registered
+        return await self._told("ToolsRegistered", "rag", self._retrieving(registered))
+
+    async def _registered(self) -> Condition:
+        reply = await self._services.tools.DescribeTools(DescribeToolsRequest(agent=self._ref), timeout=ASK_SECONDS)
         return judging.tools([tool.name for tool in reply.tools])
 
-    async def _guardrails(self, agent: AgentSpec, ref: ResourceRef) -> Condition:
+    async def _retrieving(self, registered: Condition) -> Condition:
+        health = await self._services.rag()
+        if not health.ok:
+            raise Unavailable(health.reason)
+        return registered
+
+    async def _guardrails(self, agent: AgentSpec) -> Condition:
         rules = (*agent.guardrails.input, *agent.guardrails.output)
         if not rules:
             return Condition("GuardrailsLoaded", "True", "NoRules", "the agent declares none")
         # Checking any text compiles the rules of both stages; the empty one says nothing about anybody.
-        empty = CheckTextRequest(agent=ref, stage=GUARDRAIL_STAGE_INPUT, text=text_content(""))
+        empty = CheckTextRequest(agent=self._ref, stage=GUARDRAIL_STAGE_INPUT, text=text_content(""))
         await self._services.guardrails.CheckText(empty, timeout=ASK_SECONDS)
         return Condition("GuardrailsLoaded", "True", "Loaded", ", ".join(rule.type for rule in rules))
 
-    async def _provider(self, ref: ResourceRef) -> tuple[Condition, ...]:
+    async def _told(self, condition: str, service: str, answer: Awaitable[Condition]) -> Condition:
         try:
-            request = CheckProvidersRequest(agent=ref)
-            reply = await self._services.router.CheckProviders(request, timeout=PROVIDER_SECONDS)
+            return await answer
         except AstromeshError as error:
-            return (judging.failed("EndpointReachable", "router", error),)
-        return tuple(judging.provider(reply.providers))
-
-
-async def _asked(condition: str, service: str, answer: Awaitable[Condition]) -> Condition:
-    try:
-        return await answer
-    except AstromeshError as error:
-        return judging.failed(condition, service, error)
+            return judging.failed(condition, service, error, self._off)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from astromesh_core.resources.conditions import CONFIG_FOLDER
 from astromesh_core.resources.defaults import with_defaults
 from astromesh_core.resources.parsing import Loaded
 from astromesh_core.resources.problems import Problem
@@ -45,7 +46,8 @@ class Plan:
     """With the mesh's defaults filled in."""
     delete: tuple[ResourceKey, ...] = ()
     refused: dict[ResourceKey, tuple[Problem, ...]] = field(default_factory=dict[ResourceKey, tuple[Problem, ...]])
-    """Why the newest edit of a resource is not taken; whether or not an older version serves."""
+    """Why the newest edit of a resource is not taken; whether or not an older version serves. What concerns no resource
+    stands under CONFIG_FOLDER."""
     problems: tuple[Problem, ...] = ()
     """Everything that is wrong with the files."""
 
@@ -68,6 +70,7 @@ class _Planning:
         self._keep_what_bad_files_hold()
         while self._keep_what_is_referred_to() or self._refuse_what_clashes():
             pass
+        self._file_what_names_nobody()
         defaults = self._defaults()
         return Plan(
             put=tuple(with_defaults(resource, defaults) for resource in self._good.values()),
@@ -131,6 +134,11 @@ class _Planning:
             self._good.pop(key, None)
         return refused
 
+    def _file_what_names_nobody(self) -> None:
+        told = {problem for problems in self._refused.values() for problem in problems}
+        if unplaced := [problem for problem in self._problems if problem not in told]:
+            self._refused[CONFIG_FOLDER] = unplaced
+
     def _candidates(self) -> list[Resource]:
         others = [old.resource for key, old in self._stored.items() if key not in self._good and key not in self._gone]
         return [*self._good.values(), *others]
@@ -156,8 +164,8 @@ def key_of(text: str) -> ResourceKey | None:
 
 
 def lines_of(problems: Iterable[Problem]) -> str:
-    """One line for a person: file, line, field and reason of each."""
-    return "; ".join(str(problem) for problem in problems)
+    """A line for each, for a person: file, line, field and reason."""
+    return "\n".join(str(problem) for problem in problems)
 
 
 def _hides(problem: Problem, file: str) -> bool:

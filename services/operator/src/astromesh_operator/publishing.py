@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from pydantic import ValidationError
@@ -33,8 +33,9 @@ class Publisher:
 
     async def plan(self, loaded: Loaded) -> Plan:
         """Decides what the files mean for what serves now, and logs what is refused. Raises Unavailable, TimedOut."""
-        decided = plan(loaded, stored_of(await self._resources.list()))
-        self._tell(decided.problems)
+        stored = stored_of(await self._resources.list())
+        decided = plan(loaded, stored)
+        self._tell(decided, {problem for key in decided.refused.keys() & stored for problem in decided.refused[key]})
         return decided
 
     async def apply(self, decided: Plan) -> None:
@@ -59,11 +60,11 @@ class Publisher:
         else:
             _log.info("resource deleted", resource=str(key), reason="gone from the config folder")
 
-    def _tell(self, problems: Iterable[Problem]) -> None:
-        now = frozenset(problems)
+    def _tell(self, decided: Plan, stands: Collection[Problem]) -> None:
+        now = frozenset(decided.problems)
         for problem in sorted(now - self._told, key=lambda problem: (problem.file, problem.line)):
             _log.error(
-                "refused, and what was good before keeps serving",
+                "refused, and what was good before keeps serving" if problem in stands else "refused",
                 file=problem.file,
                 line=problem.line,
                 field=problem.path,

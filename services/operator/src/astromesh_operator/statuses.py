@@ -18,7 +18,9 @@ from astromesh.v1.control_pb2 import (
 from astromesh.v1.control_pb2 import Condition as ConditionRecord
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.resources.conditions import (
+    INVALID,
     READY,
+    SERVICE_DISABLED,
     Condition,
     Status,
     derive_ready,
@@ -28,7 +30,6 @@ from astromesh_core.resources.conditions import (
 from astromesh_core.resources.features import Unsupported
 from astromesh_core.resources.problems import Problem
 from astromesh_operator.observing import Observed
-from astromesh_operator.planning import lines_of
 
 _TO_RECORD: Final[dict[Status, ConditionStatus.ValueType]] = {
     "True": CONDITION_STATUS_TRUE,
@@ -47,7 +48,7 @@ def judged(kind: str, gaps: Sequence[Unsupported], observed: Observed, now: date
 
 def never_good(problems: Sequence[Problem], now: datetime) -> list[Condition]:
     """The condition of a resource of which no version was ever good."""
-    return [Condition(READY, "False", problems[0].code, lines_of(problems), now)]
+    return [Condition(READY, "False", INVALID, "; ".join(map(str, problems)), now)]
 
 
 def unreadable(now: datetime) -> Condition:
@@ -81,9 +82,10 @@ def figures_json(figures: Mapping[str, int | float | str]) -> str:
 
 
 def unsettled(status: ResourceStatus) -> bool:
-    """Whether somebody has yet to answer about the resource."""
+    """Whether somebody has yet to answer about the resource, or might after all."""
     return any(
-        condition.status == CONDITION_STATUS_UNKNOWN and condition.reason != "Unreachable"
+        condition.reason == SERVICE_DISABLED
+        or (condition.status == CONDITION_STATUS_UNKNOWN and condition.reason != "Unreachable")
         for condition in status.conditions
         if condition.type != READY
     )

@@ -33,9 +33,12 @@ class Told:
         self.figures.update(_FIGURES.validate_json(observation.figures_json or "{}"))
 
     def beside(self, asked: Observed, sha256: bytes) -> Observed:
-        """What was asked and what was told of this version, together. Figures outlive a version."""
+        """What was asked and what was told of this version, together; what was asked is newer. Figures outlive a
+        version."""
+        known = {condition.type for condition in asked.conditions}
         current = self.conditions.values() if sha256 == self.sha256 else ()
-        return Observed((*asked.conditions, *current), {**self.figures, **asked.figures})
+        told = [condition for condition in current if condition.type not in known]
+        return Observed((*asked.conditions, *told), {**self.figures, **asked.figures})
 
 
 def remembered(status: ResourceStatus) -> Told:
