@@ -31,6 +31,7 @@ from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer, add_RuntimeServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
 from astromesh.v1.values_pb2 import ToolSpec
+from astromesh_core.errors import Unavailable
 from astromesh_core.rpc.identity import Caller, current_caller
 from astromesh_core.rpc.ports import RpcServer, ServicerContext
 from astromesh_testing.services import FakeTools
@@ -77,10 +78,15 @@ class AskedRuntime(RuntimeServiceServicer):
 
 
 class AskedRag(RagServiceServicer):
-    """One pipeline, which takes in whatever it is given."""
+    """One pipeline, which takes in whatever it is given. Set `away`, it does not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
 
     async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
         del request, context
+        if self.away:
+            raise Unavailable("rag does not answer")
         return ListPipelinesResponse(pipelines=[PipelineState(name="docs", store="faiss", documents=3)])
 
     async def Query(self, request: QueryRequest, context: ServicerContext) -> QueryResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,14 @@ class Mesh:
 
 @asynccontextmanager
 async def mesh_on(
-    nats: NatsServer, bus: Bus, folder: Path, telemetry: Telemetry | None = None, **settings: object
+    nats: NatsServer,
+    bus: Bus,
+    folder: Path,
+    telemetry: Telemetry | None = None,
+    peers: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> AsyncGenerator[Mesh]:
-    """A gateway with its own rights on the bus, served on a free port."""
+    """A gateway with its own rights on the bus, served on a free port. `peers` are addresses of other processes."""
     telemetry = telemetry or Telemetry()
     local = InProcessServer(telemetry)
     services = AskedServices()
@@ -55,7 +60,7 @@ async def mesh_on(
     chosen = Settings.model_validate({"data_dir": folder, "port": 0, "grpc_port": 0, "nats_url": nats.url, **settings})
     await put_agent(bus)
     async with nats.bus("gateway") as own, scripted_runtime(bus) as runtime:
-        connections = Connections(local, ASKED, {}, "token")
+        connections = Connections(local, [name for name in ASKED if name not in (peers or {})], peers or {}, "token")
         platform = Platform(chosen, own, connections, telemetry, Readiness(), KEY, "one")
         async with open_gateway(platform) as gateway:
             await gateway.directory.synced.wait()
@@ -64,6 +69,7 @@ async def mesh_on(
                 httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
             ):
                 yield Mesh(gateway, platform, bus, runtime, services, client, f"127.0.0.1:{port}")
+        await connections.close()
     await local.stop(0)
 
 

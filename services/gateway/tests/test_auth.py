@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,9 @@ from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.connection import Bus
 from astromesh_core.errors import Denied
+from astromesh_core.readiness import Health, Readiness
 from astromesh_core.rpc.serving import serve
-from astromesh_gateway.app import open_service
+from astromesh_gateway.app import KEYS_WITHIN_SECONDS, open_service
 from astromesh_gateway.service import AgentServicer, KeyGate
 from astromesh_testing.mesh import free_ports
 from astromesh_testing.nats import NatsServer
@@ -120,6 +122,32 @@ async def test_an_address_that_others_reach_needs_keys(
     with pytest.raises(Denied, match="no API key is configured"):
         async with open_service(platform):
             pass
+
+
+async def test_a_published_folder_without_keys_is_refused_without_waiting_longer(mesh: Mesh) -> None:
+    async def published() -> Health:
+        return Health(True)
+
+    readiness = Readiness()
+    readiness.register("operator", published)
+    settings = mesh.platform.settings.model_copy(update={"host": "0.0.0.0"})
+    begun = time.monotonic()
+    with pytest.raises(Denied, match="no API key is configured"):
+        async with open_service(replace(mesh.platform, settings=settings, readiness=readiness)):
+            pass
+    assert time.monotonic() - begun < KEYS_WITHIN_SECONDS / 2
+
+
+async def test_keys_that_come_late_are_waited_for(mesh: Mesh) -> None:
+    settings = mesh.platform.settings.model_copy(update={"host": "0.0.0.0"})
+    opening = open_service(replace(mesh.platform, settings=settings))
+    entering = asyncio.create_task(opening.__aenter__())
+    await asyncio.sleep(0.3)
+    assert not entering.done()
+    await put_keys(mesh.bus, ann="admin")
+    async with asyncio.timeout(5):
+        await entering
+    await opening.__aexit__(None, None, None)
 
 
 async def test_the_whole_service_opens_both_ports_and_drains(mesh: Mesh) -> None:

@@ -95,7 +95,12 @@ async def test_what_another_side_manages_is_refused_naming_it(mesh: Mesh) -> Non
 
 @pytest.mark.parametrize(
     ("condition", "reason", "status"),
-    [("GuardrailsLoaded", "Invalid", 409), ("Ready", "NotSupported", 501), ("ProviderReachable", "Timeout", 200)],
+    [
+        ("GuardrailsLoaded", "Invalid", 409),
+        ("Ready", "NotSupported", 501),
+        ("ProviderReachable", "Timeout", 200),
+        ("ProviderReachable", "ServiceDisabled", 409),
+    ],
 )
 async def test_an_agent_that_is_not_ready_is_refused_with_the_reason(
     mesh: Mesh, condition: str, reason: str, status: int
@@ -192,6 +197,27 @@ async def test_health_metrics_and_documentation_answer(mesh: Mesh) -> None:
     assert (nothing.status_code, nothing.headers["content-type"]) == (404, "application/problem+json")
     wrong = await mesh.client.patch("/v1/agents/agent")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET, PUT")
+
+
+@pytest.mark.parametrize("path", ["/v1/health", "/v1/health/ready", "/metrics"])
+async def test_a_probe_may_leave_the_body_out(mesh: Mesh, path: str) -> None:
+    whole, head = await mesh.client.get(path), await mesh.client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    wrong = await mesh.client.post("/v1/health")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_an_answer_without_content_names_no_type_of_it(mesh: Mesh) -> None:
+    await mesh.client.post("/v1/agents", json=AGENT)
+    await seen(mesh, "greeter", 1)
+    provider = {"apiVersion": "astromesh/v1", "kind": "Provider", "metadata": {"name": "mine"}, "spec": {}}
+    await mesh.client.put("/v1/resources/Provider/mine", json={**provider, "spec": {"type": "ollama"}})
+    mesh.services.memory.entries = []
+    for path in ("/v1/agents/greeter", "/v1/resources/Provider/mine", "/v1/memory/agent/history/tuesday"):
+        gone = await mesh.client.delete(path)
+        assert (gone.status_code, gone.content) == (204, b""), path
+        assert "content-type" not in gone.headers, path
 
 
 async def test_every_kind_is_listed_with_its_table(mesh: Mesh) -> None:

@@ -96,6 +96,14 @@ async def test_an_unknown_agent_is_an_error_frame(mesh: Mesh) -> None:
         assert (await until(connection, "error"))[-1]["status"] == 404
 
 
+async def test_a_plain_request_is_told_to_upgrade(mesh: Mesh) -> None:
+    plain = await mesh.client.get("/v1/ws/agent/agent")
+    assert plain.status_code == 426
+    assert (plain.headers["upgrade"], plain.headers["content-type"]) == ("websocket", "application/problem+json")
+    assert (plain.json()["title"], plain.json()["status"]) == ("Upgrade Required", 426)
+    assert "WebSocket" in plain.json()["detail"]
+
+
 async def test_a_frame_beyond_the_limit_closes_the_socket(mesh: Mesh) -> None:
     async with socket(mesh) as connection:
         await say(connection, query="x" * (5 << 20))

@@ -150,6 +150,7 @@ async def _guarded(platform: Platform, gateway: Gateway) -> None:
 
 async def _published_here(platform: Platform, gateway: Gateway) -> bool:
     """Whether an operator in this process has published the config folder, so that no key is on its way any more."""
+    if "operator" in platform.connections.elsewhere or not gateway.directory.synced.is_set():
+        return False
     operator = (await platform.readiness.report()).checks.get("operator")
-    here = operator is not None and "operator" not in platform.connections.elsewhere
-    return here and operator.ok and gateway.directory.synced.is_set()
+    return operator is not None and operator.ok

@@ -15,7 +15,7 @@ from astromesh_core.bus.resource_store import ResourceChange, ResourceStore
 from astromesh_core.bus.status_store import StatusChange, StatusStore
 from astromesh_core.errors import Conflict, NotFound, NotSupported
 from astromesh_core.readiness import Health
-from astromesh_core.resources.conditions import NOT_SUPPORTED, READY
+from astromesh_core.resources.conditions import CONFIG_FOLDER, NOT_SUPPORTED, READY, SERVICE_DISABLED
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.runtime_config import ApiKey, RuntimeConfigSpec
 
@@ -52,9 +52,7 @@ class Directory:
         """
         record = self._records.get(("Agent", namespace, name))
         if record is None:
-            raise NotFound(
-                f"there is no agent {name[:80]!r} in namespace {namespace!r}{self._suggestion(namespace, name)}"
-            )
+            raise NotFound(f"there is no agent {name[:80]!r} in namespace {namespace!r}{self._why(namespace, name)}")
         status = self._statuses.get(("Agent", namespace, name))
         if status is not None and status.observed_generation == record.generation:
             _refuse_unready(name, status)
@@ -80,6 +78,25 @@ class Directory:
         )
         return [record for _, record in sorted(found, key=lambda item: item[0])]
 
+    def never_good(self, kind: str, namespace: str) -> list[ResourceStatus]:
+        """What the operator says of declared resources that are not stored, for no version of them was good; by name.
+
+        Theirs are `ready` False, a condition with the reason, and `refused_edit`.
+        """
+        found = (status for key, status in self._statuses.items() if key[:2] == (kind, namespace))
+        return sorted((status for status in found if self._is_never_good(status)), key=lambda status: status.ref.name)
+
+    def refused_files(self, namespace: str) -> list[str]:
+        """What is wrong with files and belongs to no resource, a line each. Told in the namespace of those who write
+        them."""
+        key = (CONFIG_FOLDER.kind, CONFIG_FOLDER.namespace, CONFIG_FOLDER.name)
+        status = self._statuses.get(key) if namespace == CONFIG_FOLDER.namespace else None
+        return status.refused_edit.splitlines() if status is not None else []
+
+    def switched_off(self) -> frozenset[str]:
+        """The services that a RuntimeConfig switches off."""
+        return frozenset[str]().union(*(config.services.off for config in self._configs.values()))
+
     def api_keys(self) -> Sequence[ApiKey]:
         """Every key that may call the mesh."""
         return self._api_keys
@@ -104,8 +121,10 @@ class Directory:
 
     async def health(self) -> Health:
         """Whether the resources are loaded."""
-        loaded = self.synced.is_set()
-        return Health(loaded, f"{len(self._records)} resources" if loaded else "resources are still being read")
+        if not self.synced.is_set():
+            return Health(False, "resources are still being read")
+        refused = sum(bool(status.refused_edit) for status in self._statuses.values())
+        return Health(True, f"{len(self._records)} resources" + (f"; refused edits: {refused}" if refused else ""))
 
     async def take_resources(self, resources: ResourceStore) -> None:
         """Follows the stored resources until cancelled."""
@@ -144,7 +163,15 @@ class Directory:
         record = self._records.get(key)
         return record is None if generation == 0 else record is not None and record.generation >= generation
 
-    def _suggestion(self, namespace: str, name: str) -> str:
+    def _is_never_good(self, status: ResourceStatus) -> bool:
+        # A generation was observed of what is stored, or was until a moment ago.
+        key = (status.ref.kind, status.ref.namespace, status.ref.name)
+        return status.observed_generation == 0 and bool(status.refused_edit) and key not in self._records
+
+    def _why(self, namespace: str, name: str) -> str:
+        status = self._statuses.get(("Agent", namespace, name))
+        if status is not None and self._is_never_good(status):
+            return f"; what declares it is refused: {'; '.join(status.refused_edit.splitlines())}"
         names = [key[2] for key in self._records if key[:2] == ("Agent", namespace)]
         hint = did_you_mean(name, names)
         return f"; {hint}" if hint else ""
@@ -176,7 +203,11 @@ def _refuse_unready(name: str, status: ResourceStatus) -> None:
     if ready.reason == NOT_SUPPORTED:
         raise NotSupported(f"agent {name!r} is not ready: {_said(ready)}")
     others = [condition for condition in failing if condition is not ready]
-    blocking = [condition for condition in others if condition.type not in _JUDGED_BY_THE_CALL]
+    blocking = [
+        condition
+        for condition in others
+        if condition.type not in _JUDGED_BY_THE_CALL or condition.reason == SERVICE_DISABLED
+    ]
     if blocking or not others:
         raise Conflict(f"agent {name!r} is not ready: {'; '.join(map(_said, blocking or [ready]))}")
 

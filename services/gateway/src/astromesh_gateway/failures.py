@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import cast
 
 import orjson
@@ -29,7 +30,7 @@ _STATUSES: dict[type[AstromeshError], int] = {
 }
 """Where HTTP tells apart what the error's class does not."""
 
-_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 Document = dict[str, JsonValue]
 
@@ -100,7 +101,7 @@ async def _http(request: Request, error: Exception) -> Response:
         return problem_response(NotFound(f"there is nothing at {request.url.path}"), request.url.path)
     document = {
         "type": "about:blank",
-        "title": str(raised.detail),
+        "title": HTTPStatus(raised.status_code).phrase,
         "status": raised.status_code,
         "detail": f"{request.method} {request.url.path}: {raised.detail}",
         "instance": request.url.path,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import JsonValue
 from typing_extensions import TypedDict
 
-from astromesh.v1.control_pb2 import ConditionStatus, ResourceRecord, ResourceStatus
+from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ConditionStatus, ResourceRecord, ResourceStatus
 from astromesh_core.bus.resource_store import OWNERS
 from astromesh_core.errors import InvalidInput
 from astromesh_core.rpc.identity import Caller
@@ -55,7 +55,10 @@ class ConditionReply(TypedDict):
 
 
 class AgentReply(TypedDict):
-    """An agent: what is declared, who manages it, and what is observed of it."""
+    """An agent: what is declared, who manages it, and what is observed of it.
+
+    One of which no version was ever good has generation 0, no spec, and says in `refused_edit` what to mend.
+    """
 
     name: str
     namespace: str
@@ -73,21 +76,30 @@ class AgentReply(TypedDict):
 
 
 class AgentList(TypedDict):
-    """The agents of the namespace, by name."""
+    """The agents of the namespace, by name. `refused_files`: files of which not even a name could be read, and why."""
 
     agents: list[AgentReply]
+    refused_files: NotRequired[list[str]]
 
 
 @router.get("", summary="List agents", responses=errors())
 async def list_agents(caller: Viewer, gateway: TheGateway) -> AgentList:
-    """All agents of the namespace."""
-    records = gateway.directory.records(_KIND, caller.namespace)
-    return AgentList(agents=[agent_reply(record, gateway.directory.status(record)) for record in records])
+    """All agents of the namespace, also those that are declared and refused."""
+    directory = gateway.directory
+    agents = [agent_reply(record, directory.status(record)) for record in directory.records(_KIND, caller.namespace)]
+    agents += [refused_reply(status) for status in directory.never_good(_KIND, caller.namespace)]
+    reply = AgentList(agents=sorted(agents, key=lambda agent: agent["name"]))
+    if refused := directory.refused_files(caller.namespace):
+        reply["refused_files"] = refused
+    return reply
 
 
 @router.get("/{name}", summary="An agent", responses=errors(404))
 async def get_agent(name: str, caller: Viewer, gateway: TheGateway) -> AgentReply:
-    """The agent as it is stored."""
+    """The agent as it is stored; or as it is refused, where no version of it was ever good."""
+    refused = gateway.directory.never_good(_KIND, caller.namespace)
+    if status := next((status for status in refused if status.ref.name == name), None):
+        return refused_reply(status)
     record = gateway.directory.record(_KIND, caller.namespace, name)
     return agent_reply(record, gateway.directory.status(record))
 
@@ -121,7 +133,13 @@ async def replace_agent(
     return agent_reply(record, gateway.directory.status(record))
 
 
-@router.delete("/{name}", status_code=204, summary="Delete an agent", responses=errors(404, 409, 503))
+@router.delete(
+    "/{name}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete an agent",
+    responses=errors(404, 409, 503),
+)
 async def delete_agent(name: str, caller: Admin, gateway: TheGateway) -> None:
     """Removes the agent. Its runs and their events stay."""
     await _edits(gateway, caller).delete(name)
@@ -153,6 +171,25 @@ def agent_reply(record: ResourceRecord, status: ResourceStatus | None) -> AgentR
     if status is not None and status.refused_edit:
         reply["refused_edit"] = status.refused_edit
     return reply
+
+
+def refused_reply(status: ResourceStatus) -> AgentReply:
+    """What is declared in a file and was never good: who it is, and what to mend."""
+    since = moment(min((condition.last_transition_unix_nano for condition in status.conditions), default=0))
+    return AgentReply(
+        name=status.ref.name,
+        namespace=status.ref.namespace,
+        version="",
+        managed_by=OWNERS[MANAGED_BY_FILE],
+        generation=0,
+        sha256="",
+        ready=False,
+        conditions=_conditions(status),
+        refused_edit=status.refused_edit,
+        created_at=since,
+        changed_at=since,
+        spec={},
+    )
 
 
 def _conditions(status: ResourceStatus) -> list[ConditionReply]:

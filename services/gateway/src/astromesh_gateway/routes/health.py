@@ -1,4 +1,5 @@
-"""/v1/health, /v1/health/ready and /metrics: open to probes and scrapers, which have no key."""
+"""/v1/health, /v1/health/ready and /metrics: open to probes and scrapers, which have no key. HEAD answers as GET does;
+the server leaves the body out."""
 
 from __future__ import annotations
 
@@ -35,12 +36,14 @@ class ReadyReply(TypedDict):
     checks: dict[str, CheckReply]
 
 
+@router.head("/v1/health", include_in_schema=False)
 @router.get("/v1/health", summary="Liveness")
 async def health() -> HealthReply:
     """Answers as long as the process does."""
     return HealthReply(status="ok", version=version("astromesh-gateway"))
 
 
+@router.head("/v1/health/ready", include_in_schema=False)
 @router.get(
     "/v1/health/ready",
     summary="Readiness",
@@ -54,6 +57,7 @@ async def ready(response: Response, gateway: TheGateway) -> ReadyReply:
     return ReadyReply(ready=report.ok, checks=checks)
 
 
+@metrics_router.head("/metrics", include_in_schema=False)
 @metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(gateway: TheGateway) -> Response:
     """The text exposition format."""

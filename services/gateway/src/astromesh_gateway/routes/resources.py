@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import NotRequired
 
 from fastapi import APIRouter, Request, Response
 from typing_extensions import TypedDict
 
-from astromesh.v1.control_pb2 import ResourceRecord
+from astromesh.v1.control_pb2 import ResourceRecord, ResourceStatus
 from astromesh.v1.rag_pb2 import ListPipelinesRequest
 from astromesh_core.bus.resource_store import OWNERS
-from astromesh_core.errors import InvalidInput, NotFound
-from astromesh_core.resources.columns import PLURALS, Observed, cells, headings
+from astromesh_core.errors import InvalidInput, NotFound, Unavailable
+from astromesh_core.resources.columns import PLURALS, Observed, cells, headings, refused_cells
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import stored_resource
@@ -22,7 +23,7 @@ from astromesh_gateway.bodies import read_bytes
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.resource_edits import ResourceEdits
-from astromesh_gateway.routes.agents import AgentReply, agent_reply, edit_documentation, is_yaml
+from astromesh_gateway.routes.agents import AgentReply, agent_reply, edit_documentation, is_yaml, refused_reply
 
 router = APIRouter(prefix="/v1/resources", tags=["resources"])
 
@@ -37,27 +38,36 @@ class ResourceReply(AgentReply):
 
 
 class ResourceTable(TypedDict):
-    """The resources of a kind in a namespace, by name."""
+    """The resources of a kind in a namespace, by name. `refused_files`: files of which not even that much could be
+    read, and why."""
 
     kind: str
     columns: list[str]
     resources: list[ResourceReply]
+    refused_files: NotRequired[list[str]]
 
 
 @router.get("/{kind}", summary="List resources", responses=errors(404, 503))
 async def list_resources(kind: str, caller: Viewer, gateway: TheGateway) -> ResourceTable:
     """`kind` as on a command line: `agents`, `Agent`, `ragpipelines` …"""
-    known = _kind(kind)
-    figures = await _figures(gateway, known, caller.namespace)
-    records = gateway.directory.records(known, caller.namespace)
-    replies = [_reply(gateway, record, figures) for record in records]
-    return ResourceTable(kind=known, columns=headings(known), resources=replies)
+    known, namespace, directory = _kind(kind), caller.namespace, gateway.directory
+    figures = await _figures(gateway, known, namespace)
+    replies = [_reply(gateway, record, figures) for record in directory.records(known, namespace)]
+    replies += [_refused(status) for status in directory.never_good(known, namespace)]
+    replies.sort(key=lambda reply: reply["name"])
+    table = ResourceTable(kind=known, columns=headings(known), resources=replies)
+    if refused := directory.refused_files(namespace):
+        table["refused_files"] = refused
+    return table
 
 
 @router.get("/{kind}/{name}", summary="A resource", responses=errors(404, 503))
 async def get_resource(kind: str, name: str, caller: Viewer, gateway: TheGateway) -> ResourceReply:
-    """The resource as it is stored."""
+    """The resource as it is stored; or as it is refused, where no version of it was ever good."""
     known = _kind(kind)
+    refused = gateway.directory.never_good(known, caller.namespace)
+    if status := next((status for status in refused if status.ref.name == name), None):
+        return _refused(status)
     record = gateway.directory.record(known, caller.namespace, name)
     return _reply(gateway, record, await _figures(gateway, known, caller.namespace))
 
@@ -86,7 +96,13 @@ async def put_resource(
     return _reply(gateway, record, {})
 
 
-@router.delete("/{kind}/{name}", status_code=204, summary="Delete a resource", responses=errors(404, 409, 503))
+@router.delete(
+    "/{kind}/{name}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete a resource",
+    responses=errors(404, 409, 503),
+)
 async def delete_resource(kind: str, name: str, caller: Admin, gateway: TheGateway) -> None:
     """Removes the resource. Runs that have started keep what they started with."""
     await _edits(gateway, _kind(kind), caller).delete(name)
@@ -108,7 +124,13 @@ async def _figures(gateway: Gateway, kind: str, namespace: str) -> _Figures:
     """What only the rag service knows of its pipelines."""
     if kind != "RAGPipeline":
         return {}
-    answer = await gateway.services.rag.ListPipelines(ListPipelinesRequest(namespace=namespace))
+    try:
+        answer = await gateway.services.rag.ListPipelines(ListPipelinesRequest(namespace=namespace))
+    except Unavailable:
+        if "rag" not in gateway.directory.switched_off():
+            raise
+        # Nobody counts what nobody serves; the pipelines' conditions say so.
+        return {}
     return {
         state.name: {
             "documents": state.documents,
@@ -130,3 +152,9 @@ def _reply(gateway: Gateway, record: ResourceRecord, figures: _Figures) -> Resou
         figures=figures.get(record.ref.name, {}),
     )
     return ResourceReply(**described, kind=record.ref.kind, cells=cells(observed))
+
+
+def _refused(status: ResourceStatus) -> ResourceReply:
+    kind, described = status.ref.kind, refused_reply(status)
+    since = datetime.fromisoformat(described["created_at"])
+    return ResourceReply(**described, kind=kind, cells=refused_cells(kind, status.ref.name, datetime.now(UTC) - since))

@@ -8,7 +8,7 @@ import time
 from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from typing_extensions import TypedDict
 
 from astromesh.v1.memory_pb2 import ListHistoryRequest
@@ -81,7 +81,11 @@ async def get_history(
 
 
 @router.delete(
-    "/{agent}/history/{session}", status_code=204, summary="Forget a session", responses=errors(404, 503, 504)
+    "/{agent}/history/{session}",
+    status_code=204,
+    response_class=Response,
+    summary="Forget a session",
+    responses=errors(404, 503, 504),
 )
 async def clear_history(agent: str, session: str, caller: User, gateway: TheGateway) -> None:
     """Forgets everything that the session remembers, once its runs at work have ended."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Literal
 
 import orjson
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from pydantic import Field, JsonValue
 from starlette.datastructures import Headers
 
@@ -32,6 +32,8 @@ from astromesh_gateway.stored_runs import StoredRuns
 
 router = APIRouter()
 
+_PATH = "/v1/ws/agent/{name}"
+
 REFUSED = 4401
 """Close code where the key is missing, wrong or too weak."""
 
@@ -48,7 +50,7 @@ class Frame(RunBody):
     query: str = Field(default="")
 
 
-@router.websocket("/v1/ws/agent/{name}")
+@router.websocket(_PATH)
 async def agent_socket(socket: WebSocket, name: str) -> None:
     """Serves one socket until either side closes it."""
     await socket.accept()
@@ -62,6 +64,16 @@ async def agent_socket(socket: WebSocket, name: str) -> None:
     conversation = _Conversation(gateway, socket, caller, name)
     with suppress(WebSocketDisconnect):
         await conversation.serve()
+
+
+@router.get(_PATH, include_in_schema=False)
+async def plain_request() -> None:
+    """Whoever asks without upgrading is told how: 426 (RFC 9110, 15.5.22)."""
+    raise HTTPException(
+        426,
+        "this path speaks WebSocket (RFC 6455) alone; POST /v1/agents/{name}/run asks without one",
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
 
 
 class _Conversation:
