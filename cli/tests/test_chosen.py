@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from astromesh_cli.serving.chosen import chosen
-from astromesh_core.errors import InvalidInput
+from astromesh_core.errors import Denied, InvalidInput
 
 HEAD = "apiVersion: astromesh/v1\nkind: RuntimeConfig\nmetadata: {name: mesh}\nspec:\n"
 
@@ -58,6 +58,31 @@ def test_a_mesh_without_services_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match="switches every service off"):
         chosen(folder(tmp_path, f"  services: {{{off}}}\n"))
+
+
+def test_an_address_that_others_reach_is_refused_at_once_where_nobody_has_a_key(tmp_path: Path) -> None:
+    with pytest.raises(Denied, match=r"0\.0\.0\.0 .*spec\.api_keys"):
+        chosen({"config_dir": tmp_path, "data_dir": tmp_path / "data", "host": "0.0.0.0"})
+    with pytest.raises(Denied, match=r"spec\.api_keys to .*runtime\.yaml"):
+        chosen(folder(tmp_path, "  api: {host: mesh.example.com}\n"))
+
+
+def test_an_address_that_others_reach_is_served_where_somebody_has_a_key(tmp_path: Path) -> None:
+    key = f"  api_keys: [{{name: ann, hash: 'sha256:{'0' * 64}'}}]\n"
+
+    assert chosen({**folder(tmp_path, key), "host": "0.0.0.0"}).settings.host == "0.0.0.0"
+    assert chosen(folder(tmp_path, "  api: {host: '::1'}\n")).settings.host == "::1"
+    assert "gateway" not in chosen(folder(tmp_path, "  api: {host: '::'}\n  services: {gateway: false}\n")).services
+
+
+def test_keys_that_may_be_stored_already_are_for_the_gateway_to_find(tmp_path: Path) -> None:
+    stored = {"data_dir": tmp_path / "data", "host": "0.0.0.0"}
+    (tmp_path / "data" / "nats").mkdir(parents=True)
+
+    assert chosen({"config_dir": tmp_path, **stored}).settings.host == "0.0.0.0"
+    assert chosen({**folder(tmp_path, "  api: {prot: 1}\n"), **stored}).settings.host == "0.0.0.0"
+    with pytest.raises(Denied):
+        chosen({**folder(tmp_path, "  api: {port: 1}\n"), **stored})
 
 
 def test_spans_and_content_are_switched_by_runtime_yaml(tmp_path: Path) -> None:

@@ -52,6 +52,33 @@ def test_nothing_is_applied_of_a_file_that_is_not_valid(terminal: Terminal, tmp_
     assert "greeter" not in terminal("get", "agents").out
 
 
+def test_what_was_never_valid_is_got_and_described_until_it_is_gone(terminal: Terminal) -> None:
+    agents = terminal.folder.path / "agents"
+    (agents / "zoe.agent.yaml").write_text(AGENT.replace("greeter", "zoe").replace("model:", "modle:"))
+    (agents / "torn.agent.yaml").write_text("spec: [")
+    torn = "refused: agents/torn.agent.yaml:2: is not YAML"
+    line = "agents/zoe.agent.yaml:5: spec.modle: is an unknown field (did you mean 'model'?)"
+    try:
+        _seen(terminal, "zoe")
+        _seen(terminal, "torn")
+        listed = terminal("get", "agents")
+        row = next(row.split() for row in listed.out.splitlines() if row.startswith("zoe"))
+        assert row[:6] == ["zoe", "—", "—", "—", "—", "false"]
+        assert f"zoe: refused: {line}" in listed.err
+        assert torn in listed.err
+        assert torn in terminal("get", "channels").err
+        described = terminal("describe", "agent", "zoe").out
+        assert "Refused edit (no version of it was ever good)" in described
+        assert line in described
+        assert "zoe" not in terminal("get", "agents", "-o", "yaml").out
+        assert line in terminal("run", "zoe", "hello", code=1).err
+    finally:
+        for name in ("zoe", "torn"):
+            (agents / f"{name}.agent.yaml").unlink()
+    _seen(terminal, "zoe", there=False)
+    _seen(terminal, "torn", there=False)
+
+
 def test_what_a_file_manages_is_not_changed_over_the_api(terminal: Terminal, tmp_path: Path) -> None:
     file = tmp_path / "librarian.yaml"
     file.write_text(AGENT.replace("greeter", "librarian"))
@@ -59,7 +86,11 @@ def test_what_a_file_manages_is_not_changed_over_the_api(terminal: Terminal, tmp
     assert "file" in terminal("delete", "agent", "librarian", code=1).err
 
 
-def _seen(terminal: Terminal, name: str) -> None:
+def _seen(terminal: Terminal, name: str, *, there: bool = True) -> None:
     deadline = time.monotonic() + 5
-    while name not in terminal("get", "agents").out and time.monotonic() < deadline:
+    while True:
+        listed = terminal("get", "agents")
+        if (name in listed.out + listed.err) is there:
+            return
+        assert time.monotonic() < deadline, listed
         time.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 from functools import partial
@@ -47,6 +48,25 @@ async def test_up_greets_serves_beside_another_and_ends_well(config: Path, tmp_p
 
 
 @pytest.mark.serial
+async def test_readiness_names_the_process_that_hangs(config: Path, tmp_path: Path) -> None:
+    async with running_mesh(config, tmp_path / "data", processes=True) as mesh:
+        checks = (await mesh.client.get("/v1/health/ready")).json()["checks"]
+        others = {"operator", "guardrails", "router", "rag", "tools", "memory", "history", "runtime"}
+        assert {name for name in others if checks.get(name, {}).get("ok")} == others
+
+        async def red() -> list[str]:
+            told = await mesh.client.get("/v1/health/ready", timeout=5)
+            return [f"{name}: {check['reason']}" for name, check in told.json()["checks"].items() if not check["ok"]]
+
+        os.kill(mesh.pid_of("router"), signal.SIGSTOP)
+        assert await until(red) == ["router: router did not answer within 1 s"]
+        os.kill(mesh.pid_of("router"), signal.SIGCONT)
+        await until(partial(answers, mesh), 20)
+        assert await mesh.stop() == 0
+        await mesh.marked.gone(2)
+
+
+@pytest.mark.serial
 async def test_processes_come_back_and_are_named_and_all_go_with_their_parent(config: Path, tmp_path: Path) -> None:
     async with running_mesh(config, tmp_path / "data", processes=True) as mesh:
         await mesh.kill_process("gateway")
@@ -71,6 +91,17 @@ def test_a_port_that_is_taken_is_named(config: Path, tmp_path: Path, option: lis
 
     assert ended.returncode == 75
     assert f"127.0.0.1:{port}" in ended.stderr
+
+
+@pytest.mark.parametrize("option", [[], ["--processes"]])
+def test_an_address_that_others_reach_is_refused_before_anything_starts(
+    config: Path, tmp_path: Path, option: list[str]
+) -> None:
+    ended = command("up", "--config", config, "--data", tmp_path / "data", "--host", "0.0.0.0", *option)
+
+    assert ended.returncode == 78
+    assert "0.0.0.0 can be reached from other machines and no API key is configured" in ended.stderr
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

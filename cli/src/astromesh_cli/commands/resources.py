@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from astromesh_cli.client.calls import Call, client_command
-from astromesh_cli.client.exits import Exit
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -47,7 +46,8 @@ def get(
             # Asked by name, so that a missing one is said to be missing.
             table["resources"] = [cast("ResourceReply", mesh.get(f"/v1/resources/{kind}/{name}"))]
     if output == "yaml":
-        print(_yaml(table["resources"]), end="")
+        # What was never good has nothing that could be applied again.
+        print(_yaml([resource for resource in table["resources"] if _ever_good(resource)]), end="")
     elif call.as_json or output == "json":
         print_json(table["resources"][0] if name else table)
     else:
@@ -55,7 +55,7 @@ def get(
 
 
 def describe(call: Call, kind: Kind, name: Annotated[str, typer.Argument(help="The resource's name.")]) -> None:
-    """Shows a resource: what is declared, what is observed of it, and an edit that was refused."""
+    """Shows a resource: what is declared, what is observed of it, and what of it was refused."""
     from astromesh_cli.client.terminal import print_json
 
     with call.connect() as mesh:
@@ -125,18 +125,20 @@ def _read(file: str) -> list[Resource]:
 def _print_table(table: ResourceTable) -> None:
     from astromesh_cli.client import terminal
 
-    if not table["resources"]:
+    if table["resources"]:
+        states = [index for index, column in enumerate(table["columns"]) if column in _STATE_COLUMNS]
+        rows = [
+            [_state(cell) if index in states else cell for index, cell in enumerate(resource["cells"])]
+            for resource in table["resources"]
+        ]
+        terminal.table(table["columns"], rows)
+    else:
         terminal.tell(f"no {table['kind']} here", terminal.QUIET)
-        raise typer.Exit(Exit.OK)
-    states = [index for index, column in enumerate(table["columns"]) if column in _STATE_COLUMNS]
-    rows = [
-        [_state(cell) if index in states else cell for index, cell in enumerate(resource["cells"])]
-        for resource in table["resources"]
-    ]
-    terminal.table(table["columns"], rows)
     for resource in table["resources"]:
         for line in _wrong(resource):
             terminal.tell(f"{resource['name']}: {line}", terminal.WARN)
+    for line in table.get("refused_files", ()):
+        terminal.tell(f"refused: {line}", terminal.WARN)
 
 
 def _print_description(resource: ResourceReply) -> None:
@@ -149,8 +151,8 @@ def _print_description(resource: ResourceReply) -> None:
     for name, value in (
         ("version", resource["version"] or "—"),
         ("managed by", f"{resource['managed_by']} {resource.get('origin', '')}"),
-        ("generation", str(resource["generation"])),
-        ("sha256", resource["sha256"]),
+        ("generation", str(resource["generation"] or "—")),
+        ("sha256", resource["sha256"] or "—"),
         ("changed", resource["changed_at"]),
     ):
         out().print(Text.assemble((f"  {name:<12}", QUIET), value.rstrip()))
@@ -162,20 +164,31 @@ def _print_description(resource: ResourceReply) -> None:
         table(["  TYPE", "STATUS", "REASON", "MESSAGE"], [["  " + str(row[0]), *row[1:]] for row in conditions])
     else:
         out().print(Text("  none observed yet", QUIET))
-    if resource.get("refused_edit"):
-        out().print(Text(f"\nRefused edit (the version above keeps serving)\n  {resource.get('refused_edit')}", WARN))
-    out().print(Text("\nSpec", TITLE))
-    out().print(Text("  " + _dump(resource["spec"]).rstrip().replace("\n", "\n  ")))
+    if refused := _refused(resource):
+        why = "the version above keeps serving" if _ever_good(resource) else "no version of it was ever good"
+        out().print(Text("\n  ".join((f"\nRefused edit ({why})", *refused)), WARN))
+    if _ever_good(resource):
+        out().print(Text("\nSpec", TITLE))
+        out().print(Text("  " + _dump(resource["spec"]).rstrip().replace("\n", "\n  ")))
+
+
+def _ever_good(resource: ResourceReply) -> bool:
+    return resource["generation"] > 0
+
+
+def _refused(resource: ResourceReply) -> list[str]:
+    return resource.get("refused_edit", "").splitlines()
 
 
 def _wrong(resource: ResourceReply) -> list[str]:
     """What keeps a resource from being ready, and an edit that was refused."""
+    if not _ever_good(resource):
+        return [f"refused: {line}" for line in _refused(resource)]
     false = [item for item in resource["conditions"] if item["status"] == "False" and item["message"]]
     # Ready sums up the others.
     failing = [item for item in false if item["type"] != "Ready"] or false
     lines = [f"{item['type']} {item['reason']}: {item['message']}" for item in failing if resource["ready"] is False]
-    if resource.get("refused_edit"):
-        lines.append(f"an edit was refused: {resource.get('refused_edit')}")
+    lines += [f"an edit was refused: {line}" for line in _refused(resource)]
     return list(dict.fromkeys(lines))
 
 

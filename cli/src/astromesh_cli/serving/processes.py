@@ -148,7 +148,8 @@ def _missing(url: str) -> str:
 def _agents(url: str) -> list[str]:
     try:
         with urllib.request.urlopen(f"{url}/v1/agents", timeout=5) as response:
-            return [agent["name"] for agent in cast("AgentList", json.loads(response.read()))["agents"]]
+            agents = cast("AgentList", json.loads(response.read()))["agents"]
+            return [agent["name"] for agent in agents if agent["generation"]]
     except OSError:
         # A mesh with keys tells nobody without one.
         return []
