@@ -26,8 +26,9 @@ from astromesh_runtime.waking import apply_signals
 
 RETRY_SECONDS = 0.05
 RETRY_SECONDS_AT_MOST = 5.0
-KEPT_SESSION_ENDS = 20_000
-"""Sessions whose last end is remembered, for the next run to wait until memory has it."""
+KEPT_SESSION_ENDS = 4_000
+"""Sessions whose last end is remembered, for the next run to wait until memory has it. At a worker's most runs a second
+these are the ends of some seconds; memory applies them in milliseconds, and what is forgotten is waited for as a whole."""
 
 log = structlog.get_logger("astromesh.runtime")
 

@@ -27,7 +27,8 @@ from astromesh_core.errors import AstromeshError, InvalidInput, TemporaryError
 from astromesh_core.events.chain import StoredEvent, open_commit
 
 _FULL = 1000
-_REMEMBERED_SIGNALS = 20_000
+_REMEMBERED_SIGNALS = 4_000
+"""A repeated signal that came longer ago is found by the run or session that it is for, whose log holds it."""
 _PAUSE_SECONDS = 0.5
 
 

@@ -24,6 +24,7 @@ from astromesh_core.bus.streams import RUNS
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import AstromeshError, Bug, InvalidInput
 from astromesh_core.events.chain import GENESIS, ChainHead, StoredEvent
+from astromesh_core.events.runs import is_terminal
 
 _BUFFERED_BYTES = 32 << 20
 _LARGEST_BATCH = 1024
@@ -31,7 +32,9 @@ _SMALLEST_BATCH = 8
 _BATCH_SECONDS = 0.2
 _GATHER_SECONDS = 0.004
 """After a rest, until what else is on its way joins the batch: a batch of one costs nearly as much as one of ten."""
-_HEADS_KEPT = 20_000
+_HEADS_KEPT = 5_000
+"""Of aggregates that may go on. Of one that rests longer the next commit is taken as it comes: history compares it with
+the head that it stored."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -258,11 +261,14 @@ class Projection:
 
 
 class _Chains:
-    """The heads of the aggregates seen last. One seen before this process began is taken as it comes."""
+    """The heads of the open aggregates seen last. One seen before this process began is taken as it comes."""
 
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
         self._heads: OrderedDict[str, ChainHead] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._heads)
 
     def check(self, commit: ProjectedCommit) -> str:
         """Why the commit does not continue its aggregate's chain; empty where it does."""
@@ -276,7 +282,8 @@ class _Chains:
             elif head is not None and event.envelope.previous_sha256 != head.sha256:
                 broken = broken or f"event {event.index} does not follow from the one before it"
             head = event.head()
-        if head is not None:
+        # Nothing comes after a run's end: to keep every head would be most of what this process remembers of its runs.
+        if head is not None and not is_terminal(commit.events[-1].envelope.run):
             self._heads[commit.aggregate.id] = head
         if len(self._heads) > _HEADS_KEPT:
             self._heads.popitem(last=False)
