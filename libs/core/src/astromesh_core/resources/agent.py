@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, field_validator
+import orjson
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.answers import answer_schema
+from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent_memory import MemorySpec
 from astromesh_core.resources.agent_tools import Tool
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import ModelSpec
 from astromesh_core.resources.guardrail_rules import GuardrailsSpec
 from astromesh_core.resources.references import Reference
-from astromesh_core.resources.spelling import Items, Spec, spelled
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
 
 PatternName = Literal["react", "plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"]
 
@@ -48,6 +51,22 @@ class Knowledge(Spec):
     """None: the pipeline's own."""
 
 
+def _schema_text(value: object) -> object:
+    if not is_mapping(value) and not isinstance(value, str):
+        return value
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    try:
+        answer_schema(text)
+    except InvalidInput as error:
+        raise PydanticCustomError("schema", "{told}", {"told": error.message}) from error
+    return text
+
+
+AnswerSchemaText = Annotated[str, BeforeValidator(_schema_text)]
+"""A JSON Schema, written as a mapping or as JSON; kept as JSON text, for models write properties in the schema's order.
+"""
+
+
 class AgentSpec(Spec):
     """An agent as it was declared."""
 
@@ -60,8 +79,8 @@ class AgentSpec(Spec):
     knowledge: Knowledge | None = None
     guardrails: GuardrailsSpec = GuardrailsSpec()
     budget: Budget | None = None
-    output_schema: dict[str, JsonValue] | None = None
-    """JSON Schema (draft 2020-12) that every answer has to match."""
+    output_schema: AnswerSchemaText | None = None
+    """JSON Schema (draft 2020-12) that every answer has to match, unless a request brings its own."""
 
     @field_validator("tools", mode="after")
     @classmethod

@@ -17,13 +17,14 @@ from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, VectorStore
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
-from astromesh_core.resources.vendors import vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
 PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
-PROVIDER_TYPES = frozenset(("extractive", "ollama", "openai_compat", "openai"))
+PROVIDER_TYPES = frozenset(
+    ("extractive", "ollama", "openai_compat", "openai", "azure_openai", "vllm", "llamacpp", "hf_tgi")
+)
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
 CONVERSATION_BACKENDS = frozenset(("sqlite",))
@@ -95,8 +96,6 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
     yield from _models(agent)
     if agent.budget is not None:
         yield ("budget",), "budgets are not built yet"
-    if agent.output_schema is not None:
-        yield ("output_schema",), "structured answers are not built yet"
     if agent.orchestration.pattern not in PATTERNS:
         yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
     for index, tool in enumerate(agent.tools):
@@ -125,9 +124,7 @@ def _models(agent: AgentSpec) -> Iterator[Gap]:
 def _provider_type(path: Path, provider: str) -> Iterator[Gap]:
     if provider in PROVIDER_TYPES:
         return
-    speaks = vendor_of(provider).dialect == "openai_compat"
-    advice = "; it speaks OpenAI's dialect: use openai_compat with its endpoint" if speaks else ""
-    yield path, f"the provider {provider} is not built yet{advice}"
+    yield path, f"the provider {provider} is not built yet"
 
 
 def _memory(memory: MemorySpec) -> Iterator[Gap]:
