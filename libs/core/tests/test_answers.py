@@ -49,8 +49,8 @@ def test_each_problem_names_its_place_and_what_is_asked() -> None:
         "/items/1/price: -1 does not satisfy minimum 0",
         '/items/2/price: "free" does not satisfy type ["number"]',
         "/note: 5 does not satisfy anyOf",
-        'the whole: the property "currency" is missing',
         'the whole: the properties ["tip"] are not allowed',
+        'the whole: the property "currency" is missing',
     ]
 
 
