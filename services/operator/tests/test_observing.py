@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from astromesh.v1.control_pb2 import CONDITION_STATUS_TRUE, Observation
+from astromesh.v1.control_pb2 import Condition as ConditionRecord
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported, Unavailable
 from astromesh_core.resources.conditions import Condition, derive_ready
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.resource import Resource
-from astromesh_operator.observing import Observer
+from astromesh_operator.observing import Observed, Observer
+from astromesh_operator.statuses import status_of
+from astromesh_operator.told import Told, remembered
 
 from .answering import Answers, answering
 from .texts import PIPELINE, PROVIDERS, agent
@@ -147,6 +151,20 @@ async def test_a_pipeline_is_not_ready_where_nobody_shall_serve_it() -> None:
 
     assert (conditions["StoreConnected"].status, conditions["Ready"].reason) == ("False", "ServiceDisabled")
     assert "StoreConnected" not in await observed(one(PIPELINE), away)
+
+
+def test_what_is_asked_outweighs_what_was_told_and_is_not_remembered_as_told() -> None:
+    told = Told()
+    stored = ConditionRecord(type="StoreConnected", status=CONDITION_STATUS_TRUE, reason="Told")
+    told.hear(Observation(ref=ResourceRef(sha256=b"v"), conditions=[stored]))
+    off = Condition("StoreConnected", "False", "ServiceDisabled", "off", NOW)
+
+    both = told.beside(Observed((off,)), b"v")
+
+    assert both.conditions == (off,)
+    assert told.beside(Observed(), b"v").conditions[0].status == "True"
+    status = status_of(ResourceRef(sha256=b"v"), 1, both.conditions, None, NOW)
+    assert remembered(status).conditions == {}
 
 
 async def test_conversations_fall_back_to_sqlite_and_say_so() -> None:

@@ -34,6 +34,7 @@ from astromesh_operator.observing import Observer
 from astromesh_operator.publishing import Publisher, record_of
 from astromesh_operator.syncing import FolderSync
 from astromesh_testing.nats import NatsServer
+from astromesh_testing.waiting import until
 
 from .answering import Answers, answering
 from .texts import PIPELINE, PROVIDERS, RUNTIME, agent, write
@@ -302,12 +303,18 @@ async def test_a_server_that_was_away_is_caught_up_with(mesh: Operated, nats: Na
         await mesh_of_now.status("new", ready)
 
 
-async def test_a_server_that_is_away_as_the_operator_begins_to_listen_is_waited_for(bus: Bus, nats: NatsServer) -> None:
+async def test_a_server_that_is_away_as_the_operator_begins_to_listen_is_waited_for(
+    bus: Bus, nats: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     await nats.kill()
     registry = CollectorRegistry()
     listening = asyncio.create_task(listen(bus, lambda observation: heard.put_nowait(observation.ref.name), registry))
-    await asyncio.sleep(0.2)
+
+    async def told() -> bool:
+        return listening.done() or "observations are not heard yet" in capsys.readouterr().out
+
+    await until(told, 15)
     await nats.restart()
     async with asyncio.timeout(15):
         while True:

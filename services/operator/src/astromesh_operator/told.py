@@ -9,7 +9,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from astromesh.v1.control_pb2 import Observation, ResourceStatus
-from astromesh_core.resources.conditions import READY, Condition
+from astromesh_core.resources.conditions import READY, SERVICE_DISABLED, Condition
 from astromesh_operator.observing import Observed
 from astromesh_operator.statuses import read_condition
 
@@ -43,6 +43,7 @@ class Told:
 
 def remembered(status: ResourceStatus) -> Told:
     """What had been told before the operator started, as far as the status shows it."""
-    conditions = {record.type: read_condition(record) for record in status.conditions if record.type != READY}
+    told = (record for record in status.conditions if record.type != READY and record.reason != SERVICE_DISABLED)
+    conditions = {record.type: read_condition(record) for record in told}
     figures = _FIGURES.validate_python(orjson.loads(status.figures_json or "{}"))
     return Told(status.ref.sha256, conditions, figures)
