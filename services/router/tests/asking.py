@@ -56,11 +56,11 @@ def asking(*messages: Message, tools: Sequence[ToolSpec] = (), path: str = "1") 
 
 
 def openai(server: OpenAIChatServer) -> Candidate:
-    return Candidate("openai_compat", "openai_compat", "stub-1", server.endpoint, patience=SHORT)
+    return Candidate("openai_compat", "openai_compat", "stub-1", server.endpoint, patience=SHORT, max_retries=0)
 
 
 def ollama(server: OllamaServer) -> Candidate:
-    return Candidate("ollama", "ollama", "llama", server.endpoint, patience=SHORT)
+    return Candidate("ollama", "ollama", "llama", server.endpoint, patience=SHORT, max_retries=0)
 
 
 def nowhere(port: int) -> Candidate:

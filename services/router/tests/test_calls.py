@@ -18,6 +18,7 @@ from astromesh_testing.models.replies import Ending, Hang, Refusal, Reply
 
 from .asking import Gathered, asking, complete, gather, nowhere, ollama, openai
 
+REFUSED = "refused the connection (2 attempts)"
 EXTRACTIVE = Candidate("extractive", "extractive", "extractive")
 
 
@@ -32,9 +33,9 @@ async def test_an_ollama_that_is_not_there_costs_milliseconds(calls: Calls) -> N
     await complete(calls, asking(), absent, EXTRACTIVE)  # loads the HTTP stack
     begun = time.perf_counter()
     gathered = await complete(calls, asking(), absent, EXTRACTIVE)
-    assert time.perf_counter() - begun < 0.05
+    assert time.perf_counter() - begun < 0.1, "two attempts, and a short pause"
     missed, chosen = gathered.completion.route.steps
-    assert (missed.provider, missed.error_class, missed.reason) == ("ollama", "unavailable", "refused the connection")
+    assert (missed.provider, missed.error_class, missed.reason) == ("ollama", "unavailable", REFUSED)
     assert (chosen.provider, chosen.chosen) == ("extractive", True)
     assert gathered.voided == []
 

@@ -91,7 +91,7 @@ async def ask(stub: RouterServiceAsyncStub, agent: ResourceRef) -> Gathered:
 
 def at(server: OpenAIChatServer | OllamaServer) -> dict[str, object]:
     provider = "ollama" if isinstance(server, OllamaServer) else "openai_compat"
-    return {"provider": provider, "model": "stub-1", "endpoint": server.endpoint}
+    return {"provider": provider, "model": "stub-1", "endpoint": server.endpoint, "max_retries": 0}
 
 
 async def test_completes_for_a_declared_agent(placement: Placement, served: Served) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Message, ToolCall, Usage
+from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Charge, Message, ToolCall, Usage
 from astromesh_core.events.contents import text_content
-from astromesh_router.candidates import Prices
+from astromesh_router.candidates import Candidate, Prices
 from astromesh_router.dialects.port import Reply, WrittenCall
-from astromesh_router.tokens import prompt_tokens, text_tokens
+from astromesh_router.tokens import text_tokens
 
 NANOS = 1_000_000_000
 
@@ -32,11 +32,20 @@ def identified(calls: Iterable[WrittenCall], request: CompleteRequest) -> list[T
     return done
 
 
-def estimated_usage(request: CompleteRequest, reply: Reply) -> Usage:
-    """What a call has probably used, by the length of its texts, marked as estimated."""
-    answered = text_tokens(reply.text)
-    answered += sum(text_tokens(call.name) + text_tokens(call.arguments) for call in reply.calls)
-    return Usage(input_tokens=prompt_tokens(request), output_tokens=answered, estimated=True)
+def called_tokens(calls: Iterable[WrittenCall]) -> int:
+    """How many tokens a model has written for these calls, about."""
+    return sum(text_tokens(call.name) + text_tokens(call.arguments) for call in calls)
+
+
+def charge_of(candidate: Candidate, usage: Usage) -> Charge:
+    """What a candidate charges for this usage."""
+    return Charge(
+        provider=candidate.provider,
+        model=candidate.model,
+        usage=usage,
+        cost_nanos=cost_nanos(usage, candidate.prices),
+        currency="USD",
+    )
 
 
 def cost_nanos(usage: Usage, prices: Prices) -> int:

@@ -11,12 +11,15 @@ from astromesh_router.dialects.port import Part
 from astromesh_router.failures import failed
 
 
-async def in_time(parts: AsyncGenerator[Part, None], candidate: Candidate) -> AsyncGenerator[Part, None]:
+async def in_time(
+    parts: AsyncGenerator[Part, None], candidate: Candidate, seconds_left: float
+) -> AsyncGenerator[Part, None]:
     """Passes the parts on and closes their source when one is late. Raises CandidateFailed with TimedOut.
 
-    Time that the consumer takes between two parts counts for the whole alone.
+    `seconds_left` is what earlier attempts have left of the candidate's whole patience. Time that the consumer takes
+    between two parts counts for the whole alone.
     """
-    alarm = _Alarm(candidate.patience.whole)
+    alarm = _Alarm(seconds_left)
     patience, late = candidate.patience.first_token, "no first token"
     try:
         while True:
@@ -26,7 +29,7 @@ async def in_time(parts: AsyncGenerator[Part, None], candidate: Candidate) -> As
             except asyncio.CancelledError as error:
                 if not alarm.rang():
                     raise
-                waited, what = (alarm.seconds, "no complete reply") if alarm.over() else (patience, late)
+                waited, what = (candidate.patience.whole, "no complete reply") if alarm.over() else (patience, late)
                 raise failed(candidate, TimedOut, f"{what} within {waited:g} s") from error
             alarm.rest()
             if part is None:
@@ -47,7 +50,6 @@ class _Alarm:
     def __init__(self, seconds: float) -> None:
         """`seconds` is how long the call may take in all."""
         self._loop = asyncio.get_running_loop()
-        self.seconds = seconds
         self._end = self._loop.time() + seconds
         self._until = self._end
         self._waiting: asyncio.Task[object] | None = None

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httptools
 
-from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, Request, Unreachable
+from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, Request, UnknownHost, Unreachable, Untrusted
 
 KEEP_ALIVE_SECONDS = 30.0
 BUFFERED_BYTES = 1 << 20
@@ -136,9 +136,11 @@ class DirectCarrier:
         except TimeoutError as error:
             raise NotInTime("did not accept a connection in time") from error
         except ssl.SSLError as error:
-            raise Unreachable("showed no certificate that is trusted") from error
+            raise Untrusted("showed no certificate that is trusted") from error
         except socket.gaierror as error:
-            raise Unreachable("has a host name that nobody knows") from error
+            if error.errno == socket.EAI_AGAIN:
+                raise Unreachable("has a host name that no name server could look up") from error
+            raise UnknownHost("has a host name that nobody knows") from error
         except (OSError, UnicodeError) as error:
             raise Unreachable("refused the connection") from error
         return connection

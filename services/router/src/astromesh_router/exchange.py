@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 
 class Request(NamedTuple):
@@ -58,9 +58,30 @@ class Carrier(Protocol):
 class Unreachable(Exception):
     """No answer began; the message says why, without quoting anybody."""
 
+    advice: ClassVar[str] = ""
+    """What to do, where that is more than to look at the endpoint."""
+    passes: ClassVar[bool] = True
+    """Whether it may go well soon, with nothing changed."""
+
 
 class NotInTime(Unreachable):
-    """The server did not accept a connection in time."""
+    """The server did not accept a connection in time. Asking once more would take as long again."""
+
+    passes = False
+
+
+class Untrusted(Unreachable):
+    """The server's certificate cannot be checked, or is not for this host."""
+
+    advice = "check the endpoint, or name the issuer's certificate in SSL_CERT_FILE"
+    passes = False
+
+
+class UnknownHost(Unreachable):
+    """The host has no address."""
+
+    advice = "check the host in its endpoint"
+    passes = False
 
 
 class Dropped(Exception):

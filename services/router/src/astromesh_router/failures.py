@@ -23,31 +23,56 @@ from astromesh_router.candidates import Candidate
 SHOWN = 300
 """Characters of a vendor's own message that are passed on."""
 
+SERVER_ERROR = 500
+GAVE_UP_WAITING = frozenset({408, 504})
+"""Statuses of a server that took too long, which may be quicker the next time."""
+
+
+PASSES_IN: dict[type[AstromeshError], float] = {Unavailable: 0.5, RateLimited: 0.5}
+"""Seconds after which it is worth asking again, at first; failures of other kinds do not pass by themselves."""
+
+NEVER = math.inf
+
 
 class CandidateFailed(Exception):
     """One candidate gave no complete reply. Never leaves the router: `calls` turns the last ones into an error.
 
     `error` is for the caller and may quote the vendor; `reason` is for the route and quotes nobody. `blames_endpoint`:
     its connection, its time, its 5xx or its broken stream were at fault, never a 4xx; a RateLimited error speaks of the
-    key and carries `retry_after`. `asked` is False where nothing was sent: no money, or an open circuit.
+    key and carries `retry_after`. `passes_in`: seconds after which the same may go well, infinite where it will not.
+    `asked` is False where nothing was sent: no money, or an open circuit.
     """
 
     def __init__(
-        self, error: AstromeshError, reason: str, *, blames_endpoint: bool | None = None, asked: bool = True
+        self,
+        error: AstromeshError,
+        reason: str,
+        *,
+        blames_endpoint: bool | None = None,
+        passes_in: float | None = None,
+        asked: bool = True,
     ) -> None:
-        """`blames_endpoint` follows from the error unless it is given."""
+        """`blames_endpoint` and `passes_in` follow from the error unless they are given."""
         super().__init__(error.message)
         self.error = error
         self.reason = reason
         self.asked = asked
         by_error = isinstance(error, Unavailable | TimedOut)
         self.blames_endpoint = asked and (by_error if blames_endpoint is None else blames_endpoint)
+        self.passes_in = PASSES_IN.get(type(error), NEVER) if passes_in is None else passes_in
 
 
-def failed(candidate: Candidate, kind: type[AstromeshError], reason: str, *, advice: str = "") -> CandidateFailed:
+def failed(
+    candidate: Candidate,
+    kind: type[AstromeshError],
+    reason: str,
+    *,
+    advice: str = "",
+    passes_in: float | None = None,
+) -> CandidateFailed:
     """A failure that names the provider, its endpoint, what went wrong and what to do."""
     message = f"{candidate.label}: {reason}"
-    return CandidateFailed(kind(f"{message}; {advice}" if advice else message), reason)
+    return CandidateFailed(kind(f"{message}; {advice}" if advice else message), reason, passes_in=passes_in)
 
 
 def refused(candidate: Candidate, status: int, vendor_text: str, vendor_code: str, retry_after: str) -> CandidateFailed:
@@ -57,7 +82,9 @@ def refused(candidate: Candidate, status: int, vendor_text: str, vendor_code: st
     wait = seconds(retry_after) if issubclass(kind, TemporaryError) else None
     said = "" if kind is Denied else " ".join(vendor_text.split())[:SHOWN]
     message = f"{candidate.label}: {reason}{f' ({said})' if said else ''}{f'; {advice}' if advice else ''}"
-    return CandidateFailed(kind(message, retry_after=wait), reason, blames_endpoint=status >= 500)
+    error = kind(message, retry_after=wait)
+    blamed, passes = status >= SERVER_ERROR, PASSES_IN[Unavailable] if status in GAVE_UP_WAITING else None
+    return CandidateFailed(error, reason, blames_endpoint=blamed, passes_in=passes)
 
 
 def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[type[AstromeshError], str]:
@@ -68,7 +95,7 @@ def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[typ
     if status == 429:
         quota = vendor_code == "insufficient_quota"
         return (BudgetExceeded, "the account's quota is spent") if quota else (RateLimited, "")
-    if status in {408, 504}:
+    if status in GAVE_UP_WAITING:
         return TimedOut, ""
     if 300 <= status < 400:
         return (

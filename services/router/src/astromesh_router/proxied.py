@@ -9,7 +9,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from astromesh_router.direct import KEEP_ALIVE_SECONDS
-from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, Request, Unreachable
+from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, Request, UnknownHost, Unreachable, Untrusted
 
 
 class ProxiedCarrier:
@@ -76,15 +76,19 @@ def _unreachable(cause: BaseException) -> Unreachable:
     # The transport's own classes are not used: it reports a refusal as a timeout.
     if isinstance(cause, aiohttp.ServerTimeoutError):
         return NotInTime("did not accept a connection in time")
-    for kinds, reason in _REASONS.items():
+    for kinds, unreachable, reason in _REASONS:
         if isinstance(cause, kinds):
-            return Unreachable(reason)
+            return unreachable(reason)
     return Unreachable(f"could not be asked ({type(cause).__name__})")
 
 
-_REASONS: dict[tuple[type[BaseException], ...], str] = {
-    (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError): "showed no certificate that is trusted",
-    (aiohttp.ClientConnectorDNSError,): "has a host name that nobody knows",
-    (aiohttp.ClientConnectorError,): "refused the connection",
-    (aiohttp.ClientResponseError,): "does not speak HTTP",
-}
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], type[Unreachable], str], ...] = (
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
+        Untrusted,
+        "showed no certificate that is trusted",
+    ),
+    ((aiohttp.ClientConnectorDNSError,), UnknownHost, "has a host name that nobody knows"),
+    ((aiohttp.ClientConnectorError,), Unreachable, "refused the connection"),
+    ((aiohttp.ClientResponseError,), Unreachable, "does not speak HTTP"),
+)

@@ -13,13 +13,16 @@ from astromesh_core.errors import InvalidInput, TimedOut, Unavailable
 from astromesh_router.candidates import Candidate
 from astromesh_router.direct import DirectCarrier, place_of
 from astromesh_router.exchange import BrokeOff, Carrier, Dropped, Exchange, NotInTime, Request, Unreachable
-from astromesh_router.failures import failed
+from astromesh_router.failures import NEVER, failed
 
 HEADERS = {
     "accept-encoding": "identity",  # deltas must not wait in a compressor
     "user-agent": "astromesh",
 }
 ERROR_BODY_LIMIT = 64 * 1024
+CONNECTION_PASSES_IN = 0.05
+"""Seconds: a server that is restarted, or sheds connections, may take the next one at once."""
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -85,10 +88,13 @@ class Wire:
                 # anew.
                 return await carrier.send(request)
         except Dropped as error:
-            raise failed(candidate, Unavailable, "closed the connection without an answer") from error
+            reason = "closed the connection without an answer"
+            raise failed(candidate, Unavailable, reason, passes_in=CONNECTION_PASSES_IN) from error
         except Unreachable as error:
             kind = TimedOut if isinstance(error, NotInTime) else Unavailable
-            raise failed(candidate, kind, str(error), advice=candidate.advice) from error
+            passes_in = CONNECTION_PASSES_IN if error.passes else NEVER
+            advice = error.advice or candidate.advice
+            raise failed(candidate, kind, str(error), advice=advice, passes_in=passes_in) from error
 
     async def _carrier(self, url: str) -> Carrier:
         if place_of(url).origin.host in LOOPBACK:
