@@ -25,9 +25,7 @@ def measure(share: float) -> Iterator[Figure]:
         for agent in (mesh.ONE_TOOL, mesh.NO_TOOL):
             yield from ours(endpoint, agent, share)
             for rival in rivals.ALL:
-                for at_once, runs in AT_ONCE.items():
-                    latencies = rival.run(endpoint, agent, at_once, max(50, int(runs * share * rival.slower)))
-                    yield Figure(SCENARIO, f"{agent}, {at_once} at once", rival.name, latencies.summary())
+                yield from theirs(rival, endpoint, agent, share)
 
 
 def ours(endpoint: str, agent: str, share: float) -> Iterator[Figure]:
@@ -43,3 +41,13 @@ def ours(endpoint: str, agent: str, share: float) -> Iterator[Figure]:
             used = {name: (now - before.get(name, 0.0)) / count for name, now in cpu_seconds(running.pid).items()}
             shown = ", ".join(f"{name} {seconds * 1e3:.2f} ms" for name, seconds in used.items())
             yield Figure(SCENARIO, f"{agent}, {at_once} at once: CPU a run", mesh.NAME, shown)
+
+
+def theirs(rival: rivals.Rival, endpoint: str, agent: str, share: float) -> Iterator[Figure]:
+    """A rival's runs; one line with the reason where it cannot run here."""
+    try:
+        for at_once, runs in AT_ONCE.items():
+            latencies = rival.run(endpoint, agent, at_once, max(50, int(runs * share * rival.slower)))
+            yield Figure(SCENARIO, f"{agent}, {at_once} at once", rival.name, latencies.summary())
+    except rivals.NotMeasured as reason:
+        yield Figure(SCENARIO, agent, rival.name, f"not measured: {reason}")

@@ -61,11 +61,12 @@ def write_config(folder: Path, endpoint: str) -> None:
 
 
 @contextmanager
-def mesh(endpoint: str) -> Generator[RunningMesh]:
-    """A new mesh with an empty log, ready, on the measured core."""
+def mesh(endpoint: str, kept: Path | None = None) -> Generator[RunningMesh]:
+    """A mesh, ready, on the measured core: a new one with an empty log, or the one in the folder `kept`."""
     with tempfile.TemporaryDirectory(prefix="astromesh-bench-") as made:
-        folder = Path(made)
-        write_config(folder / "config", endpoint)
+        folder = kept or Path(made)
+        if not (folder / "config").exists():
+            write_config(folder / "config", endpoint)
         port, grpc = free_port(), free_port()
         places = ["--config", str(folder / "config"), "--data", str(folder / "data")]
         command = [sys.executable, "-m", "astromesh_cli", "up", *places, "--port", str(port), "--grpc-port", str(grpc)]

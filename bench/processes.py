@@ -35,15 +35,22 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], core: int, *, output: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    core: int,
+    *,
+    output: Path,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Runs a command on one core, its children too, within the block; then asks it to stop, and waits."""
+    """Runs a command on one core, its children too, within the block; then asks it to stop, and waits. `user` is on
+    whose account, where not ours."""
     with output.open("wb") as sink:
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command],
             stdout=sink,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
+            user=user,
         )
         try:
             yield process

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import postgres
 import yaml
 from figures import Latencies
 from load import Load, generate
@@ -20,6 +22,7 @@ from processes import cores, free_port, running, wait_until_answering
 
 _HERE = Path(__file__).parent
 _ENVIRONMENTS = _HERE.parent / "build" / "bench"
+_POSTGRES = _ENVIRONMENTS / "rival_langgraph_postgres"
 
 
 class Rival(Protocol):
@@ -56,11 +59,23 @@ def environment(folder: str, *pythons: str) -> Path:
     if base is None:
         raise NotMeasured(f"needs {' or '.join(pythons)}")
     shutil.rmtree(place, ignore_errors=True)
-    subprocess.run([base, "-m", "venv", str(place)], check=True)
-    listed = ["-r", str(_HERE / folder / "requirements.txt")]
-    subprocess.run([str(interpreter), "-m", "pip", "install", "--quiet", "--no-deps", *listed], check=True)
+    _told([base, "-m", "venv", str(place)])
+    _told([str(interpreter), "-m", "pip", "install", "--no-deps", "-r", str(_HERE / folder / "requirements.txt")])
     stamp.write_text(requirements)
     return interpreter
+
+
+def _told(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """What a command printed. Raises NotMeasured, with its last words, where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise NotMeasured(f"{Path(command[0]).name} ended with {done.returncode}: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _last_line(text: str) -> str:
+    """What a table has room for."""
+    return (text.strip().splitlines() or [""])[-1][:200]
 
 
 def _working(name: str) -> str | None:
@@ -88,8 +103,11 @@ class OldAstromesh:
             command = [str(interpreter), "-m", "uvicorn", "astromesh.api.main:app", "--port", str(port)]
             quiet = ["--log-level", "warning"]
             settings = {"ASTROMESH_CONFIG_DIR": str(folder), "BENCH_KEY": "none"}
-            with running([*command, *quiet], cores()[0], output=folder / "log", environment=settings):
-                wait_until_answering(f"http://127.0.0.1:{port}/v1/health")
+            with running([*command, *quiet], cores()[0], output=folder / "log", environment=settings) as process:
+                try:
+                    wait_until_answering(f"http://127.0.0.1:{port}/v1/health", process)
+                except TimeoutError as error:
+                    raise NotMeasured(f"{error}: {_last_line((folder / 'log').read_text())}") from None
                 return generate(Load(port, f"/v1/agents/{agent}/run", at_once, runs, "forty-two"))
 
 
@@ -117,26 +135,56 @@ def _write_old_agent(folder: Path, endpoint: str, name: str) -> None:
     (folder / f"{name}.agent.yaml").write_text(yaml.safe_dump(agent))
 
 
+_LANGGRAPH = "LangGraph 1.2.22, in process, {saver} saver, sync"
+_PYTHONS = ("python3.11", "python3.12", "python3.13")
+
+
 @dataclass(frozen=True, slots=True)
-class LangGraph:
+class LangGraphOnSqlite:
     """LangGraph's ReAct agent in process (no HTTP), its SQLite saver, durability "sync"."""
 
-    name: str = "LangGraph 1.2.22, in process, SQLite saver, sync"
+    name: str = _LANGGRAPH.format(saver="SQLite")
     slower: float = 0.2
 
     def run(self, endpoint: str, agent: str, at_once: int, runs: int) -> Latencies:
         """See Rival."""
-        interpreter = environment("rival_langgraph", "python3.11", "python3.12", "python3.13")
-        tools = "0" if agent == NO_TOOL else "1"
+        interpreter = environment("rival_langgraph", *_PYTHONS)
         with tempfile.TemporaryDirectory(prefix="astromesh-bench-") as made:
-            asked = [endpoint, tools, str(at_once), str(runs), f"{made}/checkpoints.db"]
-            command = ["taskset", "-c", str(cores()[0]), str(interpreter), str(_HERE / "rival_langgraph" / "loop.py")]
-            quiet = {**os.environ, "LANGSMITH_TRACING": "false"}
-            done = subprocess.run([*command, *asked], capture_output=True, text=True, check=False, env=quiet)
-        if done.returncode:
-            raise NotMeasured(f"it ended with {done.stderr[-500:]}")
-        result = json.loads(done.stdout.splitlines()[-1])
-        return Latencies(result["wall"], result["each"])
+            return _looped(interpreter, endpoint, agent, at_once, runs, f"sqlite:{made}/checkpoints.db")
 
 
-ALL: tuple[Rival, ...] = (OldAstromesh(), LangGraph())
+@dataclass(frozen=True, slots=True)
+class LangGraphOnPostgres:
+    """The same with its PostgreSQL saver. The server shares the measured core, as our nats-server does."""
+
+    slower: float = 0.2
+
+    @property
+    def name(self) -> str:
+        """See Rival."""
+        folder = postgres.binaries(_POSTGRES)
+        return _LANGGRAPH.format(saver="PostgreSQL" if folder is None else postgres.version_of(folder))
+
+    def run(self, endpoint: str, agent: str, at_once: int, runs: int) -> Latencies:
+        """See Rival."""
+        interpreter = environment(_POSTGRES.name, *_PYTHONS)
+        folder = postgres.binaries(_POSTGRES)
+        if folder is None:
+            raise NotMeasured(f"there is no PostgreSQL, in {_POSTGRES} or {postgres.SYSTEM}")
+        try:
+            with postgres.postgres(folder, cores()[0]) as dsn:
+                return _looped(interpreter, endpoint, agent, at_once, runs, f"postgres:{dsn}")
+        except (TimeoutError, subprocess.CalledProcessError) as error:
+            raise NotMeasured(str(error)) from None
+
+
+def _looped(interpreter: Path, endpoint: str, agent: str, at_once: int, runs: int, database: str) -> Latencies:
+    tools = "0" if agent == NO_TOOL else "1"
+    command = ["taskset", "-c", str(cores()[0]), str(interpreter), str(_HERE / "rival_langgraph" / "loop.py")]
+    asked = [endpoint, tools, str(at_once), str(runs), database]
+    told = _told([*command, *asked], {**os.environ, "LANGSMITH_TRACING": "false"})
+    result = json.loads(told.splitlines()[-1])
+    return Latencies(result["wall"], result["each"])
+
+
+ALL: tuple[Rival, ...] = (OldAstromesh(), LangGraphOnSqlite(), LangGraphOnPostgres())
