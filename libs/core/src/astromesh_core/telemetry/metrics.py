@@ -45,6 +45,7 @@ class Metrics:
         self.namespace = BoundedLabel(names_limit)
         self.model = BoundedLabel(names_limit)
         self.provider = BoundedLabel(names_limit)
+        self.endpoint = BoundedLabel(names_limit)
         self.tool = BoundedLabel(names_limit)
         self.pipeline = BoundedLabel(names_limit)
         self._declare_runs(registry)
@@ -101,6 +102,18 @@ class Metrics:
             "Tokens of a model call, by direction (input or output).",
             ["provider", "model", "direction"],
             buckets=_TOKENS,
+            registry=registry,
+        )
+        self.circuits = Gauge(
+            "astromesh_circuits",
+            "Circuits of model endpoints that are not closed, by state (open or half_open).",
+            ["provider", "endpoint", "state"],
+            registry=registry,
+        )
+        self.circuit_openings = Counter(
+            "astromesh_circuit_openings",
+            "How often this process opened a circuit, or its probe opened one again.",
+            ["provider", "endpoint"],
             registry=registry,
         )
         self.tool_calls = Counter(
