@@ -9,6 +9,7 @@ import pytest
 
 from astromesh.v1.runs_pb2 import RUN_STATUS_QUEUED, RUN_STATUS_RUNNING, Run
 from astromesh_core.bus.subjects import run_aggregate
+from astromesh_gateway.bodies import RunBody
 from astromesh_testing.scripted_runtime import ScriptedRun
 
 from .conftest import Mesh
@@ -93,6 +94,11 @@ async def test_a_retry_of_a_run_that_waited_and_went_on_answers_its_end(mesh: Me
     assert (await mesh.client.post(f"/v1/runs/{run_id}/resolve", json=body)).status_code in (200, 202)
     retried = await ask(mesh, key="k3")
     assert (retried.status_code, retried.json()["answer"]) == (200, "paid")
+
+
+def test_what_a_caller_says_does_not_stay_in_memory_after_its_request() -> None:
+    first, second = (RunBody.model_validate_json(b'{"query": "x", "session_id": "somebody"}') for _ in range(2))
+    assert first.session_id is not second.session_id
 
 
 @pytest.mark.parametrize(

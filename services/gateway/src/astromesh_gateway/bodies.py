@@ -32,7 +32,8 @@ class Unprocessable(InvalidInput):
 class Body(BaseModel):
     """A request's body. Unknown fields are refused, never ignored."""
 
-    model_config = ConfigDict(extra="forbid")
+    # What callers say is different every time: cached, it would only stay in memory after them.
+    model_config = ConfigDict(extra="forbid", cache_strings="keys")
 
 
 class RunBody(Body):
