@@ -20,6 +20,7 @@ from astromesh_router.dialects.ollama import Ollama
 from astromesh_router.dialects.openai_chat import OpenAIChat
 from astromesh_router.dialects.port import Dialect
 from astromesh_router.service import RouterService
+from astromesh_router.strategist import LearningStrategist
 
 if TYPE_CHECKING:
     from astromesh_core.service import Platform
@@ -64,7 +65,7 @@ async def open_calls(
         "extractive": Extractive(embedder),
     }
     try:
-        yield Calls(dialects, telemetry)
+        yield Calls(dialects, telemetry, strategist=LearningStrategist())
     finally:
         await http.close()
 
