@@ -53,6 +53,8 @@ class AgentVersion:
     checks_output: bool
     remembers: bool
     knowledge: KnowledgeSource | None
+    output_schema_json: str
+    """What its answers have to match; empty: free text."""
 
 
 class Agents:
@@ -129,6 +131,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> 
         checks_output=bool(spec.guardrails.output),
         remembers=spec.memory.conversational is not None,
         knowledge=_knowledge(ref, spec),
+        output_schema_json=spec.output_schema or "",
     )
 
 

@@ -5,6 +5,7 @@ An outcome is the run event that records it, so what a recovery feeds back is wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
@@ -42,6 +43,9 @@ class CallModel:
     role: str
     transcript: Transcript
     sha256: bytes
+    offers_tools: bool = True
+    output_schema_json: str = ""
+    """What the reply's text has to match; empty: free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +124,24 @@ class RunContext:
     digester: KeyedDigest
     max_iterations: int
     tools_sha256: bytes = b""
+    output_schema_json: str = ""
+    """Of the run's answer: every reply may be it, so all are asked for in this form."""
     sources: list[Passage] = field(default_factory=list[Passage])
     _steps: int = 0
 
-    def model(self, transcript: Transcript, role: str = "default") -> Pattern[Reply]:
+    def model(self, transcript: Transcript, role: str = "default", *, offers_tools: bool = True) -> Pattern[Reply]:
         """Calls the model; its reply joins the transcript. Raises EffectFailed where no candidate answered."""
+        schema = self.output_schema_json
         effect = ModelEffect(
             role=role,
             transcript_digest=transcript.digest,
             transcript_length=len(transcript.messages),
-            tools_sha256=self.tools_sha256,
+            tools_sha256=self.tools_sha256 if offers_tools else b"",
+            output_schema_sha256=hashlib.sha256(schema.encode()).digest() if schema else b"",
         )
-        path = self._next_path()
-        outcome = cast("ModelReplied", (yield CallModel(path, role, transcript, effect_sha256(Effect(model=effect)))))
+        sha256 = effect_sha256(Effect(model=effect))
+        call = CallModel(self._next_path(), role, transcript, sha256, offers_tools, schema)
+        outcome = cast("ModelReplied", (yield call))
         if outcome.HasField("failure"):
             raise EffectFailed(outcome.failure)
         self.transcript = transcript.plus(outcome.message)

@@ -66,12 +66,14 @@ class _ModelCall:
     def __init__(self, scope: RunScope, effect: CallModel) -> None:
         self._scope = scope
         self._effect = effect
-        self._publishes = not scope.agent.checks_output
+        # An answer that has yet to be checked is told to nobody.
+        self._publishes = not (scope.agent.checks_output or effect.output_schema_json)
         self._offset = 0
         self._attempt = scope.recorded.begun.get(effect.path, 0)
-        self._prompt_tokens = prompt_tokens(effect.transcript.messages, scope.agent.tools)
+        self._tools = scope.agent.tools if effect.offers_tools else ()
+        self._prompt_tokens = prompt_tokens(effect.transcript.messages, self._tools)
         self.answered = 0
-        """Characters of the reply under way, published or not."""
+        """Characters of the reply under way, thinking included, published or not."""
         self._stored = self._begin()
 
     async def stream(self) -> Completion:
@@ -97,6 +99,8 @@ class _ModelCall:
                 kind = part.WhichOneof("part")
                 if kind == "text_delta":
                     await self._tell(part.text_delta)
+                elif kind == "reasoning_delta":
+                    await self._think(part.reasoning_delta)
                 elif kind == "partial_charge":
                     self._scope.bill.charged(self._effect.path, part.partial_charge)
                     self.answered = 0
@@ -137,27 +141,32 @@ class _ModelCall:
             agent=scope.agent.ref,
             role=effect.role,
             messages=effect.transcript.messages,
-            tools=scope.agent.tools,
+            tools=self._tools,
             run_id=scope.run_id,
             path=effect.path,
+            output_schema_json=effect.output_schema_json,
         )
 
     async def _tell(self, text: str) -> None:
+        self._hear(text)
+        if self._publishes:
+            await self._publish(Delta(offset=self._offset, text=text))
+            self._offset += len(text)
+            self._scope.seen += text
+
+    async def _think(self, text: str) -> None:
+        self._hear(text)
+        if not self._scope.agent.checks_output:
+            await self._publish(Delta(thought=text))
+
+    def _hear(self, text: str) -> None:
         self.answered += len(text)
         self._scope.bill.heard(self._effect.path, self.answered)
-        if not self._publishes:
-            return
+
+    async def _publish(self, delta: Delta) -> None:
         # Also when it is done: it may have failed, and then this worker has lost the run.
         await self._stored
         scope = self._scope
-        delta = Delta(
-            run_id=scope.run_id,
-            path=self._effect.path,
-            epoch=scope.epoch,
-            attempt=self._attempt,
-            offset=self._offset,
-            text=text,
-        )
+        delta.run_id, delta.path, delta.epoch = scope.run_id, self._effect.path, scope.epoch
+        delta.attempt = self._attempt
         scope.services.publish_delta(scope.namespace, delta)
-        self._offset += len(text)
-        scope.seen += text

@@ -269,6 +269,7 @@ class Opener:
             checks_input=agent.checks_input,
             checks_output=agent.checks_output,
             remembers=agent.remembers and scope.requested.uses_memory,
+            output_schema_json=scope.requested.output_schema_json or agent.output_schema_json,
         )
         scope.record(RunEvent(started=started))
         scope.recorded.started = started

@@ -39,6 +39,8 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
         checks_output=started.checks_output,
         remembers=started.remembers,
         given=tuple(requested.transcript),
+        images=tuple(requested.images),
+        output_schema_json=started.output_schema_json,
     )
 
 

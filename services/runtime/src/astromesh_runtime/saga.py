@@ -1,6 +1,7 @@
 """A run from its question to its end, as one generator of effects around the agent's pattern. Pure.
 
-check input ▸ assemble context ▸ the pattern's effects ▸ check output ▸ remember ▸ end
+check input ▸ assemble context ▸ the pattern's effects ▸ once more where the answer misses its schema ▸ check output
+▸ remember ▸ end
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from astromesh.v1.values_pb2 import (
     ROLE_USER,
     VERDICT_ACTION_BLOCK,
     Failure,
+    Image,
     Message,
     Passage,
     Role,
@@ -35,6 +37,7 @@ from astromesh_runtime.effects import (
     SagaEffect,
     ToolOutcome,
 )
+from astromesh_runtime.matching import AnswerMismatch, matching_answer, mismatches
 from astromesh_runtime.transcript import Transcript
 
 MAX_SOURCES = 20
@@ -60,6 +63,10 @@ class Plan:
     remembers: bool
     given: tuple[Message, ...] = ()
     """The transcript that the caller brought, without its last user message."""
+    images: tuple[Image, ...] = ()
+    """Pictures that go with the query."""
+    output_schema_json: str = ""
+    """What the answer has to match; empty: free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,15 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         query = plain(checked.text)
     context = cast("ContextAssembled", (yield AssembleContext(query)))
     run = RunContext(
-        _transcript(plan, query, context), plan.digester, plan.max_iterations, plan.tools_sha256, [*context.passages]
+        _transcript(plan, query, context),
+        plan.digester,
+        plan.max_iterations,
+        plan.tools_sha256,
+        plan.output_schema_json,
+        [*context.passages],
     )
     try:
-        text = (yield from pattern(run)).text
+        text = yield from matching_answer(pattern, run)
     except EffectFailed as error:
         return Failed(error.failure)
     except AstromeshError as error:
@@ -109,6 +121,8 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         if checked.blocked:
             return _refused("the answer", checked.verdicts)
         text = plain(checked.text)
+        if problems := mismatches(plan.output_schema_json, text):
+            return Failed(failure_of(AnswerMismatch(problems, "as its guardrails left it")))
     if plan.remembers:
         yield Remember((_said(ROLE_USER, query), _said(ROLE_ASSISTANT, text)))
     return Completed(text, _distinct(run.sources))
@@ -127,7 +141,7 @@ def _transcript(plan: Plan, query: str, context: ContextAssembled) -> Transcript
         messages.append(_said(ROLE_SYSTEM, prompt))
     messages.extend(context.history)
     messages.extend(plan.given)
-    messages.append(_said(ROLE_USER, query))
+    messages.append(Message(role=ROLE_USER, content=text_content(query), images=plan.images))
     return Transcript.of(plan.digester, messages)
 
 
