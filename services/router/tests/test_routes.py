@@ -1,0 +1,104 @@
+"""A route names every candidate with its reason; those who rank, admit and pay hear how each attempt ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from astromesh_core.errors import BudgetExceeded, InvalidInput, RateLimited, Unavailable
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_router.calls import Calls
+from astromesh_router.candidates import Candidate
+from astromesh_router.ports import Refusal
+from astromesh_testing.models.openai_chat import OpenAIChatServer
+from astromesh_testing.models.replies import Ending, Hang, Reply
+from astromesh_testing.models.replies import Refusal as Refused
+
+from .asking import Gathered, asking, complete, openai
+from .governing import Recorder
+
+OPEN = Refusal("the circuit is open for 42 s", 42.0)
+
+
+@dataclass
+class Governed:
+    """Calls on real connections, with recorders."""
+
+    calls: Calls
+    recorder: Recorder
+
+
+@pytest.fixture
+def governed(calls: Calls, telemetry: Telemetry) -> Governed:
+    recorder = Recorder()
+    dialects = {"openai_compat": calls.dialect(Candidate("", "openai_compat", ""))}
+    return Governed(Calls(dialects, telemetry, strategist=recorder, breakers=recorder, purse=recorder), recorder)
+
+
+def named(server: OpenAIChatServer, model: str) -> Candidate:
+    return replace(openai(server), model=model)
+
+
+def steps(gathered: Gathered) -> list[tuple[str, bool, str, str]]:
+    return [(step.model, step.chosen, step.error_class, step.reason) for step in gathered.completion.route.steps]
+
+
+async def test_every_candidate_stands_in_the_route_with_its_reason(governed: Governed) -> None:
+    governed.recorder.shut = {"shut": OPEN}
+    governed.recorder.dear = {"dear"}
+    governed.recorder.unfit = {"blind": "takes no pictures"}
+    async with OpenAIChatServer(Refused(500), Reply("Here.")) as server:
+        models = ("shut", "dear", "blind", "broken", "good", "spare")
+        gathered = await complete(governed.calls, asking(), *(named(server, model) for model in models))
+    assert gathered.completion.route.strategy == "recorded"
+    assert steps(gathered) == [
+        ("shut", False, "", "the circuit is open for 42 s"),
+        ("dear", False, "", "is beyond the budget"),
+        ("broken", False, "unavailable", "answered 500"),
+        ("good", True, "", "declared as number 5"),
+        ("spare", False, "", "declared as number 6"),
+        ("blind", False, "", "takes no pictures"),
+    ]
+
+
+async def test_each_attempt_is_told_once_how_it_ended(governed: Governed) -> None:
+    dying = Reply("one two", ending=Ending.BREAK_OFF, after=1, pause=0.01)
+    async with OpenAIChatServer(Refused(500), Refused(400), dying, Hang(), Reply("Here.")) as server:
+        models = ("crashed", "refusing", "dying", "silent", "good")
+        await complete(governed.calls, asking(), *(named(server, model) for model in models))
+    assert governed.recorder.told == [
+        *("crashed released", "crashed failed unavailable", "crashed to blame"),
+        *("refusing released", "refusing failed invalid-input"),
+        *("dying settled", "dying failed unavailable", "dying to blame"),
+        *("silent released", "silent failed timed-out", "silent to blame"),
+        *("good passed", "good settled", "good replied"),
+    ]
+
+
+async def test_a_call_that_nobody_may_take_waits_for_the_first_that_may_again(governed: Governed) -> None:
+    governed.recorder.shut = {"shut": OPEN, "limited": Refusal("its key is to wait 3 s", 3.0, RateLimited)}
+    async with OpenAIChatServer() as server:
+        with pytest.raises(RateLimited, match="the circuit is open") as caught:
+            await complete(governed.calls, asking(), named(server, "shut"), named(server, "limited"))
+        assert caught.value.retry_after == 3.0
+        with pytest.raises(Unavailable) as alone:
+            await complete(governed.calls, asking(), named(server, "shut"))
+        assert alone.value.retry_after == 42.0
+        assert server.requests == []
+
+
+async def test_a_spent_budget_is_what_the_caller_hears(governed: Governed) -> None:
+    governed.recorder.dear = {"dear"}
+    async with OpenAIChatServer() as server:
+        with pytest.raises(BudgetExceeded, match="2 of 2 USD spent, until midnight"):
+            await complete(governed.calls, asking(), named(server, "dear"))
+        assert server.requests == []
+    assert governed.recorder.told == ["dear abandoned"]
+
+
+async def test_a_request_that_no_model_can_take_is_refused_with_the_reasons(governed: Governed) -> None:
+    governed.recorder.unfit = {"blind": "takes no pictures"}
+    async with OpenAIChatServer() as server:
+        with pytest.raises(InvalidInput, match="takes no pictures"):
+            await complete(governed.calls, asking(), named(server, "blind"))
