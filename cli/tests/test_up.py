@@ -67,6 +67,19 @@ async def test_readiness_names_the_process_that_hangs(config: Path, tmp_path: Pa
 
 
 @pytest.mark.serial
+async def test_a_second_signal_ends_every_process_at_once(config: Path, tmp_path: Path) -> None:
+    async with running_mesh(config, tmp_path / "data", processes=True) as mesh:
+        parent = next(pid for pid, line in mesh.marked.running().items() if "--processes" in line)
+        # It would not heed a first one, and keep the others waiting.
+        os.kill(mesh.pid_of("gateway"), signal.SIGSTOP)
+        os.kill(parent, signal.SIGINT)
+        await asyncio.sleep(0.3)
+        os.kill(parent, signal.SIGINT)
+        assert await mesh.stop(5) == 0
+        await mesh.marked.gone(2)
+
+
+@pytest.mark.serial
 async def test_processes_come_back_and_are_named_and_all_go_with_their_parent(config: Path, tmp_path: Path) -> None:
     async with running_mesh(config, tmp_path / "data", processes=True) as mesh:
         await mesh.kill_process("gateway")

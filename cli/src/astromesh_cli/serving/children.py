@@ -71,8 +71,14 @@ class Child:
                 await process.wait()
         except TimeoutError:
             _log.error("service did not stop in time and is killed", service=self.service, seconds=self._grace)
-            process.kill()
-            await process.wait()
+            await self.kill()
+
+    async def kill(self) -> None:
+        """Ends it at once, and returns when it is gone; nothing happens where it is."""
+        self._stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
     async def _run(self) -> int:
         # A session of its own: a terminal's Ctrl-C reaches the parent alone, which stops services in their order.

@@ -76,7 +76,11 @@ async def _supervise(how: Chosen, stop: asyncio.Event, serving: asyncio.Event) -
         finally:
             greeting.cancel()
             stopping.cancel()
-            await _stop(children)
+            try:
+                await _stop(children)
+            finally:
+                # A second signal cuts their draining short; they are not left behind, without a bus.
+                await asyncio.gather(*(child.kill() for child in children))
             await asyncio.wait((*keeping, greeting, stopping))
 
 
