@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, Never, TypeVar, cast
+from typing import Any, Generic, Never, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -29,6 +29,7 @@ from astromesh_core.telemetry.traceparent import current_traceparent
 Headers = Sequence[tuple[str, str | bytes]]
 
 Result = TypeVar("Result")
+Held = TypeVar("Held")
 
 
 class InProcessServer:
@@ -111,13 +112,13 @@ class InProcessChannel:
     def __init__(self, server: InProcessServer) -> None:
         self._server = server
 
-    def unary_unary(self, method: str, *_: object, **__: object) -> LocalUnaryMethod:
+    def unary_unary(self, method: str, *_: object, **__: object) -> LocalMethod[LocalUnaryCall[Message]]:
         """A method with one request and one reply. The stub's codecs are not needed: the handler has the same."""
-        return LocalUnaryMethod(self._server, method)
+        return LocalMethod(self._server, method, _start_unary)
 
-    def unary_stream(self, method: str, *_: object, **__: object) -> LocalStreamMethod:
+    def unary_stream(self, method: str, *_: object, **__: object) -> LocalMethod[LocalStreamCall[Message]]:
         """A method with one request and a stream of replies."""
-        return LocalStreamMethod(self._server, method)
+        return LocalMethod(self._server, method, _start_stream)
 
     def stream_unary(self, method: str, *_: object, **__: object) -> Callable[..., Never]:
         """Not carried in process: calling it raises NotSupported."""
@@ -128,14 +129,21 @@ class InProcessChannel:
         return _not_carried(method)
 
 
-class LocalUnaryMethod:
-    """A method of a stub: `await method(request, timeout=...)`."""
+class LocalMethod(Generic[Held]):
+    """A method of a stub: `method(request, timeout=...)` starts the servicer and answers the call, as its caller holds
+    it."""
 
-    __slots__ = ("_method", "_server")
+    __slots__ = ("_method", "_server", "_start")
 
-    def __init__(self, server: InProcessServer, method: str) -> None:
+    def __init__(
+        self,
+        server: InProcessServer,
+        method: str,
+        start: Callable[[InProcessServer, str, Handler, Message, Headers, float], Held],
+    ) -> None:
         self._server = server
         self._method = method
+        self._start = start
 
     def __call__(
         self,
@@ -144,41 +152,26 @@ class LocalUnaryMethod:
         timeout: float | None = None,
         metadata: Headers = (),
         wait_for_ready: bool | None = None,
-    ) -> LocalUnaryCall[Message]:
+    ) -> Held:
         """Starts the call. Raises what stands in the way of starting it; `wait_for_ready` has no meaning here."""
         server, method = self._server, self._method
         handler = server.handler(method)
-        copied = _copied(request, "request")
-        seconds = timeout_for(timeout)
-        work = server.answering(method, handler, copied, metadata)
-        return LocalUnaryCall(server.running, method, work, _arriving(seconds), seconds)
+        return self._start(server, method, handler, _copied(request, "request"), metadata, timeout_for(timeout))
 
 
-class LocalStreamMethod:
-    """A method of a stub: `async for reply in method(request, timeout=...)`."""
+def _start_unary(
+    server: InProcessServer, method: str, handler: Handler, request: Message, metadata: Headers, seconds: float
+) -> LocalUnaryCall[Message]:
+    work = server.answering(method, handler, request, metadata)
+    return LocalUnaryCall(server.running, method, work, _arriving(seconds), seconds)
 
-    __slots__ = ("_method", "_server")
 
-    def __init__(self, server: InProcessServer, method: str) -> None:
-        self._server = server
-        self._method = method
-
-    def __call__(
-        self,
-        request: Message,
-        *,
-        timeout: float | None = None,
-        metadata: Headers = (),
-        wait_for_ready: bool | None = None,
-    ) -> LocalStreamCall[Message]:
-        """Starts the call. Raises what stands in the way of starting it; `wait_for_ready` has no meaning here."""
-        server, method = self._server, self._method
-        handler = server.handler(method)
-        copied = _copied(request, "request")
-        seconds = timeout_for(timeout)
-        pipe: Pipe[Message] = Pipe(asyncio.get_running_loop())
-        work = server.producing(method, handler, copied, metadata, pipe)
-        return start_stream(server.running, method, pipe, work, _arriving(seconds), seconds)
+def _start_stream(
+    server: InProcessServer, method: str, handler: Handler, request: Message, metadata: Headers, seconds: float
+) -> LocalStreamCall[Message]:
+    pipe: Pipe[Message] = Pipe(asyncio.get_running_loop())
+    work = server.producing(method, handler, request, metadata, pipe)
+    return start_stream(server.running, method, pipe, work, _arriving(seconds), seconds)
 
 
 class LocalContext:

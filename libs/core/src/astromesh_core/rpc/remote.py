@@ -4,7 +4,7 @@ raise our errors. It retries nothing: a lost answer may mean that the work was d
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Generic, Self, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -22,8 +22,13 @@ from astromesh_core.telemetry.traceparent import current_traceparent
 Headers = Sequence[tuple[str, str | bytes]]
 Serializer = Callable[[Message], bytes]
 Deserializer = Callable[[bytes], Message]
-UnaryInner: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Any, Message]"
-StreamInner: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[Any, Message]"
+UnaryStart: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Any, Message]"
+StreamStart: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[Any, Message]"
+UnaryInner: TypeAlias = "grpc.aio.UnaryUnaryCall[Any, Message]"
+StreamInner: TypeAlias = "grpc.aio.UnaryStreamCall[Any, Message]"
+
+Inner = TypeVar("Inner", bound="grpc.aio.RpcContext")
+Held = TypeVar("Held")
 
 
 class RemoteChannel:
@@ -41,17 +46,17 @@ class RemoteChannel:
 
     def unary_unary(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: object
-    ) -> RemoteUnaryMethod:
-        """A method with one request and one reply."""
-        inner: UnaryInner = self._inner.unary_unary(method, None, response_deserializer)
-        return RemoteUnaryMethod(self, inner, request_serializer)
+    ) -> RemoteMethod[UnaryInner, RemoteUnaryCall]:
+        """A method with one request and one reply: `await method(request)`."""
+        start: UnaryStart = self._inner.unary_unary(method, None, response_deserializer)
+        return RemoteMethod(self, start, request_serializer, RemoteUnaryCall)
 
     def unary_stream(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: object
-    ) -> RemoteStreamMethod:
-        """A method with one request and a stream of replies."""
-        inner: StreamInner = self._inner.unary_stream(method, None, response_deserializer)
-        return RemoteStreamMethod(self, inner, request_serializer)
+    ) -> RemoteMethod[StreamInner, RemoteStreamCall]:
+        """A method with one request and a stream of replies: `async for reply in method(request)`."""
+        start: StreamStart = self._inner.unary_stream(method, None, response_deserializer)
+        return RemoteMethod(self, start, request_serializer, RemoteStreamCall)
 
     def stream_unary(self, method: str, *codecs: Any, **_: object) -> grpc.aio.StreamUnaryMultiCallable[Any, Any]:
         """A method that streams its requests, as gRPC has it: the contract has none, so nothing of ours is added."""
@@ -76,68 +81,57 @@ class RemoteChannel:
         await self._inner.close()
 
 
-class RemoteUnaryMethod:
-    """A method of a stub: `await method(request, timeout=...)`."""
+class RemoteMethod(Generic[Inner, Held]):
+    """A method of a stub: `method(request, timeout=...)` sends the request and answers the call, as its caller holds
+    it."""
 
     def __init__(
         self,
         channel: RemoteChannel,
-        inner: UnaryInner,
+        start: Callable[..., Inner],
         serialise: Serializer,
+        held: Callable[[Inner, str], Held],
     ) -> None:
         self._channel = channel
-        self._inner = inner
+        self._start = start
         self._serialise = serialise
+        self._held = held
 
     def __call__(
         self, request: Message, *, timeout: float | None = None, metadata: Headers = (), wait_for_ready: bool = False
-    ) -> RemoteUnaryCall:
+    ) -> Held:
         """Starts the call. Raises InvalidInput for a request over the limit."""
-        return RemoteUnaryCall(
-            self._inner(
-                within_limit(self._serialise(request), "request"),
-                timeout=timeout_for(timeout),
-                metadata=self._channel.headers(metadata),
-                wait_for_ready=wait_for_ready,
-            ),
-            self._channel.peer,
+        call = self._start(
+            within_limit(self._serialise(request), "request"),
+            timeout=timeout_for(timeout),
+            metadata=self._channel.headers(metadata),
+            wait_for_ready=wait_for_ready,
         )
+        return self._held(call, self._channel.peer)
 
 
-class RemoteStreamMethod:
-    """A method of a stub: `async for reply in method(request, timeout=...)`."""
+class RemoteCall(Generic[Inner]):
+    """A call under way at `peer`."""
 
-    def __init__(
-        self,
-        channel: RemoteChannel,
-        inner: StreamInner,
-        serialise: Serializer,
-    ) -> None:
-        self._channel = channel
-        self._inner = inner
-        self._serialise = serialise
-
-    def __call__(
-        self, request: Message, *, timeout: float | None = None, metadata: Headers = (), wait_for_ready: bool = False
-    ) -> RemoteStreamCall:
-        """Starts the call. Raises InvalidInput for a request over the limit."""
-        return RemoteStreamCall(
-            self._inner(
-                within_limit(self._serialise(request), "request"),
-                timeout=timeout_for(timeout),
-                metadata=self._channel.headers(metadata),
-                wait_for_ready=wait_for_ready,
-            ),
-            self._channel.peer,
-        )
-
-
-class RemoteUnaryCall:
-    """A call with one reply. Cancelling whoever awaits it cancels it at the server too."""
-
-    def __init__(self, call: grpc.aio.UnaryUnaryCall[Any, Message], peer: str) -> None:
+    def __init__(self, call: Inner, peer: str) -> None:
         self._call = call
         self._peer = peer
+
+    def cancel(self) -> bool:
+        """Leaves the call and tells the server. False where it has ended already."""
+        return self._call.cancel()
+
+    def cancelled(self) -> bool:
+        """Whether the call ended as cancelled."""
+        return self._call.cancelled()
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._call.done()
+
+
+class RemoteUnaryCall(RemoteCall[UnaryInner]):
+    """A call with one reply. Cancelling whoever awaits it cancels it at the server too."""
 
     def __await__(self) -> Generator[Any, None, Message]:
         """The reply. Raises our error for whatever the server, or the way to it, answered."""
@@ -150,26 +144,10 @@ class RemoteUnaryCall:
         """What the server sent beside its reply."""
         return await self._call.trailing_metadata()
 
-    def cancel(self) -> bool:
-        """Leaves the call and tells the server. False where it has ended already."""
-        return self._call.cancel()
 
-    def cancelled(self) -> bool:
-        """Whether the call ended as cancelled."""
-        return self._call.cancelled()
-
-    def done(self) -> bool:
-        """Whether the outcome is there."""
-        return self._call.done()
-
-
-class RemoteStreamCall:
+class RemoteStreamCall(RemoteCall[StreamInner]):
     """A call with a stream of replies. Whoever leaves early closes it: with `reading`, `aclosing`, or by dropping
     it."""
-
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Message], peer: str) -> None:
-        self._call = call
-        self._peer = peer
 
     def __aiter__(self) -> Self:
         return self
@@ -183,18 +161,6 @@ class RemoteStreamCall:
         if reply is grpc.aio.EOF:
             raise StopAsyncIteration
         return cast("Message", reply)
-
-    def cancel(self) -> bool:
-        """Leaves the stream and tells the server. False where it has ended already."""
-        return self._call.cancel()
-
-    def cancelled(self) -> bool:
-        """Whether the call ended as cancelled."""
-        return self._call.cancelled()
-
-    def done(self) -> bool:
-        """Whether it has ended."""
-        return self._call.done()
 
     async def aclose(self) -> None:
         """Leaves the stream; nothing happens where it has ended."""
