@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
+from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart, RunSpend
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.signal_pb2 import CancelSignal, Signal
-from astromesh.v1.values_pb2 import Charge, Usage
+from astromesh.v1.values_pb2 import Charge, ToolCall, Usage
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import TimedOut, Unavailable
 from astromesh_core.events.billing import Bill, tokens
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.contents import text_content
@@ -129,6 +129,49 @@ async def test_a_candidate_whose_cost_the_router_tells_is_not_estimated_beside_i
     assert [*events_of(events, "model_replied")[0].model_replied.partial_charges] == [partial]
     assert billed(events) == Usage(input_tokens=210, output_tokens=19)
     assert fold(event.envelope for event in events).cost_nanos == 18
+
+
+async def test_a_candidate_that_was_charged_is_not_estimated_again_when_its_silence_fails_the_call(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    partial = Charge(provider="only", model="m", usage=Usage(input_tokens=100, output_tokens=7), cost_nanos=9)
+
+    async def parts(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        yield text("so far")
+        yield CompleteResponse(partial_charge=partial)
+        raise TimedOut("nothing more within 30 s")
+
+    services.router.parts = parts
+    await put_agent(bus)
+    events = await events_until(bus, await admit(bus, QUERY))
+    assert kinds(events)[-2:] == ["model_replied", "failed"]
+    assert [*events_of(events, "model_replied")[0].model_replied.partial_charges] == [partial]
+    assert billed(events) == Usage(input_tokens=100, output_tokens=7)
+
+
+async def test_the_router_is_told_who_asks_which_attempt_it_is_and_what_the_run_has_cost(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    partial = Charge(provider="first", model="m", usage=Usage(input_tokens=100, output_tokens=7), cost_nanos=9)
+
+    async def parts(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        if len(services.router.requests) == 1:
+            yield CompleteResponse(partial_charge=partial)
+            yield completion("", ToolCall(id="c", name="add", arguments=text_content("{}")))
+        else:
+            yield completion("good day")
+
+    services.router.parts = parts
+    await put_agent(bus)
+    run = await admit(bus, QUERY)
+    events = await events_until(bus, run)
+    principal = events[0].envelope.run.requested.principal
+    assert principal
+    first, second = services.router.requests
+    assert {first.principal, second.principal} == {principal}
+    assert (first.attempt, first.run_spend) == (1, RunSpend())
+    assert (second.attempt, second.run_spend.cost_nanos) == (1, 9)
+    assert second.run_spend.tokens == 100 + 7 + 10 + 5
 
 
 @pytest.mark.parametrize(("answer", "usage"), [("", Usage()), ("so far", lost(1, "so far"))])

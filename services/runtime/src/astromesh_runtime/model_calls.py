@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from astromesh.v1.router_pb2 import CompleteRequest, Completion
+from astromesh.v1.router_pb2 import CompleteRequest, Completion, RunSpend
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Usage
@@ -50,7 +50,7 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
         )
     except AstromeshError as error:
         outcome = ModelReplied(path=effect.path, effect_sha256=effect.sha256, failure=failure_of(error))
-        if call.answered or isinstance(error, MAYBE_ANSWERED):
+        if call.answered or (isinstance(error, MAYBE_ANSWERED) and not call.charged):
             outcome.lost_usage.CopyFrom(scope.bill.unbilled(effect.path).estimate or Usage())
     outcome.partial_charges.extend(scope.bill.unbilled(effect.path).charges)
     await call.settle()
@@ -74,6 +74,8 @@ class _ModelCall:
         self._prompt_tokens = prompt_tokens(effect.transcript.messages, self._tools)
         self.answered = 0
         """Characters of the reply under way, thinking included, published or not."""
+        self.charged = False
+        """The router has told what the last candidate cost, and nothing of another one came since."""
         self._stored = self._begin()
 
     async def stream(self) -> Completion:
@@ -103,7 +105,7 @@ class _ModelCall:
                     await self._think(part.reasoning_delta)
                 elif kind == "partial_charge":
                     self._scope.bill.charged(self._effect.path, part.partial_charge)
-                    self.answered = 0
+                    self.answered, self.charged = 0, True
                 elif kind == "restart":
                     await self.settle()
                     self._stored = self._begin(charged=not self.answered)
@@ -118,6 +120,7 @@ class _ModelCall:
     def _begin(self, *, charged: bool = False) -> asyncio.Task[None]:
         """Begins anew. `charged`: the router has told what the call before it cost, so nothing of it is estimated."""
         self._offset = self.answered = 0
+        self.charged = False
         scope, effect = self._scope, self._effect
         scope.seen = ""
         unbilled = scope.bill.unbilled(effect.path)
@@ -145,6 +148,12 @@ class _ModelCall:
             run_id=scope.run_id,
             path=effect.path,
             output_schema_json=effect.output_schema_json,
+            principal=scope.requested.principal,
+            attempt=self._attempt,
+            run_spend=RunSpend(
+                cost_nanos=scope.bill.cost_nanos,
+                tokens=scope.bill.usage.input_tokens + scope.bill.usage.output_tokens,
+            ),
         )
 
     async def _tell(self, text: str) -> None:
@@ -161,6 +170,7 @@ class _ModelCall:
 
     def _hear(self, text: str) -> None:
         self.answered += len(text)
+        self.charged = False
         self._scope.bill.heard(self._effect.path, self.answered)
 
     async def _publish(self, delta: Delta) -> None:
