@@ -219,8 +219,8 @@ class Step(_message.Message):
     @_builtins.property
     def usage(self) -> _values_pb2.Usage: ...
     @_builtins.property
-    def reasoning(self) -> _values_pb2.Content:
-        """Of a model call: what the model thought before it answered, where its vendor tells."""
+    def reasoning(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Content]:
+        """Of a model call: what the model thought before it answered, in its parts, where its vendor tells."""
 
     def __init__(
         self,
@@ -235,9 +235,9 @@ class Step(_message.Message):
         timing: _values_pb2.Timing | None = ...,
         usage: _values_pb2.Usage | None = ...,
         cost_nanos: _builtins.int = ...,
-        reasoning: _values_pb2.Content | None = ...,
+        reasoning: _abc.Iterable[_values_pb2.Content] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "reasoning", b"reasoning", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
