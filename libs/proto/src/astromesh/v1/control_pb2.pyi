@@ -188,7 +188,9 @@ class ResourceStatus(_message.Message):
     ready: _builtins.bool
     figures_json: _builtins.str
     refused_edit: _builtins.str
-    """A newer edit that was refused while this version keeps serving: file, line, field and reason."""
+    """Why the newest edit is refused, a line each: file, line, field and reason. The observed generation keeps serving; without
+    one, no version was ever good.
+    """
     @_builtins.property
     def ref(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
