@@ -12,9 +12,9 @@ import pytest
 from pydantic import Field
 
 from astromesh_core.errors import InvalidInput, Unavailable
+from astromesh_core.user_code.foreign import Raised
 from astromesh_tools.arguments import ArgumentsSchema, Signature
 from astromesh_tools.docstrings import read_docstring
-from astromesh_tools.foreign import Raised
 from astromesh_tools.threads import DaemonThreads
 
 

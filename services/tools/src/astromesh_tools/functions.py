@@ -25,9 +25,9 @@ from astromesh.v1.values_pb2 import (
 from astromesh_core.errors import InvalidInput, TimedOut
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.agent_tools import InternalTool
+from astromesh_core.user_code.foreign import Raised, attempt_async, failure_of
+from astromesh_core.user_code.modules import UserCode
 from astromesh_tools.arguments import IDEMPOTENCY_KEY, Arguments, ArgumentsSchema, Signature
-from astromesh_tools.foreign import Raised, attempt_async, failure_of
-from astromesh_tools.modules import UserFunction
 from astromesh_tools.results import render
 from astromesh_tools.threads import DaemonThreads
 from astromesh_tools.tool import Clock, Invocation
@@ -44,7 +44,7 @@ _NOT_STARTED = object()
 class FunctionTool:
     """One function. Raises InvalidInput where its signature cannot be offered to a model."""
 
-    def __init__(self, declared: InternalTool, function: UserFunction, threads: DaemonThreads, clock: Clock) -> None:
+    def __init__(self, declared: InternalTool, function: UserCode, threads: DaemonThreads, clock: Clock) -> None:
         self._function = function
         self._threads = threads
         self._clock = clock

@@ -12,8 +12,8 @@ from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Failure, Passage, Too
 from astromesh_core.errors import AstromeshError, TimedOut
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent_tools import RagTool
+from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.arguments import ArgumentsSchema
-from astromesh_tools.foreign import failure_of
 from astromesh_tools.tool import Clock, Invocation
 
 if TYPE_CHECKING:

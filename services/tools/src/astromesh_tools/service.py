@@ -18,7 +18,7 @@ from astromesh_core.events.contents import plain
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_tools.foreign import failure_of
+from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.tool import Clock, Invocation
 from astromesh_tools.toolbox import Toolbox, Toolboxes
 

@@ -9,7 +9,7 @@ from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from astromesh_core.errors import Unavailable
-from astromesh_tools.foreign import Raised, attempt
+from astromesh_core.user_code.foreign import Raised, attempt
 
 Value = TypeVar("Value")
 

@@ -13,9 +13,9 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import InternalTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.compiled import Compiled, Specs
-from astromesh_tools.foreign import Raised
+from astromesh_core.user_code.foreign import Raised
+from astromesh_core.user_code.modules import Modules
 from astromesh_tools.functions import FunctionTool
-from astromesh_tools.modules import Modules
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.threads import DaemonThreads
 from astromesh_tools.tool import Clock, Tool
@@ -89,7 +89,7 @@ class Toolboxes:
         match declared:
             case InternalTool():
                 try:
-                    function = self._modules.function(declared.function)
+                    function = self._modules.find(declared.function)
                     return FunctionTool(declared, function, self._threads, self._clock)
                 except InvalidInput as error:
                     raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error

@@ -31,7 +31,7 @@ class FolderModules(MetaPathFinder):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._package = f"_astromesh_tools_{next(_SERIAL)}"
+        self._package = f"_astromesh_user_code_{next(_SERIAL)}"
 
     def open(self) -> None:
         """Makes the modules importable, by `load` alone."""

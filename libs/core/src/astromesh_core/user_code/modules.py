@@ -1,4 +1,4 @@
-"""Finds users' functions: in the config folder's modules, whose edits are noticed, then on the Python path."""
+"""Finds users' functions and classes: in a folder's modules, whose edits are noticed, then on the Python path."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Final
 
 from astromesh_core.errors import InvalidInput
 from astromesh_core.telemetry.logs import logger
-from astromesh_tools.folder import FolderModules, Stamp, stamp_of
-from astromesh_tools.foreign import Raised, attempt
+from astromesh_core.user_code.folder import FolderModules, Stamp, stamp_of
+from astromesh_core.user_code.foreign import Raised, attempt
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks at the folder."""
 
-UserFunction = Callable[..., object]
+UserCode = Callable[..., object]
+"""A function or a class."""
 
 _log = logger(__name__)
 
 
 class Modules:
-    """The functions that tools name. Not for two threads at once: callers serialise `refresh` and `function`."""
+    """What resources name by import path. Not for two threads at once: callers serialise `refresh` and `find`."""
 
     def __init__(self, folder: Path, seconds: Callable[[], float] = monotonic) -> None:
         self._folder = folder
@@ -57,15 +58,19 @@ class Modules:
                 attempt(lambda module=module: edited.load(module))
         except Raised as raised:
             edited.close()
-            _log.warning("an edit of the tools folder is refused: the last good version stays", reason=str(raised))
+            _log.warning(
+                "an edit of users' code is refused: the last good version stays",
+                folder=str(self._folder),
+                reason=str(raised),
+            )
             return
         if self._previous is not None:
             self._previous.close()
         self._previous, self._current = self._current, edited
         self.generation += 1
 
-    def function(self, path: str) -> UserFunction:
-        """Returns the function at `module:attribute`. Raises InvalidInput that says what stands in the way."""
+    def find(self, path: str) -> UserCode:
+        """Returns the function or class at `module:attribute`. Raises InvalidInput that says what stands in the way."""
         name, _, attribute = path.partition(":")
         try:
             module = attempt(lambda: self._import(name))
@@ -73,7 +78,7 @@ class Modules:
             raise InvalidInput(f"{path}: the module {name} cannot be imported: {raised}") from raised
         found: object = getattr(module, attribute, None)
         if not callable(found):
-            what = "is no function" if hasattr(module, attribute) else "does not exist"
+            what = "is no function and no class" if hasattr(module, attribute) else "does not exist"
             place = getattr(module, "__file__", None) or name
             raise InvalidInput(f"{path}: {attribute} {what} in {place}")
         return found
