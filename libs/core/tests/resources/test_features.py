@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from astromesh_core.resources.candidates import Strategy
 from astromesh_core.resources.features import fallbacks, unsupported
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.vendors import VENDORS
@@ -40,10 +43,16 @@ def test_other_providers_of_the_documents_are_not_built(provider: str) -> None:
     assert gap.startswith(f"f.yaml:5: spec.model.primary.provider: the provider {provider} is not built yet")
 
 
-def test_a_strategy_among_several_candidates_is_not_built() -> None:
-    models = ", fallback: [{provider: extractive}], routing: {strategy: round_robin}"
-    (gap,) = gaps(agent(models=models))
-    assert "spec.model.routing.strategy" in gap
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+def test_every_strategy_is_built(strategy: str) -> None:
+    models = f", fallback: [{{provider: extractive}}], routing: {{strategy: {strategy}}}"
+    assert gaps(agent(models=models)) == []
+
+
+def test_what_a_model_cannot_do_may_be_declared() -> None:
+    cannot = "{tools: false, vision: false, structured_output: false}"
+    offer = f"spec: {{type: ollama, models: [{{name: m, capabilities: {cannot}}}]}}\n"
+    assert gaps(f"apiVersion: astromesh/v1\nkind: Provider\nmetadata: {{name: p}}\n{offer}") == []
 
 
 @pytest.mark.parametrize(

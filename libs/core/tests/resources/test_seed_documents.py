@@ -35,7 +35,6 @@ def load(name: str) -> Resource:
         (
             "support-agent.yaml",
             [
-                "spec.model.routing.strategy",
                 "spec.tools[1].type",
                 "spec.memory.semantic",
                 "spec.guardrails.output[0].type",

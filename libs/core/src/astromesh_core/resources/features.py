@@ -113,10 +113,6 @@ def _models(agent: AgentSpec) -> Iterator[Gap]:
     for place, candidate in model.everywhere():
         if candidate.provider is not None:
             yield from _provider_type(("model", *place, "provider"), candidate.provider)
-    strategy = model.strategy
-    if strategy is not None and len(model.candidates) > 1:
-        reason = f"routing by {strategy} is not built yet; without a strategy the candidates are tried in order"
-        yield ("model", "routing", "strategy"), reason
     for role in sorted(set(model.roles) - ROLES.get(pattern, frozenset())):
         yield ("model", "roles", role), f"the pattern {pattern} never asks for the role {role}"
 
@@ -150,9 +146,6 @@ def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
 
 def _provider(provider: ProviderSpec) -> Iterator[Gap]:
     yield from _provider_type(("type",), provider.type)
-    for index, offer in enumerate(provider.models):
-        if offer.capabilities.tools is False:
-            yield ("models", index, "capabilities", "tools"), "models that cannot call tools are not told apart yet"
     if provider.health_check is not None:
         yield ("health_check",), "health checks of providers are not built yet"
     if provider.circuit_breaker is not None:
