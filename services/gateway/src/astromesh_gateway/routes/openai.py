@@ -17,26 +17,26 @@ from astromesh.v1.run_events_pb2 import SURFACE_OPENAI
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run
 from astromesh.v1.values_pb2 import ROLE_SYSTEM, Usage
 from astromesh_core.errors import AstromeshError, Conflict, Unavailable
+from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import enter, gateway_of
 from astromesh_gateway.admission import AskedRun, PreparedRun
-from astromesh_gateway.bodies import read_body
+from astromesh_gateway.bodies import read_question
 from astromesh_gateway.documentation import errors, header, json_body
 from astromesh_gateway.following import Part, Told
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.replies import failure_error
 from astromesh_gateway.routes.lean import LeanRoute
 from astromesh_gateway.routes.openai_replies import (
-    ChatBody,
     Document,
     chunk,
     completion,
     error_document,
     error_response,
-    split_transcript,
     usage,
 )
+from astromesh_gateway.routes.openai_requests import ChatBody, split_transcript
 from astromesh_gateway.routes.running import SeenText, run_headers
 from astromesh_gateway.sse import EventStream
 from astromesh_gateway.tokens import Restart, Token
@@ -88,13 +88,15 @@ async def list_models(request: Request) -> Response:
 
 async def _complete(request: Request) -> Response:
     caller, gateway = enter(request, "user"), gateway_of(request)
-    body = await read_body(request, ChatBody)
-    query, transcript = split_transcript(body.messages)
+    body = await read_question(request, ChatBody)
+    question, transcript = split_transcript(body.messages)
     session = request.headers.get("x-astromesh-session", "") or body.session_id
     asked = AskedRun(
         caller=caller,
         agent=body.model,
-        query=query,
+        query=plain(question.content),
+        images=tuple(question.images),
+        output_schema_json=body.output_schema_json(),
         session_id=session,
         user=body.user,
         idempotency_key=request.headers.get("idempotency-key", ""),
@@ -139,6 +141,7 @@ async def _chunks(
                 yield stream.chunk({"content": text})
         if run is None or run.status != RUN_STATUS_COMPLETED:
             raise _ending(run)
+        stream.settle()
         yield stream.chunk({}, "stop")
         if with_usage:
             yield stream.usage_chunk(run.usage)
@@ -148,16 +151,21 @@ async def _chunks(
 
 
 class _ChunkStream:
-    """The text of a run as one that only grows: what was sent cannot be taken back."""
+    """The text of a run as one that only grows: what was sent cannot be taken back.
+
+    Where a new attempt says something else, the stream ends with an error. Nothing is held back for that case, which
+    would cost every answer its stream; and two texts are never sent as one.
+    """
 
     def __init__(self, run_id: str, model: str, created: int) -> None:
         self._run_id = run_id
         self._model = model
         self._created = created
         self._path = ""
-        self._sent = ""
-        self._again: str | None = None
-        """The text of a new attempt, for as long as it only repeats what was sent."""
+        self._sent: dict[str, str] = {}
+        """By the path of the model call."""
+        self._again: dict[str, str] = {}
+        """The text of a call's new attempt, for as long as it only repeats what was sent."""
 
     def chunk(self, delta: Document, finish_reason: str | None = None) -> bytes:
         """One message of the stream."""
@@ -169,32 +177,37 @@ class _ChunkStream:
 
     def fresh_text(self, part: Part) -> str:
         """What a part adds. Raises Unavailable where a new attempt says something else than was sent."""
-        if isinstance(part, Restart):
-            self._again = ""
+        if isinstance(part, Restart) and part.path in self._sent:
+            self._again[part.path] = ""
         if not isinstance(part, Token):
             return ""
-        if self._again is not None:
+        if part.path in self._again:
             return self._repeated(part)
         # What a model says before it calls tools is set apart from what it says after.
         gap = "\n\n" if self._path and part.path != self._path else ""
-        self._sent = part.text if part.path != self._path else self._sent + part.text
+        self._sent[part.path] = self._sent.get(part.path, "") + part.text
         self._path = part.path
         return gap + part.text
 
+    def settle(self) -> None:
+        """The run is over. Raises Unavailable where a new attempt has said less than was sent."""
+        if any(self._sent[path] != again for path, again in self._again.items()):
+            raise self._contradicted()
+
     def _repeated(self, part: Token) -> str:
-        again = (self._again or "") + part.text
-        if len(again) <= len(self._sent):
-            if not self._sent.startswith(again):
-                raise Unavailable(
-                    "the model's reply broke off and its new attempt says something else", retry_after=1.0
-                )
-            self._again = again
+        sent, again = self._sent[part.path], self._again[part.path] + part.text
+        if again[: len(sent)] != sent[: len(again)]:
+            raise self._contradicted()
+        if len(again) <= len(sent):
+            self._again[part.path] = again
             return ""
-        if not again.startswith(self._sent):
-            raise Unavailable("the model's reply broke off and its new attempt says something else", retry_after=1.0)
-        fresh = again[len(self._sent) :]
-        self._sent, self._again = again, None
-        return fresh
+        del self._again[part.path]
+        self._sent[part.path] = again
+        return again[len(sent) :]
+
+    def _contradicted(self) -> Unavailable:
+        where = f"the whole answer stands at /v1/runs/{self._run_id} when the run has ended"
+        return Unavailable(f"a model broke off, and another one answers with another text; {where}")
 
 
 def _ending(run: Run | None) -> AstromeshError:
