@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 
 from astromesh_cli.client.answers import print_footer, print_sources
+from astromesh_cli.client.routes import print_routes
 from astromesh_cli.client.streams import Event
 from astromesh_cli.client.terminal import (
     BAD,
@@ -48,13 +49,14 @@ _STYLES = {
 
 
 def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
-    """A whole run: question, timeline, answer, sources, cost."""
+    """A whole run: question, timeline, why these models, answer, sources, cost."""
     head = Text.assemble(("run ", QUIET), run["run_id"], ("  agent ", QUIET), (run["agent"], NAME))
     head.append(f"  session {run['session_id']}  by {run['principal']}", QUIET)
     out().print(head)
     out().print(Text.assemble(("\nQuestion\n", TITLE), run["query"]))
     out().print(Text("\nTimeline", TITLE))
     print_timeline(run, events)
+    print_routes(events)
     if run["answer"] is not None:
         out().print(Text.assemble(("\nAnswer\n", TITLE), run["answer"]))
     if "failure" in run:
