@@ -6,19 +6,28 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from astromesh.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
+from astromesh_core.errors import NotSupported
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_core.user_code.modules import Modules
+from astromesh_router.breakers import SharedBreakers
 from astromesh_router.calls import Calls
 from astromesh_router.declared import DeclaredCandidates
+from astromesh_router.dialects.anthropic import Anthropic
+from astromesh_router.dialects.custom import CUSTOM, CustomProviders
 from astromesh_router.dialects.deferred import Deferred
 from astromesh_router.dialects.extractive import Extractive
 from astromesh_router.dialects.ollama import Ollama
 from astromesh_router.dialects.openai_chat import OpenAIChat
 from astromesh_router.dialects.port import Dialect
+from astromesh_router.introduced import IntroducedCandidates
+from astromesh_router.observing import observing
+from astromesh_router.ports import Breakers
 from astromesh_router.service import RouterService
 from astromesh_router.strategist import LearningStrategist
 
@@ -40,13 +49,20 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
 
         return SharedMiniLM(platform.settings.data_dir)
 
-    async with open_calls(embedder, os.environ, platform.telemetry) as calls:
-        service = RouterService(DeclaredCandidates(platform.bus.resources), calls)
+    bus, telemetry = platform.bus, platform.telemetry
+    breakers = SharedBreakers(telemetry.metrics, bus.endpoints, router=platform.instance)
+    custom = CustomProviders(Modules(Path(platform.settings.config_dir) / "providers"), os.environ)
+    async with (
+        open_calls(embedder, os.environ, telemetry, breakers, custom) as calls,
+        observing(bus, platform.instance, breakers, calls.dialect) as health,
+    ):
+        service = RouterService(IntroducedCandidates(DeclaredCandidates(bus.resources), custom), calls, health)
 
         def register(server: RpcServer) -> None:
             add_RouterServiceServicer_to_server(service, server)
 
         yield register
+    await custom.close()
     if embedder.cache_info().currsize:
         await embedder().close()
 
@@ -56,18 +72,33 @@ async def open_calls(
     embedder: Callable[[], Embedder],
     environ: Mapping[str, str],
     telemetry: Telemetry,
+    breakers: Breakers | None = None,
+    custom: CustomProviders | None = None,
 ) -> AsyncGenerator[Calls]:
-    """Every dialect that is built, on connections that are closed at the end."""
+    """Every dialect that is built, on connections that are closed at the end. `custom` stays the caller's."""
     http = HttpDialects(environ)
-    dialects = {
-        "openai_compat": Deferred(lambda: http.speaking(OpenAIChat())),
-        "ollama": Deferred(lambda: http.speaking(Ollama())),
-        "extractive": Extractive(embedder),
-    }
+    dialects = talking(http, embedder)
+    if custom is not None:
+        dialects[CUSTOM] = custom
     try:
-        yield Calls(dialects, telemetry, strategist=LearningStrategist())
+        yield Calls(dialects, telemetry, strategist=LearningStrategist(), breakers=breakers)
     finally:
         await http.close()
+
+
+def talking(http: HttpDialects, embedder: Callable[[], Embedder]) -> dict[str, Dialect]:
+    """How each built-in dialect is talked, by its name in `astromesh_core.resources.vendors`."""
+    return {
+        "openai_compat": Deferred(lambda: http.speaking(OpenAIChat())),
+        "ollama": Deferred(lambda: http.speaking(Ollama())),
+        "anthropic": Deferred(lambda: http.speaking(Anthropic())),
+        "extractive": Extractive(embedder),
+    }
+
+
+def no_embedder() -> Embedder:
+    """Stands in where there is no data folder to keep one in: shared words then decide what is near."""
+    raise NotSupported("no embedder stands alone")
 
 
 class HttpDialects:

@@ -13,13 +13,16 @@ from astromesh_router.dialects.profiles import profile_of
 GRAMMARS = frozenset({"response_format", "format", "grammar", "json_schema", "structured_outputs", "guided_json"})
 """Parameters that bind a reply to a form, which begins anew with each call: half of it cannot be gone on with."""
 
+THINKING = frozenset({"thinking", "think"})
+"""Parameters that have a model think before it answers: it takes no answer that has begun."""
+
 SHORTEST_ECHO = 16
 """Characters. A continuation may well begin as a shorter answer did ("ha" with "ha"), hardly with all of a longer."""
 
 
 def can_continue(candidate: Candidate, request: CompleteRequest, told: str) -> bool:
     """Whether a candidate can go on with this text, so that nothing of it has to be taken back."""
-    bound = request.output_schema_json or not GRAMMARS.isdisjoint(candidate.parameters)
+    bound = request.output_schema_json or not (GRAMMARS | THINKING).isdisjoint(candidate.parameters)
     return bool(told.strip()) and not bound and profile_of(candidate).continues
 
 

@@ -17,13 +17,14 @@ from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, VectorStore
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.vendors import is_custom
 from astromesh_core.resources.yaml_documents import Path
 
 PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
 PROVIDER_TYPES = frozenset(
-    ("extractive", "ollama", "openai_compat", "openai", "azure_openai", "vllm", "llamacpp", "hf_tgi")
+    ("extractive", "ollama", "openai_compat", "openai", "anthropic", "azure_openai", "vllm", "llamacpp", "hf_tgi")
 )
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
@@ -118,7 +119,7 @@ def _models(agent: AgentSpec) -> Iterator[Gap]:
 
 
 def _provider_type(path: Path, provider: str) -> Iterator[Gap]:
-    if provider in PROVIDER_TYPES:
+    if provider in PROVIDER_TYPES or is_custom(provider):
         return
     yield path, f"the provider {provider} is not built yet"
 
@@ -146,10 +147,6 @@ def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
 
 def _provider(provider: ProviderSpec) -> Iterator[Gap]:
     yield from _provider_type(("type",), provider.type)
-    if provider.health_check is not None:
-        yield ("health_check",), "health checks of providers are not built yet"
-    if provider.circuit_breaker is not None:
-        yield ("circuit_breaker",), "the circuit breaker is not built yet"
 
 
 def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.schemas import (
     SchemaForm,
+    anthropic_form,
     llamacpp_form,
     no_form,
     object_form,
@@ -139,8 +140,7 @@ PROVIDERS: dict[str, Profile] = {
         key_header="x-api-key",
         key_prefix="",
         headers={"anthropic-version": "2023-06-01"},
-        schema_form=no_form,
-        schema_in_words=True,
+        schema_form=anthropic_form,
     ),
 }
 """By provider type."""
@@ -182,6 +182,25 @@ MODELS: tuple[ModelRow, ...] = (
         lambda profile: replace(
             profile, schema_form=object_form, schema_in_words=True, reasoning_back="reasoning_content"
         ),
+    ),
+    ModelRow(
+        frozenset({"anthropic"}),
+        ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"),
+        "https://docs.claude.com/en/docs/build-with-claude/prompt-engineering/prefill-claudes-response",
+        lambda profile: replace(profile, continuation=NO_FIELDS),
+    ),
+    ModelRow(  # older ones, which know no grammar either
+        frozenset({"anthropic"}),
+        (
+            "claude-3",
+            "claude-opus-4-0",
+            "claude-opus-4-1",
+            "claude-opus-4-2025",
+            "claude-sonnet-4-0",
+            "claude-sonnet-4-2025",
+        ),
+        "https://docs.claude.com/en/docs/build-with-claude/structured-outputs",
+        lambda profile: replace(profile, continuation=NO_FIELDS, schema_form=no_form),
     ),
     ModelRow(  # TGI reads no thinking out of what they write
         frozenset({"hf_tgi"}),

@@ -71,12 +71,16 @@ def with_words(messages: list[WrittenMessage], words: str) -> list[WrittenMessag
     return [{"role": "system", "content": words}, *messages]
 
 
+def turn_begins(messages: Sequence[Message]) -> int:
+    """The place of the last message of a user. What the model thought before it is spent."""
+    return max((place for place, message in enumerate(messages) if message.role == ROLE_USER), default=0)
+
+
 def thoughts_of_turn(messages: Sequence[Message]) -> dict[int, str]:
-    """What the model thought since the last message of a user, by its message's place. Earlier thinking is spent."""
-    begins = max((place for place, message in enumerate(messages) if message.role == ROLE_USER), default=0)
+    """What the model thought in this turn, by its message's place."""
     thoughts = {
         place: "".join(plain(part.text) for part in messages[place].reasoning)
-        for place in range(begins, len(messages))
+        for place in range(turn_begins(messages), len(messages))
         if messages[place].reasoning
     }
     return {place: thought for place, thought in thoughts.items() if thought}

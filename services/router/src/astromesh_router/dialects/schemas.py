@@ -61,6 +61,13 @@ def ollama_form(schema: JsonObject) -> Written:
     return {"format": "json" if schema == ANY_OBJECT else schema}
 
 
+def anthropic_form(schema: JsonObject) -> Written:
+    """Nothing for a schema beyond the subset that its grammar takes. Source: Claude API, "Structured outputs"."""
+    if not is_strict(schema):
+        return {}
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+
+
 def no_form(schema: JsonObject) -> Written:
     """Nothing: the schema is asked for in words alone."""
     del schema
@@ -95,5 +102,7 @@ def is_strict(schema: JsonObject) -> bool:
         closed = schema.get("additionalProperties") is False
         if not closed or set(properties) != set(as_list(schema.get("required"))):
             return False
-    inner: list[object] = [*properties.values(), *as_list(schema.get("anyOf")), schema.get("items", {})]
+    inner: list[object] = [*properties.values(), *as_list(schema.get("anyOf"))]
+    if "items" in schema:
+        inner.append(schema["items"])
     return all(isinstance(each, dict) and is_strict(cast(JsonObject, each)) for each in inner)
