@@ -59,8 +59,8 @@ async def test_a_cut_reply_says_so_and_missing_counts_are_estimated(calls: Calls
 
 BAD: list[tuple[str, Scripted, type[AstromeshError], str]] = [
     ("no model", Refusal(404, "model 'llama' not found"), NotFound, "model 'llama' not found"),
-    ("a page", Rubbish(), Unavailable, "no JSON"),
-    ("nothing", Rubbish(b""), Unavailable, "before the reply was complete"),
+    ("a page", Rubbish(), Unavailable, "web page"),
+    ("nothing", Rubbish(b"", "application/x-ndjson"), Unavailable, "before the reply was complete"),
     ("a hang", Hang(), TimedOut, "no first token"),
     ("a break", Reply("a b c d", ending=Ending.BREAK_OFF, after=2), Unavailable, "broke off"),
     ("a stop", Reply("a b c d", ending=Ending.STOP_SHORT, after=2), Unavailable, "before the reply was complete"),

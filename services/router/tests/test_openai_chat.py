@@ -155,7 +155,7 @@ async def test_a_refusal_says_who_where_why_and_never_the_key(
 
 
 BAD: list[tuple[str, Scripted, type[AstromeshError], str]] = [
-    ("a page", Rubbish(), Unavailable, "before the reply was complete"),
+    ("a page", Rubbish(), Unavailable, "web page"),
     ("a page of events", Rubbish(b"data: hello\n\n", "text/event-stream"), Unavailable, "no JSON"),
     ("a list", Rubbish(b"data: [1]\n\n", "text/event-stream"), Unavailable, "no object"),
     ("only the end", Rubbish(b"data: [DONE]\n\n", "text/event-stream"), Unavailable, "no reply"),

@@ -20,7 +20,16 @@ from urllib.parse import quote, urlsplit
 
 import httptools
 
-from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, Request, UnknownHost, Unreachable, Untrusted
+from astromesh_router.exchange import (
+    BrokeOff,
+    Dropped,
+    NotInTime,
+    NoTls,
+    Request,
+    UnknownHost,
+    Unreachable,
+    Untrusted,
+)
 
 KEEP_ALIVE_SECONDS = 30.0
 BUFFERED_BYTES = 1 << 20
@@ -133,16 +142,8 @@ class DirectCarrier:
                     origin.port,
                     ssl=self._context if origin.secure else None,
                 )
-        except TimeoutError as error:
-            raise NotInTime("did not accept a connection in time") from error
-        except ssl.SSLError as error:
-            raise Untrusted("showed no certificate that is trusted") from error
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise Unreachable("has a host name that no name server could look up") from error
-            raise UnknownHost("has a host name that nobody knows") from error
         except (OSError, UnicodeError) as error:
-            raise Unreachable("refused the connection") from error
+            raise _unreachable(error) from error
         return connection
 
 
@@ -311,3 +312,18 @@ def _written(place: Place, request: Request) -> bytes:
     length = "" if body is None else f"content-length: {len(body)}\r\n"
     headers = "".join([f"{name}: {value}\r\n" for name, value in request.headers.items()])
     return f"{first}{headers}{length}\r\n".encode("latin-1") + (body or b"")
+
+
+def _unreachable(error: OSError | UnicodeError) -> Unreachable:
+    """Why no connection stands."""
+    if isinstance(error, TimeoutError):
+        return NotInTime("did not accept a connection in time")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Untrusted(f"showed a certificate that is not trusted ({error.verify_message})")
+    if isinstance(error, ssl.SSLError):
+        return NoTls("does not speak TLS")
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        return Unreachable("has a host name that no name server could look up")
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return UnknownHost("has a host name that nobody knows")
+    return Unreachable("refused the connection")

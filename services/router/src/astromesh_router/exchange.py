@@ -77,6 +77,13 @@ class Untrusted(Unreachable):
     passes = False
 
 
+class NoTls(Unreachable):
+    """What answers at an https endpoint is no TLS."""
+
+    advice = "check the endpoint's port, or write http:// if it has no TLS"
+    passes = False
+
+
 class UnknownHost(Unreachable):
     """The host has no address."""
 

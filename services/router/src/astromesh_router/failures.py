@@ -12,6 +12,7 @@ from astromesh_core.errors import (
     BudgetExceeded,
     Denied,
     InvalidInput,
+    LimitExceeded,
     NotFound,
     RateLimited,
     TemporaryError,
@@ -23,7 +24,21 @@ from astromesh_router.candidates import Candidate
 SHOWN = 300
 """Characters of a vendor's own message that are passed on."""
 
-SERVER_ERROR = 500
+CLIENT_ERROR, SERVER_ERROR, BEYOND_STATUSES = 400, 500, 600
+STATUS_OF_CODE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+}
+"""What a vendor's word for an error would be as a status
+(https://docs.claude.com/en/api/errors, https://platform.openai.com/docs/guides/error-codes)."""
+
 GAVE_UP_WAITING = frozenset({408, 504})
 """Statuses of a server that took too long, which may be quicker the next time."""
 
@@ -32,6 +47,15 @@ PASSES_IN: dict[type[AstromeshError], float] = {Unavailable: 0.5, RateLimited: 0
 """Seconds after which it is worth asking again, at first; failures of other kinds do not pass by themselves."""
 
 NEVER = math.inf
+
+ADVICE: dict[type[AstromeshError], str] = {
+    Unavailable: "see what its server says, or name a fallback model",
+    TimedOut: "see what its server is busy with, or give it more time",
+    RateLimited: "ask it less often, or name a fallback model",
+    LimitExceeded: "bound its replies with the parameter max_tokens",
+    InvalidInput: "mend what it names, in the agent's parameters or in what it is asked",
+}
+"""What to do, where the failure itself does not say more."""
 
 
 class CandidateFailed(Exception):
@@ -67,12 +91,12 @@ def failed(
     kind: type[AstromeshError],
     reason: str,
     *,
+    said: str = "",
     advice: str = "",
     passes_in: float | None = None,
 ) -> CandidateFailed:
-    """A failure that names the provider, its endpoint, what went wrong and what to do."""
-    message = f"{candidate.label}: {reason}"
-    return CandidateFailed(kind(f"{message}; {advice}" if advice else message), reason, passes_in=passes_in)
+    """A failure that names the provider, its endpoint, what went wrong, what the vendor said, and what to do."""
+    return CandidateFailed(kind(_message(candidate, kind, reason, said, advice)), reason, passes_in=passes_in)
 
 
 def refused(candidate: Candidate, status: int, vendor_text: str, vendor_code: str, retry_after: str) -> CandidateFailed:
@@ -80,11 +104,24 @@ def refused(candidate: Candidate, status: int, vendor_text: str, vendor_code: st
     kind, advice = _by_status(candidate, status, vendor_code)
     reason = f"answered {status}"
     wait = seconds(retry_after) if issubclass(kind, TemporaryError) else None
-    said = "" if kind is Denied else " ".join(vendor_text.split())[:SHOWN]
-    message = f"{candidate.label}: {reason}{f' ({said})' if said else ''}{f'; {advice}' if advice else ''}"
-    error = kind(message, retry_after=wait)
+    said = "" if kind is Denied else vendor_text
+    error = kind(_message(candidate, kind, reason, said, advice), retry_after=wait)
     blamed, passes = status >= SERVER_ERROR, PASSES_IN[Unavailable] if status in GAVE_UP_WAITING else None
     return CandidateFailed(error, reason, blames_endpoint=blamed, passes_in=passes)
+
+
+def reported(candidate: Candidate, vendor_text: str, vendor_code: str) -> CandidateFailed:
+    """The failure of a vendor that reports an error where its reply should be, or in the middle of it."""
+    status = int(vendor_code) if vendor_code.isdecimal() else STATUS_OF_CODE.get(vendor_code, 0)
+    if CLIENT_ERROR <= status < BEYOND_STATUSES:
+        return refused(candidate, status, vendor_text, vendor_code, "")
+    return failed(candidate, Unavailable, "reported an error in mid-reply", said=vendor_text)
+
+
+def _message(candidate: Candidate, kind: type[AstromeshError], reason: str, said: str, advice: str) -> str:
+    quoted = " ".join(said.split())[:SHOWN]
+    what_to_do = advice or ADVICE.get(kind, "")
+    return f"{candidate.label}: {reason}{f' ({quoted})' if quoted else ''}{f'; {what_to_do}' if what_to_do else ''}"
 
 
 def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[type[AstromeshError], str]:
@@ -94,7 +131,7 @@ def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[typ
         return NotFound, f"check the endpoint, and that it serves the model {candidate.model}"
     if status == 429:
         quota = vendor_code == "insufficient_quota"
-        return (BudgetExceeded, "the account's quota is spent") if quota else (RateLimited, "")
+        return (BudgetExceeded, "pay into the vendor's account: its quota is spent") if quota else (RateLimited, "")
     if status in GAVE_UP_WAITING:
         return TimedOut, ""
     if 300 <= status < 400:

@@ -9,7 +9,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from astromesh_router.direct import KEEP_ALIVE_SECONDS
-from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, Request, UnknownHost, Unreachable, Untrusted
+from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, NoTls, Request, UnknownHost, Unreachable, Untrusted
 
 
 class ProxiedCarrier:
@@ -83,11 +83,8 @@ def _unreachable(cause: BaseException) -> Unreachable:
 
 
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], type[Unreachable], str], ...] = (
-    (
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
-        Untrusted,
-        "showed no certificate that is trusted",
-    ),
+    ((aiohttp.ClientConnectorCertificateError,), Untrusted, "showed a certificate that is not trusted"),
+    ((aiohttp.ClientConnectorSSLError,), NoTls, "does not speak TLS"),
     ((aiohttp.ClientConnectorDNSError,), UnknownHost, "has a host name that nobody knows"),
     ((aiohttp.ClientConnectorError,), Unreachable, "refused the connection"),
     ((aiohttp.ClientResponseError,), Unreachable, "does not speak HTTP"),

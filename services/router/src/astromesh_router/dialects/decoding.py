@@ -27,6 +27,9 @@ class Reported(Exception):
         super().__init__(text)
         self.code = code
 
+    def __bool__(self) -> bool:
+        return bool(str(self) or self.code)
+
 
 class Decoder(Protocol):
     """A state machine that reads one streamed reply: `feed` until `done`, then `reply`."""
@@ -34,6 +37,11 @@ class Decoder(Protocol):
     @property
     def done(self) -> bool:
         """The vendor's mark of the end was read."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Anything of the reply itself has come: a word, a thought, a piece of a tool call. Heartbeats are nothing."""
         ...
 
     def feed(self, data: bytes) -> list[Delta]:
@@ -83,6 +91,11 @@ class Said:
         """What came since this was asked last, neighbours of a kind joined."""
         new, self._new = self._new, []
         return new if len(new) < 2 else joined(new)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was any."""
+        return bool(self._texts or self._thoughts)
 
     @property
     def whole_text(self) -> str:
@@ -154,14 +167,16 @@ def json_text(arguments: object) -> str:
 
 
 def reported_error(body: JsonObject) -> Reported | None:
-    """The error that a body or a chunk carries: OpenAI's object or Ollama's text."""
+    """The error that a body or a chunk carries: OpenAI's object (its code may be an HTTP status), or Ollama's text."""
     error = body.get("error")
     if not error:
         return None
     if isinstance(error, str):
         return Reported(error)
     details = as_object(error)
-    return Reported(as_text(details.get("message")), as_text(details.get("code")) or as_text(details.get("type")))
+    status = as_count(details.get("code"))
+    code = str(status) if status else as_text(details.get("code")) or as_text(details.get("type"))
+    return Reported(as_text(details.get("message")), code)
 
 
 def error_in(body: bytes) -> Reported:

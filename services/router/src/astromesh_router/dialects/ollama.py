@@ -118,6 +118,10 @@ class OllamaDecoder:
         self._last: JsonObject = {}
         self.done = False
 
+    @property
+    def begun(self) -> bool:
+        return self._said.begun or bool(self._calls)
+
     def feed(self, data: bytes) -> list[Delta]:
         return self._read(self._lines.feed(data))
 

@@ -94,6 +94,10 @@ class OpenAIChatDecoder:
         self._usage: Usage | None = None
         self.done = False
 
+    @property
+    def begun(self) -> bool:
+        return self._said.begun or bool(self._calls)
+
     def feed(self, data: bytes) -> list[Delta]:
         return self._read(self._events.feed(data))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh_core.errors import RateLimited, Unavailable
+from astromesh_core.errors import LimitExceeded, Unavailable
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.addresses import Addresses
 from astromesh_router.dialects.decoding import Decoder, JsonObject, Malformed, Reported, error_in, json_object
@@ -15,7 +15,7 @@ from astromesh_router.dialects.lines import LineTooLong
 from astromesh_router.dialects.port import Delta, Part, Reply
 from astromesh_router.dialects.profiles import Profile, profile_of
 from astromesh_router.exchange import BrokeOff, Exchange
-from astromesh_router.failures import SHOWN, CandidateFailed, failed, refused
+from astromesh_router.failures import NEVER, CandidateFailed, failed, refused, reported
 from astromesh_router.wire import Address, Wire, error_body, next_chunk
 
 DRAIN_SECONDS = 0.25
@@ -25,7 +25,14 @@ LIST_LIMIT = 4 * 1024 * 1024
 OK = 200
 NO_SUCH_PAGE = 404
 AT_WORK: list[Delta] = [""]
-"""What bytes are worth that bring no delta."""
+"""What bytes of a reply are worth that bring no delta."""
+
+NO_API = "check the endpoint: it may lack a part of its path, or stand behind a page to sign in"
+WORDLESS_LIMIT = 16 * 1024 * 1024
+"""Bytes without a word between them: beyond it the reply is taken to have no end. Memory is bounded by it."""
+
+FIRST_BYTES = 64 * 1024
+"""Of a body are kept until a reply begins: what is no stream may be an error."""
 
 UNREADABLE = (Malformed, LineTooLong, Reported)
 
@@ -63,14 +70,16 @@ class HttpDialect:
         try:
             if exchange.status != OK:
                 raise await refusal(candidate, exchange, to)
-            decoder = self._format.decoder(profile)
-            while not decoder.done:
+            if exchange.header("content-type").startswith("text/html"):
+                raise failed(candidate, Unavailable, "answered with a web page", advice=NO_API, passes_in=NEVER)
+            reading = Reading(candidate, self._format.decoder(profile), to)
+            while not reading.decoder.done:
                 chunk = await next_chunk(candidate, exchange)
-                for delta in read(candidate, decoder, chunk, to) or AT_WORK:
+                for delta in reading.take(chunk):
                     yield delta
                 if not chunk:
                     break
-            reply = whole(candidate, decoder, to)
+            reply = reading.whole()
             if not exchange.ended:
                 await drain(exchange)
             yield reply
@@ -105,26 +114,46 @@ class HttpDialect:
             await exchange.close()
 
 
-def read(candidate: Candidate, decoder: Decoder, chunk: bytes, sender: Address) -> list[Delta]:
-    """The deltas that the body's next bytes bring; none of them means its end. Raises CandidateFailed."""
-    try:
-        return decoder.feed(chunk) if chunk else decoder.finish()
-    except UNREADABLE as error:
-        raise unreadable(candidate, error, sender) from error
+class Reading:
+    """One reply as it is read, and what it says where it is none."""
 
+    def __init__(self, candidate: Candidate, decoder: Decoder, sender: Address) -> None:
+        self.decoder = decoder
+        self._candidate = candidate
+        self._sender = sender
+        self._first = b""
+        self._wordless = 0
 
-def whole(candidate: Candidate, decoder: Decoder, sender: Address) -> Reply:
-    """The reply that was read. Raises CandidateFailed where it is not complete."""
-    try:
-        return decoder.reply()
-    except UNREADABLE as error:
-        raise unreadable(candidate, error, sender) from error
+    def take(self, chunk: bytes) -> list[Delta]:
+        """The deltas that the body's next bytes bring; no bytes mean its end. Raises CandidateFailed."""
+        try:
+            deltas = self.decoder.feed(chunk) if chunk else self.decoder.finish()
+        except UNREADABLE as error:
+            raise unreadable(self._candidate, error, self._sender) from error
+        if deltas:
+            self._wordless = 0
+            return deltas
+        self._wordless += len(chunk)
+        if self._wordless > WORDLESS_LIMIT:
+            raise failed(self._candidate, LimitExceeded, "sent 16 MiB without a word of its reply")
+        if self.decoder.begun:
+            return AT_WORK
+        self._first = (self._first + chunk)[:FIRST_BYTES]
+        return []
+
+    def whole(self) -> Reply:
+        """The reply that was read. Raises CandidateFailed where it is not complete."""
+        try:
+            return self.decoder.reply()
+        except UNREADABLE as error:
+            said = error_in(self._first)
+            raise unreadable(self._candidate, said if said else error, self._sender) from error
 
 
 def unreadable(candidate: Candidate, error: Exception, sender: Address) -> CandidateFailed:
     """The failure that a decoder's complaint means."""
     if isinstance(error, Reported):
-        return broke_off(candidate, sender.without_key(str(error)), error.code)
+        return reported(candidate, sender.without_key(str(error)), error.code)
     if isinstance(error, LineTooLong):
         return failed(candidate, Unavailable, "sent a line without end")
     return failed(candidate, Unavailable, str(error), advice="check that the endpoint is right")
@@ -145,12 +174,6 @@ async def refusal(candidate: Candidate, exchange: Exchange, sender: Address) -> 
     said = error_in(await error_body(exchange))
     text = sender.without_key(str(said))
     return refused(candidate, exchange.status, text, said.code, exchange.header("retry-after"))
-
-
-def broke_off(candidate: Candidate, text: str, code: str) -> CandidateFailed:
-    """The failure that an error reported in mid-stream means."""
-    kind = RateLimited if "rate_limit" in code else Unavailable
-    return failed(candidate, kind, "reported an error in mid-reply", advice=" ".join(text.split())[:SHOWN])
 
 
 async def whole_body(candidate: Candidate, exchange: Exchange) -> bytes:
