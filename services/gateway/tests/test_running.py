@@ -112,7 +112,8 @@ def test_what_a_caller_says_does_not_stay_in_memory_after_its_request() -> None:
         (b'{"quest": "x"}', 422),
         (b'{"query": 7}', 422),
         (b'{"query": "x", "context": [1]}', 422),
-        (b'"' + b"x" * (5 << 20) + b'"', 413),
+        (b'{"query": "' + b"x" * (5 << 20) + b'"}', 413),
+        (b'"' + b"x" * (16 << 20) + b'"', 413),
     ],
 )
 async def test_refuses_what_it_cannot_read(mesh: Mesh, body: bytes, status: int) -> None:

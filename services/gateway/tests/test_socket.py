@@ -106,6 +106,6 @@ async def test_a_plain_request_is_told_to_upgrade(mesh: Mesh) -> None:
 
 async def test_a_frame_beyond_the_limit_closes_the_socket(mesh: Mesh) -> None:
     async with socket(mesh) as connection:
-        await say(connection, query="x" * (5 << 20))
+        await say(connection, query="x" * (16 << 20))
         with pytest.raises(ConnectionClosed):
             await connection.recv()

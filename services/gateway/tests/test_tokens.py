@@ -9,7 +9,7 @@ from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Message
 from astromesh_core.events.contents import text_content
-from astromesh_gateway.tokens import Restart, Token, Tokens
+from astromesh_gateway.tokens import Restart, Thought, Token, Tokens
 
 
 def begun(path: str = "1") -> RunEvent:
@@ -20,7 +20,7 @@ def replied(text: str, path: str = "1") -> RunEvent:
     return RunEvent(model_replied=ModelReplied(path=path, message=Message(content=text_content(text))))
 
 
-def shown(told: list[Token | Restart]) -> str:
+def shown(told: list[Token | Thought | Restart]) -> str:
     """What stands on a screen in the end."""
     text = ""
     for part in told:
@@ -52,7 +52,7 @@ def test_whatever_is_lost_the_whole_text_is_shown_in_the_end(
     text: str, lost: set[int], doubled: set[int], broken_off: int
 ) -> None:
     tokens = Tokens()
-    told: list[Token | Restart] = [*tokens.event(begun())]
+    told: list[Token | Thought | Restart] = [*tokens.event(begun())]
     for attempt, length in ((1, min(broken_off, len(text))), (2, len(text))):
         for offset, character in enumerate(text[:length]):
             delta = Delta(path="1", attempt=attempt, offset=offset, text=character)

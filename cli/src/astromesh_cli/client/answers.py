@@ -46,6 +46,8 @@ class AnswerPrinter:
         match event.name:
             case "token":
                 self._token(event.text("text"))
+            case "reasoning":
+                pass  # what a model thinks is no part of its answer; it is in the run's step
             case "restart":
                 self._restart()
             case "tool_call":

@@ -156,7 +156,7 @@ def _follow(mesh: MeshClient, run_id: str, *, as_json: bool) -> None:
         for event in updates:
             if as_json:
                 print_json_line({"event": event.name, "id": event.id or None, "data": event.data})
-            elif event.name in ("token", "restart"):
+            elif event.name in ("token", "reasoning", "restart"):
                 printer.take(event)
             else:
                 printer.close()

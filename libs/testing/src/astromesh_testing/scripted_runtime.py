@@ -56,8 +56,10 @@ class ScriptedRun:
         await self._writer.flush()
 
     async def start(self, *, checks_output: bool = False) -> None:
-        """started."""
-        await self.append(RunEvent(started=RunStarted(pattern="react", checks_output=checks_output)))
+        """started; with the schema that was asked for."""
+        schema = self.requested.output_schema_json
+        started = RunStarted(pattern="react", checks_output=checks_output, output_schema_json=schema)
+        await self.append(RunEvent(started=started))
 
     async def begin(self, path: str) -> None:
         """model call begun: another attempt, where there was one."""
@@ -70,9 +72,17 @@ class ScriptedRun:
         delta = Delta(run_id=self.aggregate.id, path=path, epoch=1, attempt=attempt, offset=offset, text=text)
         self._bus.deltas.publish(self.aggregate.namespace, delta)
 
-    async def reply(self, path: str, text: str, *calls: ToolCall) -> None:
+    def think(self, path: str, thought: str) -> None:
+        """A delta of thinking."""
+        attempt = self._attempts.get(path, 1)
+        delta = Delta(run_id=self.aggregate.id, path=path, epoch=1, attempt=attempt, thought=thought)
+        self._bus.deltas.publish(self.aggregate.namespace, delta)
+
+    async def reply(self, path: str, text: str, *calls: ToolCall, thought: str = "") -> None:
         """model replied."""
         message = Message(role=ROLE_ASSISTANT, content=text_content(text), tool_calls=calls)
+        if thought:
+            message.reasoning.add(text=text_content(thought))
         charge = Charge(provider="fake", model="fake-1", usage=Usage(input_tokens=10, output_tokens=5))
         await self.append(RunEvent(model_replied=ModelReplied(path=path, message=message, charge=charge)))
 

@@ -13,7 +13,8 @@ from pydantic import JsonValue
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import SURFACE_HTTP, RunEvent, RunRequested, Surface
-from astromesh.v1.values_pb2 import Message
+from astromesh.v1.values_pb2 import Image, Message
+from astromesh_core.answers import answer_schema
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.log import AppendConflict
 from astromesh_core.bus.offload import COMMIT_BYTES, commit_bytes, offload
@@ -35,6 +36,7 @@ from astromesh_core.rpc.identity import Caller
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_gateway.capacity import Capacity
 from astromesh_gateway.directory import Directory
+from astromesh_gateway.images import check_images
 
 MAX_KEY_CHARACTERS = 255
 """Of an idempotency key."""
@@ -59,6 +61,10 @@ class AskedRun:
     idempotency_key: str = ""
     surface: Surface.ValueType = SURFACE_HTTP
     cancel_on_disconnect: bool = False
+    images: tuple[Image, ...] = ()
+    """Pictures that go with the query."""
+    output_schema_json: str = ""
+    """JSON Schema that the answer has to match; empty: the agent's own, if it has one."""
     transcript: tuple[Message, ...] = ()
     """Turns before the query that the caller brought."""
     uses_memory: bool = True
@@ -134,6 +140,8 @@ class Admission:
             surface=asked.surface,
             cancel_on_disconnect=asked.cancel_on_disconnect,
             private_session=not asked.session_id,
+            images=asked.images,
+            output_schema_json=asked.output_schema_json,
         )
         if asked.context:
             event.context.text = orjson.dumps(asked.context).decode()
@@ -213,6 +221,12 @@ def _check(asked: AskedRun) -> None:
     key = asked.idempotency_key
     if len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
         raise InvalidInput(f"Idempotency-Key may have {MAX_KEY_CHARACTERS} printable characters")
+    check_images([*asked.images, *(image for message in asked.transcript for image in message.images)])
+    if asked.output_schema_json:
+        try:
+            answer_schema(asked.output_schema_json)
+        except InvalidInput as error:
+            raise InvalidInput(f"output_schema {error.message}") from None
 
 
 class EmptyQuery(InvalidInput):
@@ -228,4 +242,9 @@ def _body(asked: AskedRun) -> bytes:
         "context": asked.context,
         "transcript": transcript.hexdigest() if asked.transcript else "",
     }
+    if asked.images:
+        pictures = hashlib.sha256(b"".join(image.SerializeToString(deterministic=True) for image in asked.images))
+        parts["images"] = pictures.hexdigest()
+    if asked.output_schema_json:
+        parts["output_schema"] = asked.output_schema_json
     return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
+import orjson
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import ClientDisconnect
 
+from astromesh.v1.values_pb2 import Image
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.problems import Problem, dotted
+from astromesh_gateway.images import image_of_data, image_of_url
 
 MAX_BODY_BYTES = 4 << 20
-"""Of any request's body."""
+"""Of a request's body without pictures."""
+
+MAX_QUESTION_BYTES = 15 << 20
+"""Of the body of a question, pictures in base64 included."""
 
 Model = TypeVar("Model", bound=BaseModel)
+Asked = TypeVar("Asked", bound="Question")
 
 
 class TooLarge(InvalidInput):
@@ -36,7 +44,29 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", cache_strings="keys")
 
 
-class RunBody(Body):
+class ImageBody(Body):
+    """A picture: its https address, or the file itself. A `data:` URL holds both media type and file."""
+
+    url: str = ""
+    media_type: str = Field(default="", examples=["image/png"])
+    data: str = Field(default="", description="The file in base64.")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if bool(self.url) == bool(self.data):
+            raise PydanticCustomError("image", "needs either url, or data with its media_type")
+        return self
+
+
+class Question(Body):
+    """A body that may hold pictures, which count apart from the rest of it."""
+
+    def picture_characters(self) -> int:
+        """How much of the body they are."""
+        return 0
+
+
+class RunBody(Question):
     """A question to an agent."""
 
     query: str = Field(min_length=1, description="The question.", examples=["How does Astromesh survive a crash?"])
@@ -45,9 +75,20 @@ class RunBody(Body):
     )
     user: str = Field(default="", max_length=512, description="Whom the content is about, as you name them.")
     context: dict[str, JsonValue] = Field(default_factory=dict, description="Variables for the agent's prompt.")
+    images: list[ImageBody] = Field(
+        default_factory=list[ImageBody],
+        description="Pictures that go with the question: at most 16, together at most 10 MB.",
+    )
+    output_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="JSON Schema that the answer has to match; `data` is then the answer, parsed."
+    )
     cancel_on_disconnect: bool = Field(
         default=False, description="Cancel the run when this connection ends before the run does."
     )
+
+    def picture_characters(self) -> int:
+        """See Question."""
+        return sum(len(image.url) + len(image.data) for image in self.images)
 
 
 class ResolveBody(Body):
@@ -96,11 +137,23 @@ class RagQueryBody(Body):
     top_k: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, description="0: the pipeline's own.")
 
 
-async def read_bytes(request: Request) -> bytes:
-    """The whole body. Raises TooLarge beyond 4 MB without reading on."""
+def images_of(body: RunBody) -> tuple[Image, ...]:
+    """The pictures of a question, unchecked."""
+    return tuple(
+        image_of_url(image.url) if image.url else image_of_data(image.media_type, image.data) for image in body.images
+    )
+
+
+def schema_text(schema: dict[str, JsonValue] | None) -> str:
+    """A schema as JSON text, its properties in the caller's order; empty for none."""
+    return "" if schema is None else orjson.dumps(schema).decode()
+
+
+async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body. Raises TooLarge beyond so many bytes, without reading on."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise TooLarge(f"the body has {declared} bytes; at most {MAX_BODY_BYTES} are read")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"the body has {declared} bytes; at most {limit} are read")
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -110,8 +163,8 @@ async def read_bytes(request: Request) -> bytes:
             raise ClientDisconnect
         part: bytes = message.get("body", b"")
         size, more = size + len(part), message.get("more_body", False)
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"the body has more than {MAX_BODY_BYTES} bytes")
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
 
@@ -119,6 +172,20 @@ async def read_bytes(request: Request) -> bytes:
 async def read_body(request: Request, model: type[Model]) -> Model:
     """The body as a model. Raises InvalidInput for what is no JSON, Unprocessable for what does not fit, TooLarge."""
     return parse_body(await read_bytes(request), model)
+
+
+async def read_question(request: Request, model: type[Asked]) -> Asked:
+    """The same for a body that may hold pictures."""
+    return parse_question(await read_bytes(request, MAX_QUESTION_BYTES), model)
+
+
+def parse_question(data: bytes | str, model: type[Asked]) -> Asked:
+    """Text as a model that may hold pictures. Raises as `parse_body`, and TooLarge for what is large without them."""
+    body = parse_body(data, model)
+    beside = len(data) - body.picture_characters()
+    if beside > MAX_BODY_BYTES:
+        raise TooLarge(f"the body has {beside} bytes beside its pictures; at most {MAX_BODY_BYTES} are read")
+    return body
 
 
 def parse_body(data: bytes | str, model: type[Model]) -> Model:

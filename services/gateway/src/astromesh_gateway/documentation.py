@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from astromesh_gateway.bodies import RunBody
 from astromesh_gateway.replies import RunReply
-from astromesh_gateway.routes.openai_replies import ChatBody
+from astromesh_gateway.routes.openai_requests import ChatBody
 
 Extra = dict[str, Any]
 """A piece of an OpenAPI document, as FastAPI wants it."""

@@ -19,7 +19,7 @@ from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.runs import TERMINAL, RunFolder
 from astromesh_gateway.admission import Admission, PreparedRun
 from astromesh_gateway.replies import contents
-from astromesh_gateway.tokens import Restart, Token, Tokens
+from astromesh_gateway.tokens import Restart, Thought, Token, Tokens
 from astromesh_gateway.waiting import WAITING, QueueWatch, Sessions
 
 _HELD_PARTS = 1_000
@@ -34,7 +34,7 @@ class Told:
     run: Run
 
 
-Part = Token | Restart | Told
+Part = Token | Thought | Restart | Told
 
 
 class CheckedFolder(RunFolder):
@@ -51,7 +51,9 @@ class CheckedFolder(RunFolder):
         if kind == "started":
             self._checks_output = envelope.run.started.checks_output
         elif self._checks_output and kind == "model_replied":
-            self.step(envelope.run.model_replied.path).ClearField("output")
+            step = self.step(envelope.run.model_replied.path)
+            step.ClearField("output")
+            step.ClearField("reasoning")
 
 
 class Following:

@@ -1,6 +1,7 @@
 """Parts of a run as the messages that callers get: the names are fixed, the same for SSE and WebSocket.
 
 token        {run_id, text, path}                          not stored, so without an index
+reasoning    {run_id, text, path}                          what the model thinks: no part of the answer, not made up for
 restart      {run_id, path}                                forget the text since the last step: a new attempt begins
 tool_call    {run_id, index, path, id, name, arguments}    a tool is about to be called
 tool_result  {run_id, index, path, id, name, status, ok, output | failure}
@@ -23,7 +24,7 @@ from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_core.problems import problem
 from astromesh_gateway.following import Part, Told
 from astromesh_gateway.replies import failure_error, run_reply, shown, step_reply
-from astromesh_gateway.tokens import Restart, Token
+from astromesh_gateway.tokens import Restart, Thought, Token
 
 Data = dict[str, JsonValue]
 
@@ -41,6 +42,8 @@ def update_of(part: Part, run_id: str) -> Update:
     """The message that a part becomes."""
     if isinstance(part, Token):
         return Update("token", {"run_id": run_id, "text": part.text, "path": part.path})
+    if isinstance(part, Thought):
+        return Update("reasoning", {"run_id": run_id, "text": part.text, "path": part.path})
     if isinstance(part, Restart):
         return Update("restart", {"run_id": run_id, "path": part.path})
     return _stored(part)

@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NotRequired
 
+from pydantic import JsonValue
 from typing_extensions import TypedDict
 
-from astromesh.v1.runs_pb2 import RUN_STATUS_CANCELLED, STEP_KIND_TOOL, STEP_STATUS_RUNNING, Run, Step, StepStatus
+from astromesh.v1.runs_pb2 import (
+    RUN_STATUS_CANCELLED,
+    RUN_STATUS_COMPLETED,
+    STEP_KIND_TOOL,
+    STEP_STATUS_RUNNING,
+    Run,
+    Step,
+    StepStatus,
+)
 from astromesh.v1.values_pb2 import Content, Failure, Passage, Usage
+from astromesh_core.answers import parsed_answer
 from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled, NotFound
 from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import STATUS_NAMES
@@ -46,6 +56,7 @@ class StepReply(TypedDict):
     status: str
     input: NotRequired[str]
     output: NotRequired[str]
+    reasoning: NotRequired[str]
     failure: NotRequired[FailureReply]
     started_at: NotRequired[str]
     duration_ms: NotRequired[float]
@@ -65,13 +76,14 @@ class SourceReply(TypedDict):
 
 
 class RunReply(TypedDict):
-    """A run as it stands."""
+    """A run as it stands. `data` is the answer, parsed, where the run has a schema for it."""
 
     run_id: str
     session_id: str
     agent: str
     status: str
     answer: str | None
+    data: NotRequired[JsonValue]
     steps: list[StepReply]
     usage: UsageReply
     sources: list[SourceReply]
@@ -107,6 +119,8 @@ def run_reply(run: Run) -> RunReply:
         sources=[source_reply(passage) for passage in run.sources],
         cost=run.cost_nanos / 1e9,
     )
+    if run.structured and run.status == RUN_STATUS_COMPLETED:
+        reply["data"] = parsed_answer(reply["answer"] or "")
     if run.HasField("failure"):
         reply["failure"] = failure_reply(run.failure)
     if run.waiting_for:
@@ -147,6 +161,8 @@ def step_reply(step: Step) -> StepReply:
         reply["input"] = shown(step.input)
     if step.HasField("output"):
         reply["output"] = shown(step.output)
+    if step.reasoning:
+        reply["reasoning"] = "".join(map(shown, step.reasoning))
     if step.HasField("failure"):
         reply["failure"] = failure_reply(step.failure)
     if step.timing.start_unix_nano:
@@ -201,7 +217,7 @@ def contents(run: Run) -> Iterator[Content]:
     """The contents that a reply shows. Looking at these costs a quarter of walking the whole message."""
     yield from (run.session_id, run.query, run.answer, run.failure.message)
     for step in run.steps:
-        yield from (step.input, step.output, step.failure.message)
+        yield from (step.input, step.output, *step.reasoning, step.failure.message)
     for passage in run.sources:
         yield passage.text
 

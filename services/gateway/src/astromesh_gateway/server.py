@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from astromesh_core.errors import Unavailable
-from astromesh_gateway.bodies import MAX_BODY_BYTES
+from astromesh_gateway.bodies import MAX_QUESTION_BYTES
 
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 75
@@ -55,7 +55,7 @@ async def serving(app: FastAPI, host: str, port: int, drain_seconds: float) -> A
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, int(drain_seconds)),
-        ws_max_size=MAX_BODY_BYTES,
+        ws_max_size=MAX_QUESTION_BYTES,
     )
     server = _Server(config)
     serving_task = asyncio.create_task(server.serve(sockets=[bound]), name="http")

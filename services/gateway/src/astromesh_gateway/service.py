@@ -38,7 +38,7 @@ from astromesh_gateway.following import Part, Told
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.replies import failure_error
 from astromesh_gateway.stored_runs import StoredRuns
-from astromesh_gateway.tokens import Restart, Token
+from astromesh_gateway.tokens import Restart, Thought, Token
 
 DEFAULT_PAGE = 50
 
@@ -128,6 +128,8 @@ class AgentServicer(AgentServiceServicer):
             user=request.user,
             context=_context(request.context_json),
             idempotency_key=request.idempotency_key,
+            images=tuple(request.images),
+            output_schema_json=request.output_schema_json,
             surface=SURFACE_GRPC,
             traceparent=current_traceparent(),
         )
@@ -137,6 +139,8 @@ class AgentServicer(AgentServiceServicer):
 def _streamed(part: Part, run_id: str) -> StreamAgentResponse | None:
     if isinstance(part, Token):
         return StreamAgentResponse(run_id=run_id, token=part.text)
+    if isinstance(part, Thought):
+        return StreamAgentResponse(run_id=run_id, reasoning=part.text)
     if isinstance(part, Restart):
         return StreamAgentResponse(run_id=run_id, restart=RestartPart())
     response = StreamAgentResponse(run_id=run_id, index=part.index)

@@ -2,7 +2,8 @@
 
 Deltas come at most once and at their own pace; the log has what they lacked. A piece is told once its attempt's `begun`
 is stored. A higher attempt replaces what came before it (`Restart`). A gap ends an attempt's pieces until `model
-replied` fills it. Of an agent with output rules nothing is told before the check.
+replied` fills it. Of an agent with output rules nothing is told before the check, and of an answer that has to match a
+schema no text. Thoughts are told as they come: nothing makes up for a lost one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ from astromesh_core.events.contents import plain
 @dataclass(frozen=True, slots=True)
 class Token:
     """A piece of text that follows the pieces before it."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what the model thinks: no part of the answer."""
 
     text: str
     path: str
@@ -46,13 +55,13 @@ class Tokens:
     def __init__(self) -> None:
         self._open: dict[str, _Attempt] = {}
         self._closed: set[str] = set()
-        self._checked = False
+        self._checked = self._holds_text = False
         self.text = ""
         """Of the model call told last: what the caller has seen of the answer."""
 
-    def delta(self, delta: Delta) -> Iterator[Token | Restart]:
+    def delta(self, delta: Delta) -> Iterator[Token | Thought | Restart]:
         """Takes a piece as it arrives."""
-        if delta.path in self._closed or self._checked:
+        if delta.path in self._closed or self._checked or (self._holds_text and not delta.thought):
             return
         attempt = self._open.setdefault(delta.path, _Attempt())
         if delta.attempt > attempt.begun:
@@ -65,6 +74,7 @@ class Tokens:
         kind = event.WhichOneof("event")
         if kind == "started":
             self._checked = event.started.checks_output
+            self._holds_text = self._checked or bool(event.started.output_schema_json)
         elif kind == "model_call_begun":
             yield from self._begin(event.model_call_begun.path)
         elif kind == "model_replied":
@@ -74,7 +84,7 @@ class Tokens:
             yield Token(answer, "")
             self.text = answer
 
-    def early(self, path: str) -> Iterator[Token | Restart]:
+    def early(self, path: str) -> Iterator[Token | Thought | Restart]:
         """The pieces that came before their `begun`: to be told after it."""
         attempt = self._open.get(path)
         if attempt is None:
@@ -91,8 +101,13 @@ class Tokens:
         attempt.text, attempt.broken = "", False
         self.text = ""
 
-    def _tell(self, delta: Delta, attempt: _Attempt) -> Iterator[Token | Restart]:
-        if delta.attempt < attempt.begun or attempt.broken:
+    def _tell(self, delta: Delta, attempt: _Attempt) -> Iterator[Token | Thought]:
+        if delta.attempt < attempt.begun:
+            return
+        if delta.thought:
+            yield Thought(delta.thought, delta.path)
+            return
+        if attempt.broken:
             return
         known = len(attempt.text)
         if delta.offset > known:
@@ -107,7 +122,7 @@ class Tokens:
     def _reply(self, path: str, text: str | None) -> Iterator[Token | Restart]:
         attempt = self._open.pop(path, _Attempt())
         self._closed.add(path)
-        if text is None or self._checked:
+        if text is None or self._holds_text:
             return
         if text.startswith(attempt.text):
             missing = text[len(attempt.text) :]

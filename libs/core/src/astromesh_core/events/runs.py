@@ -133,7 +133,7 @@ def _requested(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 
 
 def _started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
-    del event
+    folder.run.structured = bool(event.output_schema_json)
     folder.run.status = RUN_STATUS_RUNNING
     folder.run.started_unix_nano = envelope.time_unix_nano
 
@@ -158,6 +158,7 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     else:
         step.status = STEP_STATUS_SUCCEEDED
         step.output.CopyFrom(event.message.content)
+        step.reasoning.extend(part.text for part in event.message.reasoning if part.HasField("text"))
     if event.HasField("charge"):
         step.name = event.charge.model or step.name
         add_usage(step.usage, event.charge.usage)

@@ -15,7 +15,7 @@ from astromesh_core.events.runs import TERMINAL
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import enter, gateway_of
 from astromesh_gateway.admission import AskedRun, PreparedRun
-from astromesh_gateway.bodies import RunBody, read_body
+from astromesh_gateway.bodies import RunBody, images_of, read_question, schema_text
 from astromesh_gateway.documentation import STREAM_EXAMPLE, errors, header, json_body, path_parameter, run_answer
 from astromesh_gateway.failures import problem_document, problem_response
 from astromesh_gateway.following import Part, Told
@@ -48,7 +48,7 @@ class SeenText:
         """Takes a part that was sent."""
         if isinstance(part, Token):
             self.text += part.text
-        elif isinstance(part, Restart) or part.envelope.run.HasField("model_call_begun"):
+        elif isinstance(part, Restart) or (isinstance(part, Told) and part.envelope.run.HasField("model_call_begun")):
             self.text = ""
 
 
@@ -145,7 +145,7 @@ async def updates(
 
 async def _asked(request: Request) -> AskedRun:
     caller = enter(request, "user")
-    body = await read_body(request, RunBody)
+    body = await read_question(request, RunBody)
     return AskedRun(
         caller=caller,
         agent=request.path_params["name"],
@@ -153,6 +153,8 @@ async def _asked(request: Request) -> AskedRun:
         session_id=body.session_id,
         user=body.user,
         context=body.context,
+        images=images_of(body),
+        output_schema_json=schema_text(body.output_schema),
         idempotency_key=request.headers.get("idempotency-key", ""),
         cancel_on_disconnect=body.cancel_on_disconnect or request.query_params.get("cancel_on_disconnect") == "true",
         traceparent=current_traceparent(),

@@ -1,7 +1,9 @@
 """WS /v1/ws/agent/{name}: several runs one after another on a socket, each with its frames.
 
-The client sends {query, session_id?, user?, context?, cancel_on_disconnect?}, or {type: "cancel"} for the run at work.
-It gets the frames token, restart, tool_call, tool_result, done, error: the messages of `progress` with their `type`.
+The client sends {query, images?, output_schema?, session_id?, user?, context?, cancel_on_disconnect?}, or
+{type: "cancel"} for the run at work.
+It gets the frames token, reasoning, restart, tool_call, tool_result, done, error: the messages of `progress` with their
+`type`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from astromesh_core.telemetry.traceparent import enter_trace
 from astromesh_gateway.access import gateway_of, trace_of
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.auth import KEY_HEADER, require
-from astromesh_gateway.bodies import RunBody, parse_body
+from astromesh_gateway.bodies import RunBody, images_of, parse_question, schema_text
 from astromesh_gateway.failures import problem_document
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.progress import Update
@@ -40,7 +42,7 @@ REFUSED = 4401
 MAX_WAITING = 32
 """Questions that one socket may have waiting."""
 
-_FRAMES = frozenset({"token", "restart", "tool_call", "tool_result", "done", "error"})
+_FRAMES = frozenset({"token", "reasoning", "restart", "tool_call", "tool_result", "done", "error"})
 
 
 class Frame(RunBody):
@@ -118,7 +120,7 @@ class _Conversation:
                 await _send(self._socket, _refusal(error))
 
     async def _take(self, data: str | bytes) -> None:
-        frame = parse_body(data, Frame)
+        frame = parse_question(data, Frame)
         if frame.type == "cancel":
             if self._running is not None:
                 await StoredRuns(self._gateway, self._caller).cancel(self._running.run_id, "cancelled by the client")
@@ -156,6 +158,8 @@ class _Conversation:
             session_id=frame.session_id or self._session,
             user=frame.user,
             context=frame.context,
+            images=images_of(frame),
+            output_schema_json=schema_text(frame.output_schema),
             surface=SURFACE_WEBSOCKET,
             cancel_on_disconnect=frame.cancel_on_disconnect or self._cancels_on_leave,
             traceparent=traceparent,
@@ -186,6 +190,6 @@ async def _send(socket: WebSocket, update: Update) -> None:
             "type": "error",
             "message": update.data.get("detail"),
         }
-    elif update.name == "token":
+    elif update.name in ("token", "reasoning"):
         frame["content"] = frame["text"]
     await socket.send_text(orjson.dumps(frame).decode())
