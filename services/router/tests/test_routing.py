@@ -164,8 +164,8 @@ async def test_a_request_goes_to_the_model_of_which_it_is_declared_that_it_can(r
     with_tools = await routed.ask(agent, PICTURE, tools=True)
     assert told(with_tools) == [
         ("seer", True, "declares tools, vision, context"),
-        ("plain", False, "it is not said to see pictures (capabilities.vision is not true)"),
-        ("caller", False, "it is not said to see pictures (capabilities.vision is not true)"),
+        ("plain", False, "nobody said that it sees pictures (capabilities.vision: true would)"),
+        ("caller", False, "nobody said that it sees pictures (capabilities.vision: true would)"),
         ("mute", False, "it cannot call tools (capabilities.tools is false)"),
     ]
 

@@ -299,7 +299,7 @@ def test_what_is_lacking_is_said_with_the_field_that_says_so() -> None:
     assert ranking.order == ()
     assert [reason for _, reason in ranking.excluded] == [
         "it cannot call tools (capabilities.tools is false)",
-        "it is not said to see pictures (capabilities.vision is not true)",
+        "nobody said that it sees pictures (capabilities.vision: true would)",
         "it cannot keep to a schema (capabilities.structured_output is false)",
         "its context of 4,096 tokens is too small for about 5,000 and a reply",
         "its context of 8,192 tokens is too small for about 5,000 and a reply of up to 4,096",

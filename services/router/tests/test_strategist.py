@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -28,6 +28,12 @@ def candidate(name: str, *, tools: bool | None = None, prices: Prices | None = N
 
 
 A, B, C = (candidate(name) for name in "abc")
+
+
+def figures(seen: Observations, pool: Pool, candidate: Candidate) -> Figures:
+    """What is known of one candidate of a pool."""
+    (found,) = seen.figures(replace(pool, candidates=(candidate,)))
+    return found
 
 
 @dataclass
@@ -191,10 +197,10 @@ def test_an_answer_is_expected_as_long_as_this_agents_answers_are() -> None:
     for _ in range(200):
         seen.replied(terse, A, 0.1, 0.2, Usage(input_tokens=100, output_tokens=10, cached_input_tokens=50))
         seen.replied(chatty, A, 0.1, 0.2, Usage(input_tokens=100, output_tokens=900))
-    assert seen.figures(terse, A).output_tokens == pytest.approx(10, abs=1)
-    assert seen.figures(terse, A).cached_share == pytest.approx(0.5, abs=0.01)
-    assert seen.figures(chatty, A).output_tokens == pytest.approx(900, abs=1)
-    never_asked = seen.figures(terse, B)
+    assert figures(seen, terse, A).output_tokens == pytest.approx(10, abs=1)
+    assert figures(seen, terse, A).cached_share == pytest.approx(0.5, abs=0.01)
+    assert figures(seen, chatty, A).output_tokens == pytest.approx(900, abs=1)
+    never_asked = figures(seen, terse, B)
     assert (never_asked.output_tokens, never_asked.calls) == (pytest.approx(10, abs=1), 0)
 
 
@@ -204,22 +210,22 @@ def test_one_long_answer_makes_no_model_verbose_and_many_do() -> None:
     for _ in range(200):
         seen.replied(chosen, A, 0.1, 0.2, Usage(output_tokens=10))
     seen.replied(chosen, B, 0.1, 0.2, Usage(output_tokens=1_000))
-    assert 150 < seen.figures(chosen, B).output_tokens < 300
+    assert 150 < figures(seen, chosen, B).output_tokens < 300
     for _ in range(2 * SPAN):
         seen.replied(chosen, A, 0.1, 0.2, Usage(output_tokens=10))
         seen.replied(chosen, B, 0.1, 0.2, Usage(output_tokens=1_000))
-    assert seen.figures(chosen, B).output_tokens > 850
+    assert figures(seen, chosen, B).output_tokens > 850
 
 
 def test_speed_is_measured_to_the_first_token_and_for_each_one_after_it() -> None:
     seen = Observations(Watch())
     chosen = pool("", A)
     seen.replied(chosen, A, 0.5, 2.5, Usage(output_tokens=101))
-    assert seen.figures(chosen, A).measured.first_token == 0.5
-    assert seen.figures(chosen, A).measured.per_token == pytest.approx(0.02)
+    assert figures(seen, chosen, A).measured.first_token == 0.5
+    assert figures(seen, chosen, A).measured.per_token == pytest.approx(0.02)
     seen.replied(chosen, A, 0.5, 0.5, Usage(output_tokens=1))
-    assert seen.figures(chosen, A).measured.per_token == pytest.approx(0.02)
-    assert seen.figures(pool("", A, agent="another/one"), A).measured.first_token == 0.5
+    assert figures(seen, chosen, A).measured.per_token == pytest.approx(0.02)
+    assert figures(seen, pool("", A, agent="another/one"), A).measured.first_token == 0.5
 
 
 def test_an_average_favours_the_last_calls() -> None:
@@ -229,7 +235,7 @@ def test_an_average_favours_the_last_calls() -> None:
         seen.replied(chosen, A, 1.0, 1.0, Usage(output_tokens=1))
     for _ in range(SPAN):
         seen.replied(chosen, A, 2.0, 2.0, Usage(output_tokens=1))
-    assert 1.8 < seen.figures(chosen, A).speed.first_token < 1.95
+    assert 1.8 < figures(seen, chosen, A).speed.first_token < 1.95
 
 
 def test_an_old_bad_figure_fades_to_what_is_usual_and_the_next_one_replaces_it() -> None:
@@ -242,14 +248,14 @@ def test_an_old_bad_figure_fades_to_what_is_usual_and_the_next_one_replaces_it()
     usual = 10.0 * (1 - 2 / (SPAN + 1)) ** 60 + 1.0
 
     def bad() -> float:
-        return seen.figures(chosen, B).speed.first_token
+        return figures(seen, chosen, B).speed.first_token
 
     assert bad() == 10.0
     watch.now += HALF_LIFE_SECONDS
     assert bad() == pytest.approx((10.0 + usual) / 2, rel=0.02)
     watch.now += 9 * HALF_LIFE_SECONDS
     assert bad() == pytest.approx(usual, rel=0.02)
-    assert seen.figures(chosen, B).measured.first_token == 10.0
+    assert figures(seen, chosen, B).measured.first_token == 10.0
     seen.replied(chosen, B, 0.5, 0.5, Usage(output_tokens=1))
     assert bad() == pytest.approx(0.5, rel=0.02)
 
@@ -259,9 +265,9 @@ def test_failures_fade_too() -> None:
     seen = Observations(watch)
     for _ in range(5):
         seen.failed(A, 0.1)
-    assert seen.figures(pool("", A), A).speed.success == 0.0
+    assert figures(seen, pool("", A), A).speed.success == 0.0
     watch.now += 10 * HALF_LIFE_SECONDS
-    assert seen.figures(pool("", A), A).speed.success > 0.99
+    assert figures(seen, pool("", A), A).speed.success > 0.99
 
 
 def test_what_was_used_longest_ago_is_forgotten_and_nothing_grows_beyond() -> None:
@@ -274,8 +280,8 @@ def test_what_was_used_longest_ago_is_forgotten_and_nothing_grows_beyond() -> No
         seen.begun(other)
         seen.replied(each, other, 0.1, 0.1, Usage(output_tokens=5))
         seen.replied(kept, A, 0.1, 0.1, Usage(output_tokens=5))
-    assert seen.figures(kept, A).calls == SPAN
-    assert seen.figures(pool("", agent="x/0"), candidate("m0")) == Figures()
+    assert figures(seen, kept, A).calls == SPAN
+    assert figures(seen, pool("", agent="x/0"), candidate("m0")) == Figures()
     assert seen.entries <= 4 * 50
 
 
@@ -285,4 +291,4 @@ def test_two_ways_to_ask_one_model_are_measured_apart() -> None:
         Candidate("openai", "openai_compat", "m", parameters={"reasoning_effort": effort}) for effort in ("low", "high")
     )
     seen.replied(pool("", quick, thorough), quick, 0.1, 0.1, Usage(output_tokens=5))
-    assert seen.figures(pool("", quick, thorough), thorough).calls == 0
+    assert figures(seen, pool("", quick, thorough), thorough).calls == 0

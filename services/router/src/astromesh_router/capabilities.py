@@ -20,25 +20,29 @@ def lack(candidate: Candidate, needs: Needs) -> str:
     if needs.tools and candidate.tools is False:
         return "it cannot call tools (capabilities.tools is false)"
     if needs.vision and not candidate.vision:
-        return "it is not said to see pictures (capabilities.vision is not true)"
+        return "nobody said that it sees pictures (capabilities.vision: true would)"
     if needs.structured_output and candidate.structured_output is False:
         return "it cannot keep to a schema (capabilities.structured_output is false)"
-    window, bound = candidate.context_window, reply_bound(candidate, needs)
+    window = candidate.context_window
+    return "" if window is None else _overflow(window, needs.input_tokens, reply_bound(candidate, needs))
+
+
+def _overflow(window: int, asked: int, bound: int) -> str:
     # Without a bound there has to be room for the first token of a reply.
-    if window is not None and needs.input_tokens + max(bound, 1) > window:
-        reply = f" and a reply of up to {bound:,}" if bound else " and a reply"
-        return f"its context of {window:,} tokens is too small for about {needs.input_tokens:,}{reply}"
-    return ""
+    if asked + max(bound, 1) <= window:
+        return ""
+    reply = f" and a reply of up to {bound:,}" if bound else " and a reply"
+    return f"its context of {window:,} tokens is too small for about {asked:,}{reply}"
 
 
 def reply_bound(candidate: Candidate, needs: Needs) -> int:
     """How many tokens the reply may have at most; 0 where nobody sets a bound."""
-    bounds = [needs.max_output_tokens]
+    least = needs.max_output_tokens
     for name in LENGTH_PARAMETERS:
         declared = candidate.parameters.get(name)
-        if isinstance(declared, int):
-            bounds.append(declared)
-    return min((bound for bound in bounds if bound > 0), default=0)
+        if isinstance(declared, int) and declared > 0:
+            least = min(least, declared) if least else declared
+    return least
 
 
 def declarations(candidate: Candidate, needs: Needs) -> Iterator[tuple[str, bool]]:

@@ -84,6 +84,9 @@ class _Pace:
     def measured(self) -> Speed:
         return Speed(self.first_token.value, self.per_token.value, self.success.value)
 
+    def awaited(self, now: float) -> bool:
+        return now - self.asked_first < FIRST_CALL_SECONDS
+
     def faded(self, usual: Speed, now: float) -> Speed:
         return Speed(
             self.first_token.faded(usual.first_token, now),
@@ -110,7 +113,7 @@ _NO_HABITS = _Habits()
 
 def _leaning(own: Average, usual: Average) -> float:
     """A candidate's own average, as far as there are calls enough to tell it from what is usual in the pool."""
-    calls = min(own.calls, SPAN)
+    calls = own.calls if own.calls < SPAN else SPAN
     return (own.value * calls + usual.value * CALLS_OF_DOUBT) / (calls + CALLS_OF_DOUBT)
 
 
@@ -127,9 +130,10 @@ class Recent(Generic[Key, Value]):
 
     def get(self, key: Key) -> Value | None:
         """The value, which is used thereby."""
-        if key in self._kept:
+        value = self._kept.get(key)
+        if value is not None:
             self._kept.move_to_end(key)
-        return self._kept.get(key)
+        return value
 
     def put(self, key: Key, value: Value) -> Value:
         """Keeps a value, and forgets the one used longest ago where there are too many."""
@@ -162,20 +166,24 @@ class Observations:
         """How many are remembered."""
         return sum(map(len, (self._paces, self._pools, self._habits, self._turns)))
 
-    def figures(self, pool: Pool, candidate: Candidate) -> Figures:
-        """What is known of a candidate in a pool by now."""
-        now, pool_key, key = self._clock(), _pool_key(pool), _key(candidate)
+    def figures(self, pool: Pool, *, speeds: bool = True) -> tuple[Figures, ...]:
+        """What is known by now of each candidate of a pool, in their order. Speeds cost as much as all the rest."""
+        now, pool_key = self._clock(), _pool_key(pool)
         usual, usual_habits = self._pools.get(pool_key) or (None, _NO_HABITS)
-        habits = self._habits.get((pool_key, key)) or _NO_HABITS
-        output = _leaning(habits.output_tokens, usual_habits.output_tokens)
-        cached = _leaning(habits.cached_share, usual_habits.cached_share)
-        pace = self._paces.get(key)
-        if pace is None:
-            return Figures(output, cached, speed=usual.measured() if usual else Speed())
-        measured = pace.measured()
-        awaited = now - pace.asked_first < FIRST_CALL_SECONDS
-        speed = pace.faded(usual.measured() if usual else measured, now)
-        return Figures(output, cached, min(pace.success.calls, SPAN), measured, speed, awaited)
+        usual_speed = usual and usual.measured()
+        found: list[Figures] = []
+        for key in map(_key, pool.candidates):
+            habits = self._habits.get((pool_key, key)) or _NO_HABITS
+            output = _leaning(habits.output_tokens, usual_habits.output_tokens)
+            cached = _leaning(habits.cached_share, usual_habits.cached_share)
+            pace = self._paces.get(key) if speeds else None
+            if pace is None:
+                found.append(Figures(output, cached, speed=usual_speed or Speed()))
+                continue
+            measured, calls = pace.measured(), min(pace.success.calls, SPAN)
+            speed = pace.faded(usual_speed or measured, now)
+            found.append(Figures(output, cached, calls, measured, speed, pace.awaited(now)))
+        return tuple(found)
 
     def turn(self, pool: Pool, candidates: Sequence[Candidate]) -> int:
         """How often it was asked whose turn it is among these candidates of the pool. Counts this time too.

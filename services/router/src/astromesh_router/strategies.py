@@ -19,7 +19,8 @@ from astromesh_router.ports import Expected, Needs, Ranked, Ranking
 IN_ORDER = "in_order"
 """Where no strategy is declared."""
 
-ROUND_ROBIN = "round_robin"
+LATENCY_OPTIMIZED, ROUND_ROBIN = "latency_optimized", "round_robin"
+"""The two that go by more than declarations and answers: by speeds, and by turns."""
 
 EXPLORING_SHARE = 0.05
 """Of calls: they go to another than the fastest, since what is never asked is never seen to have become fast."""
@@ -119,7 +120,7 @@ def capability_match(prospects: Sequence[Prospect], seen: Seen) -> Order:
 STRATEGIES: Mapping[str, Strategy] = {
     IN_ORDER: in_order,
     "cost_optimized": cost_optimized,
-    "latency_optimized": latency_optimized,
+    LATENCY_OPTIMIZED: latency_optimized,
     "quality_first": quality_first,
     ROUND_ROBIN: round_robin,
     "capability_match": capability_match,

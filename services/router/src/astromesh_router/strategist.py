@@ -12,7 +12,7 @@ from astromesh_router.capabilities import lack
 from astromesh_router.figures import Seen
 from astromesh_router.observations import Observations
 from astromesh_router.ports import Needs, Ranking
-from astromesh_router.strategies import ROUND_ROBIN, rank
+from astromesh_router.strategies import LATENCY_OPTIMIZED, ROUND_ROBIN, rank
 
 
 class LearningStrategist:
@@ -25,10 +25,11 @@ class LearningStrategist:
 
     def rank(self, pool: Pool, needs: Needs) -> Ranking:
         """See Strategist.rank. Each call of it is a turn, and may be the first one of a candidate."""
-        figures = tuple(self._seen.figures(pool, candidate) for candidate in pool.candidates)
+        timed = pool.strategy == LATENCY_OPTIMIZED
+        figures = self._seen.figures(pool, speeds=timed)
         seen = Seen(figures, self._turn(pool, needs), self._random.random())
         ranking = rank(pool.strategy, pool.candidates, seen, needs)
-        if ranking.order:
+        if timed and ranking.order:
             self._seen.begun(ranking.order[0].candidate)
         return ranking
 
