@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Charge, Message, ToolCall, Usage
+from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Charge, Message, Reasoning, ToolCall, Usage
 from astromesh_core.events.contents import text_content
 from astromesh_router.candidates import Candidate, Prices
 from astromesh_router.dialects.port import Reply, WrittenCall
@@ -17,7 +17,11 @@ NANOS = 1_000_000_000
 def assistant_message(reply: Reply, request: CompleteRequest) -> Message:
     """The assistant's message; arguments go on as the model wrote them, and the tools service judges them."""
     calls = identified(reply.calls, request) if reply.calls else []
-    return Message(role=ROLE_ASSISTANT, content=text_content(reply.text), tool_calls=calls)
+    thoughts = [
+        Reasoning(text=text_content(part.text), signature=part.signature, redacted=part.redacted)
+        for part in reply.reasoning
+    ]
+    return Message(role=ROLE_ASSISTANT, content=text_content(reply.text), tool_calls=calls, reasoning=thoughts)
 
 
 def identified(calls: Iterable[WrittenCall], request: CompleteRequest) -> list[ToolCall]:
