@@ -118,6 +118,7 @@ def answering(answers: Answers, telemetry: Telemetry | None = None) -> Services:
     channel = server.channel()
     return Services(
         router=RouterServiceStub(channel),
+        router_serves=answers.serving("router"),
         memory=MemoryServiceStub(channel),
         tools=ToolsServiceStub(channel),
         guardrails=GuardrailsServiceStub(channel),

@@ -175,6 +175,13 @@ async def test_conversations_fall_back_to_sqlite_and_say_so() -> None:
     assert (conditions["MemoryConnected"].status, conditions["MemoryConnected"].reason) == ("True", "FallbackSQLite")
 
 
-async def test_a_provider_is_ready_when_it_answers_and_offers_its_model() -> None:
-    assert (await observed(one(PROVIDERS), Answers()))["Ready"].status == "True"
-    assert (await observed(one(PROVIDERS), Answers(providers=[DOWN])))["Ready"].reason == "Unreachable"
+async def test_of_a_provider_only_the_router_tells_and_nothing_while_it_is_away() -> None:
+    told = {"CircuitClosed", "EndpointReachable", "ModelsAvailable"}
+    conditions = await observed(one(PROVIDERS), Answers())
+    assert conditions.keys() == {"Ready"}, "nobody is asked; what the router told stands"
+    assert told <= set(conditions["Ready"].message.removeprefix("not observed yet: ").split(", "))
+
+    away = await observed(one(PROVIDERS), Answers(failures={"router": Unavailable("starting")}))
+    assert (away["EndpointReachable"].status, away["EndpointReachable"].reason) == ("Unknown", "NotAnswered")
+    off = await observed(one(PROVIDERS), Answers(failures={"router": Unavailable("not there")}), "router")
+    assert (off["EndpointReachable"].status, off["EndpointReachable"].reason) == ("False", "ServiceDisabled")

@@ -345,3 +345,22 @@ async def test_a_pipeline_is_as_the_rag_service_tells_also_after_a_restart(mesh:
 
     assert full.figures_json == '{"documents":3,"chunks":9}'
     assert again == full
+
+
+async def test_a_provider_is_as_the_router_tells_while_it_serves(mesh: Operated) -> None:
+    told = ("EndpointReachable", "ModelsAvailable", "CircuitClosed")
+    conditions = [Condition(type=name, status=CONDITION_STATUS_TRUE, reason="Told") for name in told]
+    async with mesh.running():
+        waiting = await mesh.status("offline", lambda status: status.conditions, "Provider")
+        await Observations(mesh.bus).tell(waiting.ref, conditions, {})
+        up = await mesh.status("offline", ready, "Provider")
+        assert all(condition.last_transition_unix_nano for condition in up.conditions), "though none was told"
+
+        opened = Condition(
+            type="CircuitClosed", status=CONDITION_STATUS_FALSE, reason="Open", message="after 3 failures"
+        )
+        await Observations(mesh.bus).tell(waiting.ref, [*conditions[:2], opened], {})
+        down = await mesh.status("offline", lambda status: not status.ready, "Provider")
+        told_now = {condition.type: condition.message for condition in down.conditions}
+        assert told_now["CircuitClosed"] == "after 3 failures"
+        assert told_now["Ready"] == "CircuitClosed: after 3 failures"

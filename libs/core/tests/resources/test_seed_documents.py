@@ -41,7 +41,7 @@ def load(name: str) -> Resource:
                 "spec.guardrails.output[1].type",
             ],
         ),
-        ("ollama-local.yaml", ["spec.healthCheck", "spec.circuitBreaker"]),
+        ("ollama-local.yaml", []),
         ("whatsapp-support.yaml", ["spec.type"]),
         (
             "support-kb.yaml",

@@ -47,6 +47,7 @@ def services(connections: Connections) -> Services:
     """The stubs of everyone who is asked."""
     return Services(
         router=RouterServiceStub(connections.channel("router")),
+        router_serves=connections.health("router"),
         memory=MemoryServiceStub(connections.channel("memory")),
         tools=ToolsServiceStub(connections.channel("tools")),
         guardrails=GuardrailsServiceStub(connections.channel("guardrails")),

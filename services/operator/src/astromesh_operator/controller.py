@@ -32,7 +32,7 @@ from astromesh_operator.publishing import resource_of
 from astromesh_operator.statuses import figures_json, judged, never_good, status_of, unreadable, unsettled
 from astromesh_operator.told import Told, remembered
 
-TOLD_KINDS: Final = ("RAGPipeline",)
+TOLD_KINDS: Final = ("Provider", "RAGPipeline")
 """Kinds of which services tell by themselves; of the others the operator asks."""
 
 REFRESH_SECONDS: Final = 15.0

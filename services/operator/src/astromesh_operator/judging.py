@@ -8,12 +8,15 @@ Unknown   the service that knows has not answered; asked again soon
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import RagTool
-from astromesh_core.resources.conditions import SERVICE_DISABLED, Condition, Status, switched_off
+from astromesh_core.resources.conditions import SERVICE_DISABLED, Condition, switched_off
+
+NOT_ANSWERED: Final = "NotAnswered"
 
 
 def failed(condition: str, service: str, error: AstromeshError, off: Collection[str]) -> Condition:
@@ -25,7 +28,7 @@ def failed(condition: str, service: str, error: AstromeshError, off: Collection[
         return Condition(condition, "False", _camel(error.code), error.message)
     if service in off:
         return Condition(condition, "False", SERVICE_DISABLED, switched_off(service))
-    return Condition(condition, "Unknown", "NotAnswered", f"{service}: {error.message}")
+    return Condition(condition, "Unknown", NOT_ANSWERED, f"{service}: {error.message}")
 
 
 def providers_of_agent(healths: Sequence[ProviderHealth]) -> Condition:
@@ -38,23 +41,6 @@ def providers_of_agent(healths: Sequence[ProviderHealth]) -> Condition:
         return Condition("ProviderReachable", "True", "AllReachable", f"served by {serving.provider}")
     reason = "Reachable" if serving is healths[0] else "FallbackReachable"
     return Condition("ProviderReachable", "True", reason, f"served by {serving.provider}; {down}")
-
-
-def provider(healths: Sequence[ProviderHealth]) -> list[Condition]:
-    """The conditions of a Provider."""
-    unreachable = [_why(health) for health in healths if not health.reachable]
-    missing = [health.reason for health in healths if health.reachable and health.reason]
-    closed = Condition("CircuitClosed", "True", "NoBreaker", "no circuit breaker is declared")
-    if unreachable:
-        return [
-            Condition("EndpointReachable", "False", "Unreachable", "; ".join(unreachable)),
-            Condition("ModelsAvailable", "Unknown", "Unreachable", "the endpoint does not answer"),
-            closed,
-        ]
-    models: tuple[Status, str, str] = (
-        ("False", "ModelMissing", "; ".join(missing)) if missing else ("True", "Offered", "")
-    )
-    return [Condition("EndpointReachable", "True", "Answers"), Condition("ModelsAvailable", *models), closed]
 
 
 def tools(names: Sequence[str]) -> Condition:

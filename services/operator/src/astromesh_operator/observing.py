@@ -41,9 +41,11 @@ _NO_SESSION: Final = "a" * 26
 
 @dataclass(frozen=True)
 class Services:
-    """The services that are asked; of rag and runtime, whether they serve is all that there is to know."""
+    """The services that are asked; of rag and runtime, whether they serve is all that there is to know. Of providers
+    the router tells by itself, while it serves."""
 
     router: RouterServiceAsyncStub
+    router_serves: Check
     memory: MemoryServiceAsyncStub
     tools: ToolsServiceAsyncStub
     guardrails: GuardrailsServiceAsyncStub
@@ -76,7 +78,7 @@ class Observer:
             case AgentSpec() as agent:
                 return Observed(await asked.of_agent(agent))
             case ProviderSpec():
-                return Observed(await asked.of_provider())
+                return Observed(await asked.if_away("EndpointReachable", "router", self._services.router_serves))
             case RAGPipelineSpec():
                 return Observed(await asked.if_off("StoreConnected", "rag", self._services.rag))
             case _:
@@ -102,19 +104,12 @@ class _Asked:
         )
         return (*conditions, *await self.if_off("RunsServed", "runtime", self._services.runtime))
 
-    async def of_provider(self) -> tuple[Condition, ...]:
-        """The conditions of a provider."""
-        try:
-            request = CheckProvidersRequest(agent=self._ref)
-            reply = await self._services.router.CheckProviders(request, timeout=PROVIDER_SECONDS)
-        except AstromeshError as error:
-            return (judging.failed("EndpointReachable", "router", error, self._off),)
-        return tuple(judging.provider(reply.providers))
-
     async def if_off(self, condition: str, service: str, serves: Check) -> tuple[Condition, ...]:
         """The condition, where the service is switched off and does not serve all the same; else none."""
-        if service not in self._off:
-            return ()
+        return await self.if_away(condition, service, serves) if service in self._off else ()
+
+    async def if_away(self, condition: str, service: str, serves: Check) -> tuple[Condition, ...]:
+        """The condition, where the service does not serve; else none."""
         health = await serves()
         return () if health.ok else (judging.failed(condition, service, Unavailable(health.reason), self._off),)
 

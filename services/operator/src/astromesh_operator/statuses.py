@@ -102,6 +102,7 @@ def _written(condition: Condition, now: datetime) -> ConditionRecord:
 
 
 def read_condition(record: ConditionRecord) -> Condition:
-    """Reads a condition from its record."""
-    when = datetime.fromtimestamp(record.last_transition_unix_nano / 1_000_000_000, UTC)
+    """Reads a condition from its record; who tells one need not know since when it holds."""
+    since = record.last_transition_unix_nano
+    when = datetime.fromtimestamp(since / 1_000_000_000, UTC) if since else None
     return Condition(record.type, _FROM_RECORD.get(record.status, "Unknown"), record.reason, record.message, when)

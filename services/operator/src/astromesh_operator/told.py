@@ -10,8 +10,12 @@ from pydantic import TypeAdapter
 
 from astromesh.v1.control_pb2 import Observation, ResourceStatus
 from astromesh_core.resources.conditions import READY, SERVICE_DISABLED, Condition
+from astromesh_operator.judging import NOT_ANSWERED
 from astromesh_operator.observing import Observed
 from astromesh_operator.statuses import read_condition
+
+_OWN_REASONS: Final = (SERVICE_DISABLED, NOT_ANSWERED)
+"""The operator's own, where nobody told."""
 
 _FIGURES: Final = TypeAdapter(dict[str, int | float | str])
 
@@ -43,7 +47,7 @@ class Told:
 
 def remembered(status: ResourceStatus) -> Told:
     """What had been told before the operator started, as far as the status shows it."""
-    told = (record for record in status.conditions if record.type != READY and record.reason != SERVICE_DISABLED)
+    told = (record for record in status.conditions if record.type != READY and record.reason not in _OWN_REASONS)
     conditions = {record.type: read_condition(record) for record in told}
     figures = _FIGURES.validate_python(orjson.loads(status.figures_json or "{}"))
     return Told(status.ref.sha256, conditions, figures)

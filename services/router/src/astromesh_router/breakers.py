@@ -118,6 +118,13 @@ class SharedBreakers:
                 self._moved(kept, as_of(kept.circuit, self._clock.seconds()))
                 yield kept.circuit
 
+    def refusing(self, candidate: Candidate) -> str:
+        """Why calls to the candidate are refused for now; empty where its circuit is not open."""
+        kept = self._kept.get(circuit_of(candidate))
+        if kept is None or kept.circuit.state is not State.OPEN or self._clock.seconds() >= kept.circuit.until:
+            return ""
+        return in_words(kept.circuit, self._clock)
+
     async def close(self) -> None:
         """Ends what is being written."""
         if self._sharing is not None:

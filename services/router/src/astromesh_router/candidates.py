@@ -80,6 +80,8 @@ class Candidate:
     structured_output: bool | None = None
     """Of these three, None: nobody said."""
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    health_path: str = ""
+    """A page of the endpoint's host that says whether it is well; empty: the dialect knows one."""
     resource: str = ""
     """The Provider resource that it comes from, as `namespace/name`; empty where the agent names it in full."""
 
@@ -135,7 +137,7 @@ def pool_of(ref: ResourceRef, agent: AgentSpec, providers: Mapping[str, NamedPro
 def pool_of_provider(provider: NamedProvider) -> Pool:
     """A Provider alone, asked for its first model."""
     declared = DeclaredCandidate.model_validate({"provider_ref": "provider"})
-    return Pool((_candidate(target_of(declared, provider.spec), provider.name),))
+    return Pool((_candidate(target_of(declared, provider.spec), provider),))
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,10 @@ class NamedProvider:
 
 def _whole(declared: DeclaredCandidate, providers: Mapping[str, NamedProvider]) -> Candidate:
     provider = providers[declared.provider_ref] if declared.provider_ref else None
-    if provider is None:
-        return _candidate(target_of(declared, None), "")
-    return _candidate(target_of(declared, provider.spec), provider.name)
+    return _candidate(target_of(declared, provider.spec if provider else None), provider)
 
 
-def _candidate(target: Target, resource: str) -> Candidate:
+def _candidate(target: Target, provider: NamedProvider | None) -> Candidate:
     _check_parameters(target.model, target.parameters)
     traits, calls = target.traits, target.calls
     return Candidate(
@@ -174,7 +174,8 @@ def _candidate(target: Target, resource: str) -> Candidate:
         vision=traits.capabilities.vision,
         structured_output=traits.capabilities.structured_output,
         breaker=target.circuit_breaker,
-        resource=resource,
+        health_path=(health.path or "") if provider and (health := provider.spec.health_check) else "",
+        resource=provider.name if provider else "",
     )
 
 

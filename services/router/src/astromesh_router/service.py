@@ -18,7 +18,7 @@ from astromesh_core.resources.candidates import DEFAULT_ROLE
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Pool
-from astromesh_router.health import check_all
+from astromesh_router.health import Health
 
 
 class CandidateSource(Protocol):
@@ -32,9 +32,11 @@ class CandidateSource(Protocol):
 class RouterService(RouterServiceServicer):
     """Completes prompts with the models that agents declare."""
 
-    def __init__(self, source: CandidateSource, calls: Calls) -> None:
+    def __init__(self, source: CandidateSource, calls: Calls, health: Health | None = None) -> None:
+        """Without `health` nobody observes providers: each is asked when somebody asks about it."""
         self._source = source
         self._calls = calls
+        self._health = health or Health(calls.dialect)
 
     async def Complete(self, request: CompleteRequest, context: ServicerContext) -> AsyncIterator[CompleteResponse]:
         pool = await self._source.pool(request.agent, request.role)
@@ -44,4 +46,4 @@ class RouterService(RouterServiceServicer):
 
     async def CheckProviders(self, request: CheckProvidersRequest, context: ServicerContext) -> CheckProvidersResponse:
         pool = await self._source.pool(request.agent, DEFAULT_ROLE)
-        return CheckProvidersResponse(providers=await check_all(pool.candidates, self._calls))
+        return CheckProvidersResponse(providers=await self._health.of(pool.candidates))

@@ -104,10 +104,11 @@ class _Reading:
     def _providers(self, head: Head) -> Loaded:
         spec: JsonValue = head.spec
         try:
-            entries = ProviderConfigSpec.model_validate(spec).providers
+            config = ProviderConfigSpec.model_validate(spec)
         except ValidationError as error:
             explainer = Explainer("ProviderConfig", ProviderConfigSpec, spec, ("spec",))
             return Loaded((), tuple(explainer.explain(error, self._file, self._lines)))
+        entries = {name: config.whole(entry) for name, entry in config.providers.items()}
         return self._entries("Provider", head.metadata, entries, ("spec", "providers"))
 
     def _channels(self, value: dict[str, JsonValue]) -> Loaded:

@@ -35,8 +35,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "spec.contract": "provider contracts do not exist",
     },
     "ProviderConfig": {
-        "spec.routing": "routing is the agent's: write spec.model.routing in the agent",
-        "spec.health_check_interval": "health checks belong to the Provider: spec.healthCheck",
+        "spec.routing.default_strategy": "the strategy is the agent's: write spec.model.routing.strategy in the agent",
+        "spec.routing.fallback_enabled": "falling back is the agent's: list the models in spec.model.fallback, or none",
     },
     "RAGPipeline": {
         "spec.retrieval.similarity_threshold": "passages are not cut off by similarity; bound them by retrieval.top_k",

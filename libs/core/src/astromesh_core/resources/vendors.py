@@ -21,6 +21,13 @@ class Vendor:
     api_key_env: str = ""
     """The variable whose key goes to `endpoint`, and to no other address."""
 
+    @property
+    def over_http(self) -> bool:
+        """Whether it answers at an address of its own; else it is part of the router."""
+        return self.dialect not in _IN_PROCESS
+
+
+_IN_PROCESS = frozenset(("custom", "extractive", "onnx"))
 
 VENDORS: dict[str, Vendor] = {
     "extractive": Vendor("extractive"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from astromesh_core.errors import AstromeshError
 from astromesh_core.resources.secrets import resolve
@@ -33,7 +33,10 @@ class Addresses:
         return self._address(candidate, profile, root(self._endpoint(candidate), profile), path)
 
     def health(self, candidate: Candidate, profile: Profile) -> Address:
-        """Where the server says that it can take calls."""
+        """Where the server says that it can take calls: on its host as declared, else on its root as its kind does."""
+        if candidate.health_path:
+            parts = urlsplit(self._endpoint(candidate))
+            return self._address(candidate, profile, f"{parts.scheme}://{parts.netloc}", candidate.health_path)
         return self._address(candidate, profile, root(self._endpoint(candidate), profile), profile.health_path)
 
     def _endpoint(self, candidate: Candidate) -> str:

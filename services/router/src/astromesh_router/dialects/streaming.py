@@ -23,6 +23,7 @@ DRAIN_SECONDS = 0.25
 
 LIST_LIMIT = 4 * 1024 * 1024
 OK = 200
+REDIRECTED = 300
 NO_SUCH_PAGE = 404
 AT_WORK: list[Delta] = [""]
 """What bytes of a reply are worth that bring no delta."""
@@ -88,6 +89,8 @@ class HttpDialect:
 
     async def models(self, candidate: Candidate) -> list[str]:
         profile = profile_of(candidate)
+        if candidate.health_path:
+            return await self._declared_health(candidate, profile)
         if profile.health_path:
             await self._check_health(candidate, profile)
         to = self._addresses.models(candidate, profile)
@@ -99,6 +102,20 @@ class HttpDialect:
             return listed if profile.lists_models else []
         except Malformed as error:
             raise failed(candidate, Unavailable, str(error), advice="check the endpoint") from error
+        finally:
+            await exchange.close()
+
+    async def _declared_health(self, candidate: Candidate, profile: Profile) -> list[str]:
+        """The models that the declared page lists, if it is a list. Raises CandidateFailed where it is not 2xx."""
+        to = self._addresses.health(candidate, profile)
+        exchange = await self._wire.get(candidate, to)
+        try:
+            if not OK <= exchange.status < REDIRECTED:
+                raise await refusal(candidate, exchange, to)
+            listed = self._format.models(json_object(await whole_body(candidate, exchange)))
+            return listed if profile.lists_models else []
+        except Malformed:
+            return []
         finally:
             await exchange.close()
 
