@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -48,6 +49,10 @@ class Exchange:
         """Sends one piece. Raises ClientLeft once the client has closed."""
         await self._write(b"%x\r\n%b\r\n" % (len(data), data))
 
+    async def raw(self, data: bytes) -> None:
+        """Sends bytes as they are. Raises ClientLeft once the client has closed."""
+        await self._write(data)
+
     async def end(self) -> None:
         """Ends a reply in pieces."""
         await self._write(b"0\r\n\r\n")
@@ -91,15 +96,16 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class LoopbackServer:
-    """Serves a handler on 127.0.0.1 while entered; a free port unless one is given.
+    """Serves a handler on 127.0.0.1 while entered, over TLS where a context is given; a free port unless one is given.
 
     `connections` counts accepted ones, `departures` the exchanges whose client left before the end; `changed` is
     notified of whatever tests wait for.
     """
 
-    def __init__(self, handler: Handler, port: int = 0) -> None:
+    def __init__(self, handler: Handler, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._handler = handler
         self._port = port
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Condition()
         self.connections = 0
@@ -107,9 +113,11 @@ class LoopbackServer:
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=1 << 24)
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", self._port, limit=1 << 24, ssl=self._tls
+        )
         port = int(self._server.sockets[0].getsockname()[1])
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
         return self
 
     async def __aexit__(

@@ -14,19 +14,28 @@ class LineReader:
     """Cuts bytes into lines at LF or CRLF; an unfinished line waits for its end."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without their ends. Raises LineTooLong."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST_LINE:
-            raise LineTooLong
+        if b"\n" not in data:
+            # Grown in place: a long line in many pieces is copied once.
+            self._rest += data
+            self._check()
+            return []
+        *lines, rest = (bytes(self._rest) + data).split(b"\n")
+        self._rest = bytearray(rest)
+        self._check()
         return [line.removesuffix(b"\r") for line in lines]
 
     def finish(self) -> list[bytes]:
         """The last line, where the bytes end without a line end."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = bytes(self._rest), bytearray()
         return [rest] if rest else []
+
+    def _check(self) -> None:
+        if len(self._rest) > LONGEST_LINE:
+            raise LineTooLong
 
 
 class EventReader:

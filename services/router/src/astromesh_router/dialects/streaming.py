@@ -172,7 +172,7 @@ def unreadable(candidate: Candidate, error: Exception, sender: Address) -> Candi
     if isinstance(error, Reported):
         return reported(candidate, sender.without_key(str(error)), error.code)
     if isinstance(error, LineTooLong):
-        return failed(candidate, Unavailable, "sent a line without end")
+        return failed(candidate, Unavailable, "sent a line without end", advice=NO_API, passes_in=NEVER)
     return failed(candidate, Unavailable, str(error), advice="check that the endpoint is right")
 
 
