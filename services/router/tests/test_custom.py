@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,8 @@ async def calls(custom: CustomProviders) -> AsyncIterator[Calls]:
 
 def named(name: str, **settings: object) -> Candidate:
     parameters = {"mark": str(settings.get("mark", "!"))}
-    return Candidate(f"loud:{name}", "custom", "m1", "", parameters, "${LLM_KEY}", patience=SHORT, max_retries=0)
+    declared = Candidate(f"loud:{name}", "custom", "m1", "", parameters, "${LLM_KEY}", patience=SHORT, max_retries=0)
+    return replace(declared, priced=False)
 
 
 async def test_a_users_class_answers(calls: Calls) -> None:
@@ -125,6 +127,10 @@ async def test_a_users_class_answers(calls: Calls) -> None:
 async def test_what_a_class_says_of_itself_counts_where_nothing_is_declared(custom: CustomProviders) -> None:
     pool = await custom.introduced(Pool((named("Shout"), named("Broken"))))
     assert [(each.tools, each.prices) for each in pool.candidates] == [(False, Prices(1.0, 2.0))] * 2
+    assert all(each.priced for each in pool.candidates)
+    declared = replace(named("Shout"), tools=True, priced=True)
+    pool = await custom.introduced(Pool((declared,)))
+    assert pool.candidates == (declared,)
 
 
 async def test_a_class_without_tools_is_passed_over_for_a_request_with_tools(

@@ -98,10 +98,10 @@ class CustomProviders:
         try:
             provider = await self._provider(candidate)
             tools = attempt(provider.supports_tools) if candidate.tools is None else candidate.tools
-            prices = attempt(lambda: _prices(provider)) if candidate.prices == Prices() else candidate.prices
+            prices = attempt(lambda: _prices(provider)) if not candidate.priced else candidate.prices
         except (CandidateFailed, Raised):
             return candidate  # when its turn comes, it fails by name
-        return replace(candidate, tools=bool(tools), prices=prices)
+        return replace(candidate, tools=bool(tools), prices=prices, priced=True)
 
     async def _provider(self, candidate: Candidate) -> ProviderProtocol:
         async with self._lock:
