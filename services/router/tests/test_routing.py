@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -15,6 +17,10 @@ from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Image, Message, ResourceRef
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.contents import text_content
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.candidates import Strategy
+from astromesh_core.resources.features import unsupported
+from astromesh_core.resources.loading import load_text
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate
@@ -29,6 +35,7 @@ from .serving import Served, answer, stub_of
 if TYPE_CHECKING:
     from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
 
+DOCS = Path(__file__).parents[3] / "docs" / "routing.md"
 HEAD = "apiVersion: astromesh/v1\nkind: Agent\nmetadata: {name: a}\nspec:\n  model:\n"
 ANSWER = Reply("yes", tokens=Tokens(10, 20))
 PICTURE = Message(
@@ -220,3 +227,13 @@ spec: {type: openai_compat, endpoint: '@%d', models: [{name: %s, cost_per_1k_tok
         provider % ("one", 1, "dear", 2) + provider % ("two", 2, "cheap", 1),
     )
     assert await routed.chosen(agent) == "cheap"
+
+
+def test_every_documented_agent_loads_and_is_served() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    loaded = [load_text(example, "routing.md") for example in examples]
+    assert [each.problems for each in loaded] == [()] * 6
+    agents = [resource for each in loaded for resource in each.resources]
+    assert [unsupported(agent) for agent in agents] == [[]] * 6
+    strategies = {agent.spec.model.strategy for agent in agents if isinstance(agent.spec, AgentSpec)}
+    assert strategies == set(get_args(Strategy))
