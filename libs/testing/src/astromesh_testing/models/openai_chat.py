@@ -17,13 +17,17 @@ class OpenAIChatServer(ScriptedModelServer):
     """Speaks `POST /v1/chat/completions` and `GET /v1/models`; `endpoint` is what goes into an agent's YAML."""
 
     chat_path = "/v1/chat/completions"
+    models_path = "/v1/models"
+    reasoning_field = "reasoning_content"
+    no_choices: object = []
+    """What `choices` are in the chunk that brings the usage."""
 
     @property
     def endpoint(self) -> str:
         return f"{self.url}/v1"
 
     async def answer_other(self, exchange: Exchange) -> None:
-        if exchange.request.path == "/v1/models":
+        if exchange.request.path == self.models_path:
             listed = [{"id": name, "object": "model", "owned_by": "tests"} for name in self.models]
             await exchange.send(200, orjson.dumps({"object": "list", "data": listed}), "application/json")
             return
@@ -32,8 +36,17 @@ class OpenAIChatServer(ScriptedModelServer):
     def error_body(self, refusal: Refusal) -> bytes:
         return orjson.dumps({"error": {"message": refusal.message, "type": refusal.kind, "code": refusal.kind}})
 
+    def objection(self, request: ChatRequest) -> Refusal | None:
+        """What the vendor refuses, whatever the script says."""
+        del request
+        return None
+
     async def answer_chat(self, exchange: Exchange, request: ChatRequest, reply: Reply) -> None:
         model = str(request.body.get("model"))
+        objection = self.objection(request)
+        if objection is not None:
+            await exchange.send(objection.status, self.error_body(objection), "application/json")
+            return
         if not request.body.get("stream"):
             await exchange.send(200, orjson.dumps(whole(model, reply)), "application/json")
             return
@@ -41,10 +54,11 @@ class OpenAIChatServer(ScriptedModelServer):
         await exchange.begin("text/event-stream")
         tail = [event(chunk(model, {}, finish_reason(reply)))]
         if options.get("include_usage") and reply.tokens:
-            tail.append(event({**chunk(model, {}), "choices": [], "usage": usage(reply.tokens)}))
+            tail.append(event({**chunk(model, {}), "choices": self.no_choices, "usage": usage(reply.tokens)}))
         tail.append(b"data: [DONE]\n\n")
         bad = (event({"error": {"message": "the engine died", "type": "server_error"}}), b"data: {not json\n\n")
-        await play_pieces(exchange, reply, [event(chunk(model, delta)) for delta in deltas(reply)], tail, bad)
+        told = [event(chunk(model, delta)) for delta in deltas(reply, self.reasoning_field)]
+        await play_pieces(exchange, reply, told, tail, bad)
 
 
 def event(data: object) -> bytes:
@@ -58,9 +72,9 @@ def chunk(model: str, delta: JsonObject, finish: str | None = None) -> JsonObjec
     return {"id": ID, "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]}
 
 
-def deltas(reply: Reply) -> list[JsonObject]:
+def deltas(reply: Reply, reasoning_field: str = "reasoning_content") -> list[JsonObject]:
     """The deltas of a reply, in order: reasoning, words, then each tool call in fragments."""
-    thinking: list[JsonObject] = [{"reasoning_content": reply.thinking}] if reply.thinking else []
+    thinking: list[JsonObject] = [{reasoning_field: reply.thinking}] if reply.thinking else []
     words: list[JsonObject] = [{"content": word} for word in reply.words()]
     calls = [delta for index, call in enumerate(reply.calls) for delta in call_deltas(index, call)]
     first, *rest = [*thinking, *words, *calls] or [{"content": ""}]
