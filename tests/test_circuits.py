@@ -151,7 +151,7 @@ async def test_a_wrong_key_closes_no_door_and_a_429_closes_it_as_long_as_it_says
         assert len(first.requests) == 5
         error, reason = (await steps_of(talking, paused))[0]
         assert not error
-        assert reason.startswith("told to wait until ")
+        assert reason.startswith("rate-limited until ")
 
         async def returned() -> bool:
             return (await ask(talking.mesh, "x", agent=agent)).json()["answer"] == "from the first"

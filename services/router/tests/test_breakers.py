@@ -13,14 +13,21 @@ from astromesh_core.bus.connection import Bus
 from astromesh_core.errors import InvalidInput, NotFound, RateLimited, TimedOut, Unavailable
 from astromesh_core.resources.provider import CircuitBreaker
 from astromesh_core.telemetry.metrics import Metrics
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_router.app import open_calls
 from astromesh_router.breaker import FORGET_SECONDS, State
 from astromesh_router.breakers import LONGEST_PAUSE_SECONDS, SharedBreakers
 from astromesh_router.candidates import Candidate, Patience
 from astromesh_router.circuits import Clock, circuit_key, circuit_of, endpoint_of
 from astromesh_router.failures import CandidateFailed
 from astromesh_router.ports import Refusal
+from astromesh_testing.models.openai_chat import OpenAIChatServer
+from astromesh_testing.models.replies import Refusal as Refused
+from astromesh_testing.models.replies import Reply
 from astromesh_testing.nats import NatsServer
 from astromesh_testing.waiting import until
+
+from .asking import asking, complete, no_embedder, openai
 
 CANDIDATE = Candidate("ollama", "ollama", "llama", "http://127.0.0.1:1", breaker=CircuitBreaker(cooldown_seconds=60))
 NOON = 1_767_268_800.0
@@ -133,7 +140,7 @@ async def test_a_429_pauses_the_key_at_its_endpoint_and_opens_nothing(breakers: 
     (await breakers.admit(CANDIDATE)).failed(limited)
     told = await refusal(breakers, replace(CANDIDATE, model="another"))
     assert (told.reason, told.kind, told.retry_after) == (
-        "told to wait until 12:00:20 UTC, by a 429",
+        "rate-limited until 12:00:20 UTC",
         RateLimited,
         20,
     )
@@ -141,6 +148,17 @@ async def test_a_429_pauses_the_key_at_its_endpoint_and_opens_nothing(breakers: 
     hands.seconds += 20
     assert not await refuses(breakers)
     assert list(breakers.standing(endpoint_of(CANDIDATE))) == []
+
+
+async def test_a_key_that_has_to_wait_a_moment_is_waited_for_where_no_other_model_is_left(metrics: Metrics) -> None:
+    async with (
+        OpenAIChatServer(Refused(429, retry_after="1"), otherwise=Reply("Here.")) as server,
+        open_calls(no_embedder, {}, Telemetry(), SharedBreakers(metrics)) as calls,
+    ):
+        with pytest.raises(RateLimited):
+            await complete(calls, asking(), openai(server))
+        assert (await complete(calls, asking(), replace(openai(server), max_retries=1))).text == "Here."
+        assert len(server.requests) == 2, "nobody knocked while the key had to wait"
 
 
 async def test_no_header_silences_a_key_for_ever(breakers: SharedBreakers, hands: Hands) -> None:
@@ -323,7 +341,7 @@ async def test_a_pause_is_shared(nats: NatsServer) -> None:
     async with replica(nats, "a") as one, replica(nats, "b") as other:
         limited = CandidateFailed(RateLimited("answered 429", retry_after=20), "answered 429", blames_endpoint=False)
         (await one.breakers.admit(CANDIDATE)).failed(limited)
-        expected = "told to wait until 12:00:20 UTC, by a 429"
+        expected = "rate-limited until 12:00:20 UTC"
 
         async def told() -> bool:
             return await refuses(other.breakers) == expected

@@ -143,8 +143,7 @@ class SharedBreakers:
         until = self._pauses.get(endpoint, 0.0)
         wait = until - self._clock.seconds()
         if wait > 0:
-            reason = f"told to wait until {self._clock.time_of_day(until)}, by a 429"
-            raise Refusal(reason, wait, RateLimited)
+            raise Refusal(f"rate-limited until {self._clock.time_of_day(until)}", wait, RateLimited)
         self._pauses.pop(endpoint, None)
 
     def _refusal(self, circuit: Circuit) -> Refusal:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Completion
 from astromesh.v1.values_pb2 import Route, RouteStep
-from astromesh_core.errors import AstromeshError, InvalidInput
+from astromesh_core.errors import AstromeshError, InvalidInput, RateLimited
 from astromesh_core.rpc.deadlines import remaining
 from astromesh_router.attempts import Attempt, Governance
 from astromesh_router.candidates import Candidate, Pool
@@ -133,7 +133,8 @@ class Succession:
             granted = await self._governance.leave(self._pool, self._request, self._current)
         except CandidateFailed as failure:
             self._note(failure)
-            self._pause = None
+            # A key that has to wait a moment is waited for; an open circuit would be for nothing.
+            self._pause = self._pause_after(failure) if isinstance(failure.error, RateLimited) else None
             return None
         return Attempt(self._pool, candidate, self._governance.strategist, granted, self._telling, self._clock)
 
