@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from astromesh.v1.values_pb2 import ToolSpec
+from astromesh_core.errors import InvalidInput
 from astromesh_core.events.contents import plain
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate
@@ -95,3 +96,10 @@ async def test_a_result_that_is_plain_text_is_quoted_under_the_tools_name(calls:
 )
 def test_the_question_goes_where_the_schema_wants_it(schema: str, name: str) -> None:
     assert question_name(ToolSpec(name="s", parameters_json=schema)) == name
+
+
+async def test_a_schema_is_nothing_that_quotes_can_match(calls: Calls) -> None:
+    request = asking(user("what is a saga?"))
+    request.output_schema_json = '{"type":"object"}'
+    with pytest.raises(InvalidInput, match="can match no schema"):
+        await complete(calls, request, EXTRACTIVE)

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from astromesh_core.errors import AstromeshError, NotFound, TimedOut, Unavailable
-from astromesh_core.events.contents import plain
+from astromesh.v1.values_pb2 import ROLE_USER, Image, Message
+from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, TimedOut, Unavailable
+from astromesh_core.events.contents import plain, text_content
 from astromesh_router.calls import Calls
 from astromesh_testing.models.ollama import OllamaServer
 from astromesh_testing.models.replies import Call, Ending, Hang, Refusal, Reply, Rubbish, Scripted, Tokens
@@ -17,7 +19,9 @@ async def test_streams_the_text_and_ends_with_the_completion(calls: Calls) -> No
     async with OllamaServer(Reply("Forty two, of course.", pause=0.01, tokens=Tokens(11, 4), thinking="hm")) as server:
         gathered = await complete(calls, asking(), ollama(server))
     assert len(gathered.texts) == 4
+    assert gathered.thoughts == ["hm"]
     completion = gathered.completion
+    assert [plain(part.text) for part in completion.message.reasoning] == ["hm"]
     assert plain(completion.message.content) == gathered.text == "Forty two, of course."
     assert completion.finish_reason == "stop"
     assert completion.charge.provider == "ollama"
@@ -55,6 +59,48 @@ async def test_a_cut_reply_says_so_and_missing_counts_are_estimated(calls: Calls
         completion = (await complete(calls, asking(), ollama(server))).completion
     assert completion.finish_reason == "length"
     assert completion.charge.usage.estimated
+
+
+SCHEMA = '{"type":"object","properties":{"sum":{"type":"integer"}}}'
+
+
+async def test_a_schema_is_the_format_and_beside_tools_it_is_said_in_words(calls: Calls) -> None:
+    plainly, with_tools, any_object = asking(), asking(tools=[ADD]), asking()
+    plainly.output_schema_json = with_tools.output_schema_json = SCHEMA
+    any_object.output_schema_json = '{"type":"object"}'
+    async with OllamaServer(Reply("{}"), Reply("{}"), Reply("{}")) as server:
+        for request in (plainly, with_tools, any_object):
+            await complete(calls, request, ollama(server))
+    formats = [request.body.get("format") for request in server.requests]
+    assert formats == [orjson.loads(SCHEMA), None, "json"]
+    assert [message["role"] for message in server.requests[0].messages] == ["user"]
+    assert SCHEMA in str(server.requests[1].messages[0]["content"])
+
+
+async def test_pictures_go_as_data_and_an_address_is_refused_with_advice(calls: Calls) -> None:
+    data = Message(role=ROLE_USER, content=text_content("what is it?"), images=[Image(media_type="image/png")])
+    data.images[0].data.text = "aGk="
+    address = Message(role=ROLE_USER, content=text_content("and this?"), images=[Image()])
+    address.images[0].url.text = "https://example.org/cat.png"
+    async with OllamaServer() as server:
+        seeing = replace(ollama(server), vision=True)
+        await complete(calls, asking(data), seeing)
+        with pytest.raises(
+            InvalidInput, match=r"takes pictures as data, not by their address; send the picture itself"
+        ):
+            await complete(calls, asking(address), seeing)
+    (asked,) = server.requests
+    assert asked.messages == [{"role": "user", "content": "what is it?", "images": ["aGk="]}]
+
+
+async def test_the_thinking_of_this_turn_goes_back(calls: Calls) -> None:
+    spent, needed = called("add", "{}", "c0"), called("add", "{}", "c1")
+    for message, text in ((spent, "spent"), (needed, "needed")):
+        message.reasoning.add(text=text_content(text))
+    request = asking(user("a"), spent, result("add", "1", "c0"), user("b"), needed, result("add", "2", "c1"))
+    async with OllamaServer() as server:
+        await complete(calls, request, ollama(server))
+    assert [message.get("thinking") for message in server.requests[0].messages] == [None] * 4 + ["needed", None]
 
 
 BAD: list[tuple[str, Scripted, type[AstromeshError], str]] = [

@@ -184,15 +184,18 @@ async def test_other_models_are_asked_as_declared(ask: Asked) -> None:
     assert (body["max_tokens"], body["temperature"]) == (100, 0.2)
 
 
+OPENAI_FORM: dict[str, object] = {
+    "type": "json_schema",
+    "json_schema": {"name": "answer", "schema": orjson.loads(SCHEMA), "strict": True},
+}
 FORMS: dict[str, object] = {
-    "openai": {
-        "type": "json_schema",
-        "json_schema": {"name": "answer", "schema": orjson.loads(SCHEMA), "strict": True},
-    },
+    "openai": OPENAI_FORM,
+    "openai_compat": OPENAI_FORM,
+    "azure_openai": OPENAI_FORM,
+    "vllm": OPENAI_FORM,
     "llamacpp": {"type": "json_object", "schema": orjson.loads(SCHEMA)},
     "hf_tgi": {"type": "json_object", "value": orjson.loads(SCHEMA)},
 }
-FORMS |= {"azure_openai": FORMS["openai"], "vllm": FORMS["openai"], "openai_compat": FORMS["openai"]}
 
 
 @pytest.mark.parametrize("provider", sorted(FORMS))
@@ -218,7 +221,7 @@ async def test_beside_tools_a_schema_is_said_in_words_where_a_grammar_leaves_no_
 async def test_openai_keeps_its_grammar_beside_tools(ask: Asked) -> None:
     async with serving("openai", Reply('{"sum": 2}')) as (server, endpoint):
         await ask(yaml("openai", endpoint), structured(tools=True))
-    assert server.requests[0].body["response_format"] == FORMS["openai"]
+    assert server.requests[0].body["response_format"] == OPENAI_FORM
 
 
 async def test_a_schema_that_strict_mode_does_not_know_is_asked_for_without_it(ask: Asked) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 import orjson
 
+from astromesh.v1.values_pb2 import Usage
 from astromesh_router.dialects.port import Delta, Reasoning, Reply, Thought
 from astromesh_router.dialects.think_tags import ThinkTags
 
@@ -153,7 +154,14 @@ def as_text(value: object) -> str:
 
 def as_count(value: object) -> int:
     """The value if it is a whole number that can be one of tokens, else 0."""
-    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value < MOST_TOKENS else 0
+
+
+def told_usage(usage: Usage) -> Usage | None:
+    """The usage, if it says anything: some servers send the fields with nothing in them."""
+    return usage if usage.input_tokens or usage.output_tokens else None
 
 
 def first_text(value: JsonObject, names: Sequence[str]) -> str:

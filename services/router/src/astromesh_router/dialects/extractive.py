@@ -14,7 +14,7 @@ import orjson
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import ROLE_TOOL, ROLE_USER, Message, ToolSpec
-from astromesh_core.errors import NotSupported
+from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.events.contents import plain
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import (
@@ -26,6 +26,7 @@ from astromesh_router.dialects.decoding import (
     json_object,
 )
 from astromesh_router.dialects.port import Part, Reply, WrittenCall
+from astromesh_router.failures import failed
 from astromesh_vectors.nearest import best, vector_scores, word_scores
 from astromesh_vectors.ports import Embedder
 from astromesh_vectors.sentences import sentences
@@ -44,6 +45,7 @@ SHORTEST = 4
 
 QUESTION_NAMES = ("query", "question", "q", "text", "input")
 
+OTHER_MODEL = "add a model that generates text"
 NOTE = "(Quoted word for word: the extractive provider generates no text.)"
 NOTHING_NEAR = (
     "I found nothing in the documents that is near enough to this question. "
@@ -73,6 +75,8 @@ class Extractive:
         self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
     ) -> AsyncGenerator[Part, None]:
         del prefill  # its profile continues nothing
+        if request.output_schema_json:
+            raise failed(candidate, InvalidInput, "quotes sentences, and can match no schema", advice=OTHER_MODEL)
         question, results = latest_turn(request.messages)
         tool = next((tool for tool in request.tools if tool.retrieves), None)
         if tool is not None and not results:

@@ -29,6 +29,7 @@ from astromesh_router.dialects.decoding import (
     json_object,
     json_text,
     reported_error,
+    told_usage,
 )
 from astromesh_router.dialects.lines import LineReader
 from astromesh_router.dialects.openai_messages import ROLES, written_tool
@@ -161,12 +162,8 @@ class OllamaDecoder:
         self._said.text(as_text(message.get("content")))
 
     def _usage(self) -> Usage | None:
-        if "eval_count" not in self._last and "prompt_eval_count" not in self._last:
-            return None
-        return Usage(
-            input_tokens=as_count(self._last.get("prompt_eval_count")),
-            output_tokens=as_count(self._last.get("eval_count")),
-        )
+        read, written = self._last.get("prompt_eval_count"), self._last.get("eval_count")
+        return told_usage(Usage(input_tokens=as_count(read), output_tokens=as_count(written)))
 
 
 def read_call(call: JsonObject) -> WrittenCall:

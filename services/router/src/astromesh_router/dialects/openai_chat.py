@@ -28,6 +28,7 @@ from astromesh_router.dialects.decoding import (
     json_object,
     json_text,
     reported_error,
+    told_usage,
 )
 from astromesh_router.dialects.lines import EventReader
 from astromesh_router.dialects.openai_messages import written_messages, written_tool
@@ -135,7 +136,7 @@ class OpenAIChatDecoder:
             raise error
         usage = as_object(body.get("usage"))
         if usage:
-            self._usage = read_usage(usage)
+            self._usage = told_usage(read_usage(usage)) or self._usage
         for choice in as_list(body.get("choices"))[:1]:
             self._choice(as_object(choice))
 
