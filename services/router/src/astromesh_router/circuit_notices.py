@@ -48,15 +48,10 @@ class CircuitNotices:
 
     def _log_state(self, identity: CircuitId, circuit: Circuit) -> None:
         fields: dict[str, str | int] = {"provider": identity.endpoint.provider, "endpoint": identity.endpoint.address}
-        if circuit.state is State.CLOSED:
-            _log.info("circuit closed", **fields)
-            return
-        fields |= {"failures": circuit.failures, "reason": circuit.reason}
-        fields["until"] = self._clock.time_of_day(circuit.until)
-        if circuit.state is State.OPEN:
-            _log.warning("circuit open", **fields)
-        else:
-            _log.info("circuit half-open", **fields)
+        if circuit.state is not State.CLOSED:
+            until = self._clock.time_of_day(circuit.until)
+            fields |= {"failures": circuit.failures, "reason": circuit.reason, "until": until}
+        _log.info("circuit", state=circuit.state, **fields)
 
 
 def place(address: str) -> str:

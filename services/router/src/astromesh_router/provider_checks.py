@@ -157,7 +157,7 @@ class ProviderChecks:
     async def _check(self, provider: Observed) -> None:
         answer = await ask(provider.candidate, self._dialects, provider.patience)
         if answer.trouble and (provider.check.reachable or not provider.check.judged):
-            _log.warning("a provider does not answer", provider=provider.ref.name, reason=answer.trouble)
+            _log.info("a provider does not answer", provider=provider.ref.name, reason=answer.trouble)
         await self._turns.publish(provider, found_of(answer, provider.models))
         if provider.told_at is not None and self._clock.seconds() - provider.told_at >= RETELL_SECONDS:
             provider.told = None
