@@ -9,7 +9,7 @@ import pytest
 
 from astromesh_testing.mesh import free_ports
 from astromesh_testing.models.openai_chat import OpenAIChatServer
-from astromesh_testing.models.replies import Drop, Ending, Hang, Refusal, Reply, Rubbish, Scripted
+from astromesh_testing.models.replies import Call, Drop, Ending, Hang, Refusal, Reply, Rubbish, Scripted
 from astromesh_testing.sse import Message, messages
 
 from .asking import STREAM, ask, proven, run_of, settled, start, streamed, text_of, until_status
@@ -35,6 +35,9 @@ FAULTS: dict[str, Scripted] = {
 }
 SECONDS = 1.0
 """After so long a model that says nothing is given up."""
+
+AT_ONCE = 1.0
+"""Seconds within which a model hears that nobody wants its reply any more: until then it is paid."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -100,7 +103,7 @@ LONG = Reply(" ".join(str(number) for number in range(200)), pause=0.05)
 async def test_a_client_that_leaves_and_asked_for_it_stops_the_model(talking: Talking) -> None:
     async with OpenAIChatServer(otherwise=LONG) as model, made_agent(talking, [model.endpoint]) as agent:
         run_id = await leave_after_tokens(talking, agent, cancel_on_disconnect=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(AT_ONCE):
             await model.departed()
         run = await until_status(talking.mesh, run_id, "cancelled")
         assert LONG.text.startswith(run["answer"])
@@ -122,8 +125,24 @@ async def test_a_cancel_reaches_the_model(talking: Talking) -> None:
         await model.asked()
         cancelled = await talking.mesh.client.post(f"/v1/runs/{run_id}/cancel")
         assert cancelled.json()["status"] == "cancelled"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(AT_ONCE):
             await model.departed()
+
+
+async def test_a_cancel_in_mid_stream_reaches_the_model_and_keeps_what_was_read(talking: Talking) -> None:
+    async with OpenAIChatServer(otherwise=LONG) as model, made_agent(talking, [model.endpoint]) as agent:
+        path = f"/v1/agents/{agent}/run"
+        async with talking.mesh.client.stream("POST", path, json={"query": "x"}, headers=STREAM) as response:
+            told: list[Message] = []
+            async for message in messages(response):
+                told.append(message)
+                if message.name == "token" and text_of(told) == "0 1 2":
+                    await talking.mesh.client.post(f"/v1/runs/{message.data['run_id']}/cancel")
+                    async with asyncio.timeout(AT_ONCE):
+                        await model.departed()
+        assert told[-1].name == "error"
+        run = await until_status(talking.mesh, told[0].data["run_id"], "cancelled")
+        assert run["answer"] == text_of(told)
 
 
 async def test_a_runs_deadline_ends_it_and_its_model_call(talking: Talking) -> None:
@@ -133,10 +152,24 @@ async def test_a_runs_deadline_ends_it_and_its_model_call(talking: Talking) -> N
     ):
         reply = await ask(talking.mesh, "x", agent=agent)
         assert (reply.status_code, reply.json()["status"]) == (504, 504)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(AT_ONCE):
             await model.departed()
         kinds = await proven(talking.mesh, reply.json()["run_id"])
         assert kinds[-2:] == ["timed_out", "failed"]
+
+
+async def test_calls_that_no_tool_can_take_are_answered_to_the_model_with_the_reason(talking: Talking) -> None:
+    wrong = Reply(calls=(Call("no_such_tool", "{}", "c1"), Call("add", "{a: one", "c2")))
+    async with (
+        OpenAIChatServer(wrong, otherwise=Reply("I was wrong.")) as model,
+        made_agent(talking, [model.endpoint]) as agent,
+    ):
+        reply = await ask(talking.mesh, "x", agent=agent)
+        assert reply.json()["answer"] == "I was wrong."
+        unknown, broken = (str(message["content"]) for message in model.requests[-1].messages[-2:])
+        assert "there is no tool 'no_such_tool'; the tools of this agent are: " in unknown
+        assert "the arguments are not JSON" in broken
+        await proven(talking.mesh, reply.json()["run_id"])
 
 
 async def test_a_model_that_calls_tools_for_ever_is_stopped(talking: Talking) -> None:
