@@ -42,7 +42,7 @@ class AzureOpenAIServer(OpenAIChatServer):
         return self.url
 
     def objection(self, request: ChatRequest) -> Refusal | None:
-        if request.headers.get("api-key") != self._key or "authorization" in request.headers:
+        if request.headers.get("api-key", "") != self._key or "authorization" in request.headers:
             return Refusal(401, "Access denied due to invalid subscription key", "401")
         return None
 
