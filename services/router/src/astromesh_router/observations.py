@@ -2,7 +2,7 @@
 alone: a router that is started anew learns again within some calls, and no two routers share what they saw.
 
 Rules: a figure is an average that gives the last 20 calls most of its weight. What is known of a speed fades: with each
-minute without a call, half the way to what is usual in the pool. A failure counts against the share of calls that
+30 s without a call, half the way to what is usual in the pool. A failure counts against the share of calls that
 succeed, and as a first token that came no earlier than the failure. What was used longest ago is forgotten first.
 """
 
@@ -24,7 +24,8 @@ SPAN = 20
 CALLS_OF_DOUBT = 5
 """What is usual in a pool has the weight of so many calls of a candidate: one long answer makes no model verbose."""
 
-HALF_LIFE_SECONDS = 60.0
+HALF_LIFE_SECONDS = 30.0
+"""Short enough that a handful of explored calls tell of a candidate that recovered, however bad it was."""
 FIRST_CALL_SECONDS = 30.0
 """How long a first call may be under way before another one goes to a candidate of which nothing is known."""
 
