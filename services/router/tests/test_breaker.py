@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
@@ -186,6 +187,7 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
+TestCalls.settings = settings(max_examples=60, deadline=None)
 
 
 def test_every_state_is_entered_and_left() -> None:

@@ -196,6 +196,7 @@ async def test_a_change_is_checked_at_once_whatever_the_interval(nats: NatsServe
         await router.tells("local", "EndpointReachable", ("True", "Answers"))
 
 
+@pytest.mark.serial
 async def test_one_replica_checks_and_all_of_them_know(nats: NatsServer, bus: Bus, calls: Calls) -> None:
     requests: list[float] = []
 
@@ -223,6 +224,19 @@ async def test_what_is_known_is_told_once(nats: NatsServer, bus: Bus, calls: Cal
         await router.tells("local", "EndpointReachable", ("True", "Answers"))
         await asyncio.sleep(2.5)
         assert router.notebook.times == 1
+
+
+async def test_what_was_told_is_told_again_now_and_then(
+    nats: NatsServer, bus: Bus, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astromesh_router.provider_checks.RETELL_SECONDS", 0.5)
+    async with observing(nats, calls, "a") as router:
+        await declare(bus, "local", type="extractive", healthCheck={"interval": "1s"})
+
+        async def again() -> bool:
+            return router.notebook.times == 2
+
+        await until(again)
 
 
 async def test_what_could_not_be_told_is_told_later(

@@ -36,8 +36,13 @@ LONGEST_PAUSE_SECONDS = 600.0
 PROBE_SECONDS = 1.0
 """When to come again while somebody else probes."""
 
+NEWS_SECONDS = 1.0
+"""A pause that ends so little later than a known one is not told: calls under way together bring as many."""
+
 MOST_CIRCUITS = 4096
 """Kept at once. Beyond it closed ones go, which know little."""
+
+_FREELY = Leave(0)
 
 
 class SharedBreakers:
@@ -59,20 +64,20 @@ class SharedBreakers:
         """See Breakers.admit."""
         if self._pauses:
             self._refuse_paused(endpoint_of(candidate))
-        identity = circuit_of(candidate)
-        while True:
-            kept = self._kept.get(identity)
-            if kept is None:
-                return _Pass(self, identity, Leave(0))
-            circuit, leave = knock(kept.circuit, self._clock.seconds(), identity.terms)
+        while kept := self._of(candidate):
+            circuit, leave = knock(kept.circuit, self._clock.seconds(), kept.identity.terms)
             self._moved(kept, circuit)
             if leave is None:
                 raise self._refusal(circuit)
-            if not leave.probe or await self._probes(kept, leave):
-                return _Pass(self, identity, leave)
+            if not leave.probe or await self._probes(candidate, kept, leave):
+                return _Pass(self, candidate, leave)
+        return _Pass(self, candidate, _FREELY)
 
-    def ended(self, identity: CircuitId, leave: Leave, outcome: Outcome, reason: str = "") -> None:
+    def ended(self, candidate: Candidate, leave: Leave, outcome: Outcome, reason: str = "") -> None:
         """A call that was admitted has ended so."""
+        if not self._kept and outcome is not Outcome.FAILED:
+            return
+        identity = circuit_of(candidate)
         kept = self._kept.get(identity)
         if kept is None:
             if outcome is not Outcome.FAILED:
@@ -90,12 +95,14 @@ class SharedBreakers:
 
     def pause(self, endpoint: Endpoint, seconds: float) -> None:
         """The endpoint's key has to wait so long."""
-        until = self._clock.seconds() + min(seconds, LONGEST_PAUSE_SECONDS)
-        if until - self._pauses.get(endpoint, 0.0) > PROBE_SECONDS:
-            self._pauses[endpoint] = until
-            self._notices.paused(endpoint, until)
-            if self._sharing is not None:
-                self._sharing.pause(endpoint, until)
+        now = self._clock.seconds()
+        known, until = self._pauses.get(endpoint, now), now + min(seconds, LONGEST_PAUSE_SECONDS)
+        if known > now and until - known < NEWS_SECONDS:
+            return
+        self._wait(endpoint, until)
+        self._notices.paused(endpoint, until)
+        if self._sharing is not None:
+            self._sharing.pause(endpoint, until)
 
     def hear(self, stored: StoredEndpoint) -> None:
         """Takes in what a replica wrote."""
@@ -105,9 +112,9 @@ class SharedBreakers:
                 self._sharing.hear(stored, self._kept.get(identity) or self._keep(identity))
             case "pause":
                 pause = stored.record.pause
-                endpoint = read_endpoint(pause.endpoint)
-                until = self._clock.moment(pause.until_unix_nano, LONGEST_PAUSE_SECONDS)
-                self._pauses[endpoint] = max(until, self._pauses.get(endpoint, 0.0))
+                self._wait(
+                    read_endpoint(pause.endpoint), self._clock.moment(pause.until_unix_nano, LONGEST_PAUSE_SECONDS)
+                )
             case _:
                 pass
 
@@ -120,7 +127,7 @@ class SharedBreakers:
 
     def refusing(self, candidate: Candidate) -> str:
         """Why calls to the candidate are refused for now; empty where its circuit is not open."""
-        kept = self._kept.get(circuit_of(candidate))
+        kept = self._of(candidate)
         if kept is None or kept.circuit.state is not State.OPEN or self._clock.seconds() >= kept.circuit.until:
             return ""
         return in_words(kept.circuit, self._clock)
@@ -130,14 +137,24 @@ class SharedBreakers:
         if self._sharing is not None:
             await self._sharing.close()
 
-    async def _probes(self, kept: Kept, leave: Leave) -> bool:
+    def _of(self, candidate: Candidate) -> Kept | None:
+        # Of a mesh whose endpoints are well nothing is kept, and no call pays for more than this question.
+        return self._kept.get(circuit_of(candidate)) if self._kept else None
+
+    async def _probes(self, candidate: Candidate, kept: Kept, leave: Leave) -> bool:
         if self._sharing is None:
             return True
         try:
             return await self._sharing.claim(kept)
         except asyncio.CancelledError:
-            self.ended(kept.identity, leave, Outcome.ABANDONED)
+            self.ended(candidate, leave, Outcome.ABANDONED)
             raise
+
+    def _wait(self, endpoint: Endpoint, until: float) -> None:
+        if len(self._pauses) >= MOST_CIRCUITS:
+            now = self._clock.seconds()
+            self._pauses = {each: end for each, end in self._pauses.items() if end > now}
+        self._pauses[endpoint] = max(until, self._pauses.get(endpoint, until))
 
     def _refuse_paused(self, endpoint: Endpoint) -> None:
         until = self._pauses.get(endpoint, 0.0)
@@ -172,24 +189,24 @@ class _Pass:
     """See Pass."""
 
     breakers: SharedBreakers
-    identity: CircuitId
+    candidate: Candidate
     leave: Leave
 
     def succeeded(self) -> None:
         """See Pass.succeeded."""
-        self.breakers.ended(self.identity, self.leave, Outcome.SUCCEEDED)
+        self.breakers.ended(self.candidate, self.leave, Outcome.SUCCEEDED)
 
     def failed(self, failure: CandidateFailed) -> None:
         """See Pass.failed."""
         error = failure.error
         if isinstance(error, RateLimited) and error.retry_after:
-            self.breakers.pause(self.identity.endpoint, error.retry_after)
+            self.breakers.pause(endpoint_of(self.candidate), error.retry_after)
         outcome = Outcome.FAILED if failure.blames_endpoint else Outcome.ABANDONED
-        self.breakers.ended(self.identity, self.leave, outcome, failure.reason)
+        self.breakers.ended(self.candidate, self.leave, outcome, failure.reason)
 
     def abandoned(self) -> None:
         """See Pass.abandoned."""
-        self.breakers.ended(self.identity, self.leave, Outcome.ABANDONED)
+        self.breakers.ended(self.candidate, self.leave, Outcome.ABANDONED)
 
 
 def _nobody(endpoint: Endpoint) -> None:
