@@ -174,5 +174,8 @@ async def bills_both(mesh: Mesh, run_id: str) -> None:
     charges = [charge for event in events for charge in event["event"].get("partial_charges", ())]
     assert [(charge["model"], charge["usage"]["estimated"]) for charge in charges] == [("stub-1", True)]
     assert [step["model"] for step in events[-1]["event"]["route"]["steps"]] == ["stub-1", "stub-2"]
-    usage = (await run_of(mesh, run_id))["usage"]
-    assert usage["output_tokens"] == int(charges[0]["usage"]["output_tokens"]) + 5
+    run = await run_of(mesh, run_id)
+    first, second = run["steps"][-1]["route"]["candidates"]
+    assert (first["outcome"], first["error"], first["reason"]) == ("failed", "unavailable", "broke off in mid-reply")
+    assert (second["model"], second["outcome"]) == ("stub-2", "answered")
+    assert run["usage"]["output_tokens"] == int(charges[0]["usage"]["output_tokens"]) + 5

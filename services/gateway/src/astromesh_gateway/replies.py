@@ -18,7 +18,7 @@ from astromesh.v1.runs_pb2 import (
     Step,
     StepStatus,
 )
-from astromesh.v1.values_pb2 import Content, Failure, Passage, Usage
+from astromesh.v1.values_pb2 import Content, Failure, Passage, Route, RouteStep, Usage
 from astromesh_core.answers import parsed_answer
 from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled, NotFound
 from astromesh_core.events.contents import plain
@@ -47,8 +47,25 @@ class FailureReply(TypedDict):
     message: str
 
 
+class CandidateReply(TypedDict):
+    """A model that a call could go to: `answered`, `failed` or `not asked`, and why."""
+
+    provider: str
+    model: str
+    outcome: str
+    reason: str
+    error: NotRequired[str]
+
+
+class RouteReply(TypedDict):
+    """Which models there were for a call, in the order in which they were asked, and by which strategy."""
+
+    strategy: str
+    candidates: list[CandidateReply]
+
+
 class StepReply(TypedDict):
-    """One effect and what came of it."""
+    """One effect and what came of it. Of a model call, `route` says why it went where it went."""
 
     path: str
     kind: str
@@ -61,6 +78,7 @@ class StepReply(TypedDict):
     started_at: NotRequired[str]
     duration_ms: NotRequired[float]
     usage: NotRequired[UsageReply]
+    route: NotRequired[RouteReply]
 
 
 class SourceReply(TypedDict):
@@ -171,7 +189,14 @@ def step_reply(step: Step) -> StepReply:
         reply["duration_ms"] = step.timing.duration_nano / 1e6
     if step.HasField("usage"):
         reply["usage"] = usage_reply(step.usage)
+    if step.HasField("route"):
+        reply["route"] = route_reply(step.route)
     return reply
+
+
+def route_reply(route: Route) -> RouteReply:
+    """Every candidate of a model call with what became of it."""
+    return RouteReply(strategy=route.strategy, candidates=[_candidate(step) for step in route.steps])
 
 
 def source_reply(passage: Passage) -> SourceReply:
@@ -233,3 +258,11 @@ def shown(content: Content) -> str:
 def moment(unix_nano: int) -> str:
     """A time with microseconds."""
     return datetime.fromtimestamp(unix_nano / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _candidate(step: RouteStep) -> CandidateReply:
+    outcome = "answered" if step.chosen else "failed" if step.error_class else "not asked"
+    reply = CandidateReply(provider=step.provider, model=step.model, outcome=outcome, reason=step.reason)
+    if step.error_class:
+        reply["error"] = step.error_class
+    return reply

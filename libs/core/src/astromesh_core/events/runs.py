@@ -159,6 +159,8 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
         step.status = STEP_STATUS_SUCCEEDED
         step.output.CopyFrom(event.message.content)
         step.reasoning.extend(part.text for part in event.message.reasoning if part.HasField("text"))
+    if event.HasField("route"):
+        step.route.CopyFrom(event.route)
     if event.HasField("charge"):
         step.name = event.charge.model or step.name
         add_usage(step.usage, event.charge.usage)

@@ -199,6 +199,7 @@ class Step(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     COST_NANOS_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
@@ -222,6 +223,10 @@ class Step(_message.Message):
     def reasoning(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Content]:
         """Of a model call: what the model thought before it answered, in its parts, where its vendor tells."""
 
+    @_builtins.property
+    def route(self) -> _values_pb2.Route:
+        """Of a model call: which candidates there were, and what became of each."""
+
     def __init__(
         self,
         *,
@@ -236,10 +241,11 @@ class Step(_message.Message):
         usage: _values_pb2.Usage | None = ...,
         cost_nanos: _builtins.int = ...,
         reasoning: _abc.Iterable[_values_pb2.Content] | None = ...,
+        route: _values_pb2.Route | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "route", b"route", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
