@@ -1,0 +1,186 @@
+"""Sets the expected cost of calls aside in every budget that they fall under, and settles what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Protocol
+
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh.v1.values_pb2 import Charge, Usage
+from astromesh_core.errors import AstromeshError
+from astromesh_core.resources.budgets import ScopedBudget
+from astromesh_core.telemetry.logs import logger
+from astromesh_router.budgets.accounts import SharedAccount
+from astromesh_router.budgets.runs import RunBudgets
+from astromesh_router.budgets.scopes import (
+    NOTHING,
+    Account,
+    Amounts,
+    Bound,
+    RunBound,
+    bounds_of,
+    run_bounds_of,
+    scoped_budgets,
+)
+from astromesh_router.budgets.turning import AskLog, Records
+from astromesh_router.candidates import Pool
+from astromesh_router.ports import Ranked, Reservation
+
+KEEP_SECONDS = 2.0
+"""Between two rounds through the accounts: so long may lie idle what others lack."""
+
+_log = logger(__name__)
+
+
+class Configured(Protocol):
+    """The budgets of namespaces and API keys."""
+
+    async def all(self) -> Sequence[ScopedBudget]:
+        """Every one. Raises Unavailable where they are not known."""
+        ...
+
+
+class BudgetedPurse:
+    """The purse of one replica, which `holder` names: unique among all that ever ran. `now` is Unix nanoseconds."""
+
+    def __init__(
+        self, holder: str, records: Records, configured: Configured, ask_log: AskLog, now: Callable[[], int]
+    ) -> None:
+        self._holder = holder
+        self._records = records
+        self._configured = configured
+        self._ask_log = ask_log
+        self._now = now
+        self._accounts: dict[Account, SharedAccount] = {}
+        self._runs = RunBudgets()
+        self._numbers = count(1)
+
+    async def reserve(self, request: CompleteRequest, pool: Pool, ranked: Ranked) -> Reservation:
+        """Sets the expected cost aside in each budget. Raises BudgetExceeded, naming the one that has too little left,
+        and Unavailable where what is left cannot be looked up.
+
+        A candidate without a price takes no money; budgets of tokens bound it all the same.
+        """
+        configured = await self._configured.all()
+        if pool.budget is None and not configured:
+            return UNBOUND
+        agent = pool.agent.partition("/")[2]
+        own = pool.budget if agent else None
+        budgets = scoped_budgets(request.agent.namespace, agent, request.principal, own, configured)
+        if not budgets:
+            return UNBOUND
+        free = ranked.candidate.prices.free
+        run_bounds = [bound for bound in run_bounds_of(budgets) if not (free and bound.unit == "usd")]
+        bounds = [bound for bound in bounds_of(budgets, self._now()) if not (free and bound.account.unit == "usd")]
+        expected = Amounts(
+            usd=0 if free else max(1, ranked.expected.cost_nanos), tokens=max(1, tokens_of(ranked.expected.usage))
+        )
+        call = f"{request.run_id}:{request.path}:{request.attempt}:{next(self._numbers)}"
+        return await self._reserve(call, request, run_bounds, bounds, expected)
+
+    async def _reserve(
+        self,
+        call: str,
+        request: CompleteRequest,
+        run_bounds: Sequence[RunBound],
+        bounds: Sequence[Bound],
+        expected: Amounts,
+    ) -> Reservation:
+        reserved = Reserved(call, self._runs if run_bounds and request.run_id else None, request.run_id)
+        if reserved.runs is not None:
+            reserved.runs.reserve(call, request, run_bounds, expected)
+        try:
+            for bound in bounds:
+                account = self._account(bound.account)
+                await account.reserve(call, expected.of(bound.account.unit), bound)
+                reserved.accounts.append(account)
+        except BaseException:
+            reserved.release()
+            raise
+        return reserved
+
+    async def keep(self) -> None:
+        """Renews slices, reports what was spent, and gives back what lies idle. To be called every two seconds."""
+        for key, account in list(self._accounts.items()):
+            try:
+                await account.keep()
+            except AstromeshError as error:
+                _log.warning("a budget is kept later", budget=key.key, reason=error.message)
+            if account.idle and self._accounts.get(key) is account:
+                del self._accounts[key]
+
+    async def close(self) -> None:
+        """Reports what was spent and gives back everything."""
+        for key, account in self._accounts.items():
+            try:
+                await account.close()
+            except AstromeshError as error:
+                _log.warning("a budget is left to the log", budget=key.key, reason=error.message)
+
+    def _account(self, key: Account) -> SharedAccount:
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = SharedAccount(key, self._holder, self._records, self._ask_log, self._now)
+        return account
+
+
+class Reserved:
+    """What is set aside for a call, in all its budgets."""
+
+    def __init__(self, call: str, runs: RunBudgets | None, run_id: str) -> None:
+        self.call = call
+        self.runs = runs
+        self.accounts: list[SharedAccount] = []
+        self._run_id = run_id
+
+    def settle(self, charge: Charge) -> None:
+        """See Reservation.settle. Accounts know calls by name, and each of them once: settling twice is harmless."""
+        self._settle(Amounts(charge.cost_nanos, tokens_of(charge.usage)))
+
+    def release(self) -> None:
+        """See Reservation.release."""
+        self._settle(NOTHING)
+
+    def _settle(self, amounts: Amounts) -> None:
+        if self.runs is not None:
+            self.runs.settle(self._run_id, self.call, amounts)
+        for account in self.accounts:
+            account.settle(self.call, amounts.of(account.account.unit))
+
+
+class _Unbound:
+    def settle(self, charge: Charge) -> None:
+        """See Reservation.settle: no budget bounds this call."""
+
+    def release(self) -> None:
+        """See Reservation.release."""
+
+
+UNBOUND: Reservation = _Unbound()
+
+
+def tokens_of(usage: Usage) -> int:
+    """What budgets of tokens count: prompts and replies together."""
+    return usage.input_tokens + usage.output_tokens
+
+
+@asynccontextmanager
+async def keeping(purse: BudgetedPurse) -> AsyncGenerator[BudgetedPurse]:
+    """A purse that is kept within the block, and closed at its end."""
+    task = asyncio.create_task(_keep(purse), name="budgets")
+    try:
+        yield purse
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await purse.close()
+
+
+async def _keep(purse: BudgetedPurse) -> None:
+    while True:
+        await asyncio.sleep(KEEP_SECONDS)
+        await purse.keep()
