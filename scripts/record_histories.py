@@ -16,7 +16,7 @@ from typing import Any
 import uvloop
 
 from astromesh.v1 import values_pb2 as values
-from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
+from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, CancelSignal, ResolveSignal, Signal
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.values_pb2 import Failure, Message, Passage, ToolCall, ToolResult, ToolSpec
@@ -84,6 +84,20 @@ async def endless(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
     await asyncio.Event().wait()
 
 
+async def falls_back(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """A candidate breaks off, the next one answers."""
+    yield text("so far")
+    yield CompleteResponse(restart=Restart(reason="the first one broke off"))
+    yield text("done")
+    yield completion("done")
+
+
+async def breaks_off(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """The last candidate breaks off in its text."""
+    yield text("so far")
+    raise Unavailable("no provider answered")
+
+
 async def no_answer(request: ExecuteToolRequest) -> ExecuteToolResponse:
     """The connection to the tool breaks."""
     raise TimedOut("the connection broke")
@@ -101,8 +115,9 @@ async def retrieved(request: ExecuteToolRequest) -> ExecuteToolResponse:
 
 
 async def cancel(bus: Bus, run: Aggregate) -> None:
-    """A user stops the run."""
+    """A user stops the run, having read what came of the answer."""
     await events_until(bus, run, "model_call_begun")
+    await asyncio.sleep(0.3)
     await bus.signals.send("default", Signal(id="stop", aggregate_id=run.id, cancel=CancelSignal(reason="enough")))
 
 
@@ -125,6 +140,10 @@ def scenarios() -> dict[str, Scenario]:
         "exhausted": Scenario(spec={"orchestration": {"max_iterations": 1}}),
         "timed-out": Scenario(spec={"orchestration": {"timeout_seconds": 0.2}}),
         "cancelled": Scenario(after=cancel),
+        "fallback-billed": Scenario(),
+        "broken-off-billed": Scenario(),
+        "cancelled-billed": Scenario(after=cancel),
+        "timed-out-billed": Scenario(spec={"orchestration": {"timeout_seconds": 0.5}}),
         "unknown-resolved": Scenario(after=resolve),
         "guarded-remembered": Scenario(
             query="my secret",
@@ -150,7 +169,10 @@ def scenarios() -> dict[str, Scenario]:
     found["sources"].services.tools.execute = retrieved
     found["several-tools"].services.router.parts = several_tools
     found["failed-model"].services.router.parts = broken
-    found["cancelled"].services.router.parts = found["timed-out"].services.router.parts = endless
+    for name in ("cancelled", "timed-out", "cancelled-billed", "timed-out-billed"):
+        found[name].services.router.parts = endless
+    found["fallback-billed"].services.router.parts = falls_back
+    found["broken-off-billed"].services.router.parts = breaks_off
     found["one-tool"].services.router.parts = one_tool
     found["guarded-remembered"].services.memory.messages = [
         Message(role=values.ROLE_USER, content=text_content("before")),
