@@ -26,11 +26,16 @@ ADD = Call("add", '{"a": 20, "b": 22}', "c1")
 
 
 @asynccontextmanager
-async def agent(talking: Talking, endpoint: str, **spec: object) -> AsyncGenerator[str]:
+async def agent(
+    talking: Talking,
+    endpoint: str,
+    provider: str = "openai_compat",
+    output_schema: dict[str, object] | None = None,
+) -> AsyncGenerator[str]:
     """An agent whose model, of any provider, sees pictures."""
-    model = {"provider": "openai_compat", "model": "m", "endpoint": endpoint, "capabilities": {"vision": True}}
-    model |= {name: spec.pop(name) for name in ("provider", "api_version") if name in spec}
-    async with made_agent(talking, [endpoint], model={"primary": model}, **spec) as name:
+    primary = {"provider": provider, "model": "m", "endpoint": endpoint, "capabilities": {"vision": True}}
+    schema = {} if output_schema is None else {"output_schema": output_schema}
+    async with made_agent(talking, [endpoint], seconds=10.0, model={"primary": primary}, **schema) as name:
         yield name
 
 

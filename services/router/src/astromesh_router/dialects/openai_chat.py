@@ -8,7 +8,7 @@ Source: OpenAI API reference, "Chat Completions" and "Streaming events".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -24,7 +24,6 @@ from astromesh_router.dialects.decoding import (
     as_list,
     as_object,
     as_text,
-    first_text,
     json_object,
     json_text,
     reported_error,
@@ -134,8 +133,7 @@ class OpenAIChatDecoder:
         error = reported_error(body)
         if error:
             raise error
-        usage = as_object(body.get("usage"))
-        if usage:
+        if usage := as_object(body.get("usage")):
             self._usage = told_usage(read_usage(usage)) or self._usage
         for choice in as_list(body.get("choices"))[:1]:
             self._choice(as_object(choice))
@@ -145,14 +143,22 @@ class OpenAIChatDecoder:
         for position, fragment in enumerate(as_list(delta.get("tool_calls"))):
             self._fragment(as_object(fragment), position)
         self._finish = as_text(choice.get("finish_reason")) or self._finish
-        self._said.thought(first_text(delta, self._reasoning_fields))
-        self._content(delta.get("content"))
-        self._said.text(as_text(delta.get("refusal")))
+        # Most deltas hold text and nothing else, and there are thousands of them.
+        for name in self._reasoning_fields:
+            if name in delta and (thought := as_text(delta[name])):
+                self._said.thought(thought)
+                break
+        content = delta.get("content")
+        if isinstance(content, str):
+            self._said.text(content)
+        elif content:
+            self._parts(as_list(content))
+        if "refusal" in delta:
+            self._said.text(as_text(delta["refusal"]))
 
-    def _content(self, content: object) -> None:
-        """Content is text, null, or (Mistral) a list of parts, of which some are thinking."""
-        self._said.text(as_text(content))
-        for part in map(as_object, as_list(content)):
+    def _parts(self, parts: Sequence[object]) -> None:
+        """Content as Mistral writes it: parts, of which some are thinking."""
+        for part in map(as_object, parts):
             self._said.text(as_text(part.get("text")))
             for thought in map(as_object, as_list(part.get("thinking"))):
                 self._said.thought(as_text(thought.get("text")))
