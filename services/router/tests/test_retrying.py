@@ -177,3 +177,23 @@ def test_a_pause_is_never_longer_than_what_is_left(
         assert 0 <= pause < left
         assert pause <= LONGEST_PAUSE + SLACK
         assert pause >= (error.retry_after or 0)
+
+
+async def test_a_limited_key_is_waited_for_also_after_another_model_broke_off(
+    telemetry: Telemetry, calls: Calls
+) -> None:
+    class Limited(Recorder):
+        async def admit(self, candidate: Candidate) -> RecordedPass:
+            refusal = self.shut.pop(candidate.model, None)
+            if refusal is not None:
+                raise refusal
+            return RecordedPass(self, candidate)
+
+    limited_key = Limited(shut={"second": Refusal("its key is to wait 0.1 s", 0.1, RateLimited)})
+    dialects = {"openai_compat": calls.dialect(Candidate("", "openai_compat", ""))}
+    governed = Calls(dialects, telemetry, breakers=limited_key)
+    broken = Reply("one two", ending=Ending.BREAK_OFF, after=1, pause=0.01)
+    async with OpenAIChatServer(broken, Reply("Here.")) as server:
+        second = replace(patient(server), model="second")
+        gathered = await complete(governed, asking(), patient(server), second)
+    assert (gathered.text, gathered.voided) == ("Here.", ["one"])

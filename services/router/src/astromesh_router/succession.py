@@ -108,7 +108,7 @@ class Succession:
         if self._telling.begins_anew(failure):
             self._pause = 0.0
         else:
-            self._pause = self._pause_after(failure)
+            self._pause = None if self._telling.told else self._pause_after(failure)
         charge = attempt.partial_charge
         return [] if charge is None else [CompleteResponse(partial_charge=charge)]
 
@@ -152,7 +152,7 @@ class Succession:
     def _pause_after(self, failure: CandidateFailed) -> float | None:
         assert self._current is not None
         self._retries += 1
-        if self._telling.told or self._retries > self._current.candidate.max_retries:
+        if self._retries > self._current.candidate.max_retries:
             return None
         left = min(self.seconds_left, remaining())
         return pause_before(failure, self._retries, left, others_left=bool(self._left))

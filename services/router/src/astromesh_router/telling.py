@@ -36,8 +36,6 @@ class Telling:
         self._void = ""
         """Why what stands cannot be gone on with by the candidate that told it; empty where that one is being asked."""
         self._anew = False
-        self.told = False
-        """Whether the caller has seen any of what the candidate that is or was asked last has answered."""
         self.first_told = 0
         """Nanoseconds from the call's beginning to the first that stands; 0 until then."""
 
@@ -49,6 +47,7 @@ class Telling:
         self.began = False
         """Whether the candidate has given any sign of an answer."""
         self.told = False
+        """Whether the caller has seen any of it."""
         text = "" if self._anew or not self._void else "".join(self._standing)
         self._anew = False
         self._joint = Joint(text) if can_continue(candidate, self._request, text) else None
