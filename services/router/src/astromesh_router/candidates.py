@@ -33,16 +33,18 @@ OWN_HARDWARE = frozenset({"extractive", "ollama", "vllm", "llamacpp", "hf_tgi", 
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars per 1,000 tokens. A cached input token costs what any input token does, unless it has a price."""
+    """US dollars per 1,000 tokens. Input that is read from a vendor's cache, or written into it, costs what any input
+    does unless it has a price."""
 
     input: float = 0.0
     output: float = 0.0
     cached_input: float | None = None
+    cache_write: float | None = None
 
     @property
     def free(self) -> bool:
         """Whether calls cost nothing."""
-        return not (self.input or self.output or self.cached_input)
+        return not (self.input or self.output or self.cached_input or self.cache_write)
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _prices(traits: ModelTraits) -> Prices:
     alike = traits.cost_per_1k_tokens or 0.0
     given = (traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
     asked, answered = (alike if price is None else price for price in given)
-    return Prices(asked, answered, traits.cached_input_cost_per_1k_tokens)
+    return Prices(asked, answered, traits.cached_input_cost_per_1k_tokens, traits.cache_write_cost_per_1k_tokens)
 
 
 def _priced(provider: str, traits: ModelTraits) -> bool:

@@ -53,8 +53,10 @@ def charge_of(candidate: Candidate, usage: Usage) -> Charge:
 
 
 def cost_nanos(usage: Usage, prices: Prices) -> int:
-    """The price of a call in 1e-9 US dollars. Cached tokens are part of the input's."""
+    """The price of a call in 1e-9 US dollars. Tokens read from a cache, or written into it, are part of the input's."""
+    read, written = usage.cached_input_tokens, usage.cache_written_tokens
     cached = prices.input if prices.cached_input is None else prices.cached_input
-    fresh = usage.input_tokens - usage.cached_input_tokens
-    dollars = fresh * prices.input + usage.cached_input_tokens * cached + usage.output_tokens * prices.output
+    caching = prices.input if prices.cache_write is None else prices.cache_write
+    fresh = max(0, usage.input_tokens - read - written)
+    dollars = fresh * prices.input + read * cached + written * caching + usage.output_tokens * prices.output
     return round(dollars / 1000 * NANOS)

@@ -28,6 +28,9 @@ class ModelTraits(Spec):
     input_cost_per_1k_tokens: float | None = Field(default=None, ge=0)
     output_cost_per_1k_tokens: float | None = Field(default=None, ge=0)
     cached_input_cost_per_1k_tokens: float | None = Field(default=None, ge=0)
+    """Of input that the vendor found in its cache. None: what any input costs."""
+    cache_write_cost_per_1k_tokens: float | None = Field(default=None, ge=0)
+    """Of input that the vendor put into its cache, where it bills that apart. None: what any input costs."""
 
 
 class CallSettings(Spec):
