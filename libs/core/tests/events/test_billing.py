@@ -81,3 +81,5 @@ def test_what_the_router_tells_of_a_candidate_replaces_the_estimate_of_its_text(
 def test_a_prompt_is_all_that_the_model_reads_rounded_up() -> None:
     message = Message(content=text_content("x" * 5), tool_calls=[ToolCall(arguments=text_content("{}"))])
     assert prompt_tokens([message], [ToolSpec(name="a", description="b", parameters_json="{}")]) == 3
+    message.images.add()
+    assert prompt_tokens([message], []) == 1_000 + prompt_tokens([Message(content=message.content)], [])
