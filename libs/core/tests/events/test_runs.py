@@ -64,6 +64,7 @@ def test_steps_and_the_bill_are_folded() -> None:
     assert [(step.path, step.name) for step in run.steps] == [("1", "m"), ("2.1", "add")]
     assert run.steps[1].output.text == "5"
     assert (run.usage.input_tokens, run.usage.output_tokens, run.cost_nanos) == (3, 2, 7)
+    assert [step.cost_nanos for step in run.steps] == [7, 0]
     assert run.events == 6
 
 

@@ -165,6 +165,7 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
         step.name = event.charge.model or step.name
         add_usage(step.usage, event.charge.usage)
         add_usage(folder.run.usage, event.charge.usage)
+        step.cost_nanos += event.charge.cost_nanos
         folder.run.cost_nanos += event.charge.cost_nanos
     _add_lost(folder, event, step)
 
@@ -177,7 +178,10 @@ def _add_lost(folder: RunFolder, event: Any, step: Step | None = None) -> None:
             add_usage(total, event.lost_usage)
         for charge in event.partial_charges:
             add_usage(total, charge.usage)
-    folder.run.cost_nanos += sum(charge.cost_nanos for charge in event.partial_charges)
+    cost_nanos = sum(charge.cost_nanos for charge in event.partial_charges)
+    folder.run.cost_nanos += cost_nanos
+    if step is not None:
+        step.cost_nanos += cost_nanos
 
 
 def _tool_intended(folder: RunFolder, envelope: Envelope, event: Any) -> None:
