@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import uvloop
 
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, CancelSignal, ResolveSignal, Signal
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
-from astromesh.v1.values_pb2 import Failure, Message, Passage, ToolCall, ToolResult, ToolSpec
+from astromesh.v1.values_pb2 import Failure, Image, Message, Passage, ToolCall, ToolResult, ToolSpec
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import TimedOut, Unavailable
@@ -40,6 +41,20 @@ HISTORIES = Path(__file__).parent.parent / "tests" / "histories"
 READ = ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=1000)
 WRITE = ToolSpec(name="pay", effect=values.TOOL_EFFECT_KIND_WRITE, timeout_ms=1000)
 
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[a-z]"},
+        "name": {"type": "string"},
+        "count": {"type": "integer", "minimum": 0},
+        "unit": {"enum": ["kg", "g"]},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 1},
+    },
+    "required": ["id", "name"],
+    "additionalProperties": False,
+}
+
 After = Callable[[Bus, Aggregate], Awaitable[None]]
 
 
@@ -56,6 +71,8 @@ class Scenario:
     spec: dict[str, Any] = field(default_factory=dict[str, Any])
     query: str = "what is it?"
     session: str = ""
+    asked: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of `requested`, beside these."""
     after: After = nothing
 
 
@@ -96,6 +113,31 @@ async def breaks_off(request: CompleteRequest) -> AsyncIterator[CompleteResponse
     """The last candidate breaks off in its text."""
     yield text("so far")
     raise Unavailable("no provider answered")
+
+
+async def corrected(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """An answer that breaks every kind of rule, then one that matches."""
+    wrong = '{"id": "A1", "count": -1, "unit": "stone", "note": 7, "tags": ["b", 1], "colour": "red"}'
+    right = '{"id": "a1", "name": "x", "count": 1, "unit": "kg", "note": null, "tags": []}'
+    answer = wrong if request.path == "1" else right
+    yield text(answer)
+    yield completion(answer)
+
+
+async def mismatched(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """No JSON, and then JSON that does not match."""
+    yield completion("It is a1." if request.path == "1" else "{}")
+
+
+async def thinks(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """Thinks before it calls a tool, in two blocks of which one is sealed by its vendor, and before it answers."""
+    results = [message for message in request.messages if message.role == values.ROLE_TOOL]
+    yield CompleteResponse(reasoning_delta="let me see")
+    call = ToolCall(id=f"call_{request.path}", name="look", arguments=text_content("{}"))
+    whole = completion("a cat") if results else completion("", call)
+    whole.completion.message.reasoning.add(text=text_content("let me see"), signature="c2lnbmVk")
+    whole.completion.message.reasoning.add(signature="c2VhbGVk", redacted=True)
+    yield whole
 
 
 async def no_answer(request: ExecuteToolRequest) -> ExecuteToolResponse:
@@ -157,11 +199,21 @@ def scenarios() -> dict[str, Scenario]:
                 },
             },
         ),
+        "corrected": Scenario(spec={"output_schema": SCHEMA}),
+        "mismatched": Scenario(asked={"output_schema_json": orjson.dumps(SCHEMA).decode()}),
+        "seeing-and-thinking": Scenario(
+            asked={
+                "images": [
+                    Image(media_type="image/png", data=text_content("iVBORw0KGgoAAAAN" * 8)),
+                    Image(url=text_content("https://example.org/cat.png")),
+                ]
+            }
+        ),
         "blocked": Scenario(
             query="forbidden", spec={"guardrails": {"input": [{"type": "max_length", "max_characters": 100}]}}
         ),
     }
-    for name in ("one-tool", "several-tools", "sources", "refused-tool", "exhausted"):
+    for name in ("one-tool", "several-tools", "sources", "refused-tool", "exhausted", "seeing-and-thinking"):
         found[name].services.tools.specs = (READ,)
     found["unknown-resolved"].services.tools.specs = (WRITE,)
     found["unknown-resolved"].services.tools.execute = no_answer
@@ -174,6 +226,9 @@ def scenarios() -> dict[str, Scenario]:
     found["fallback-billed"].services.router.parts = falls_back
     found["broken-off-billed"].services.router.parts = breaks_off
     found["one-tool"].services.router.parts = one_tool
+    found["corrected"].services.router.parts = corrected
+    found["mismatched"].services.router.parts = mismatched
+    found["seeing-and-thinking"].services.router.parts = thinks
     found["guarded-remembered"].services.memory.messages = [
         Message(role=values.ROLE_USER, content=text_content("before")),
         Message(role=values.ROLE_ASSISTANT, content=text_content("then")),
@@ -199,7 +254,7 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with nats_server(Path(folder)) as nats, nats.bus() as bus, worker(bus, scenario.services, Path(folder)):
             await put_agent(bus, **scenario.spec)
-            run = await admit(bus, scenario.query, session=scenario.session)
+            run = await admit(bus, scenario.query, session=scenario.session, **scenario.asked)
             await scenario.after(bus, run)
             events = await events_until(bus, run)
     await asyncio.to_thread(path.write_bytes, build_commit(event.data for event in events))

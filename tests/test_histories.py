@@ -23,6 +23,7 @@ ENDS = {
     "cancelled-billed": "cancelled",
     "exhausted": "failed",
     "failed-model": "failed",
+    "mismatched": "failed",
     "timed-out": "failed",
     "timed-out-billed": "failed",
 }
