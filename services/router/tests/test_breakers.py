@@ -269,6 +269,19 @@ async def test_a_probe_that_its_caller_abandons_is_free_for_the_other_replica(na
         await reaches(one, State.CLOSED)
 
 
+async def test_a_replica_that_ends_while_it_probes_frees_the_slot(nats: NatsServer) -> None:
+    async with replica(nats, "b") as other:
+        async with replica(nats, "a") as one:
+            await fail(one.breakers, 3)
+            await reaches(other, State.OPEN)
+            one.hands.seconds = other.hands.seconds = 1060
+            probe = await one.breakers.admit(CANDIDATE)
+            await reaches(other, State.HALF_OPEN)
+            probe.abandoned()
+        await reaches(other, State.OPEN)
+        (await other.breakers.admit(CANDIDATE)).succeeded()
+
+
 async def test_a_replica_that_dies_while_it_probes_keeps_nobody_out_for_ever(nats: NatsServer) -> None:
     async with replica(nats, "b") as other:
         async with replica(nats, "a") as one:

@@ -94,3 +94,20 @@ def test_a_role_has_its_models_or_the_default_ones_and_says_whose_they_are() -> 
     own, default = (pool_of(ref, declared, {}, role) for role in ("judge", "writer"))
     assert (own.role, own.strategy, own.agent, own.candidates[0].model) == ("judge", "quality_first", "shop/a", "j")
     assert (default.role, default.strategy, default.candidates[0].provider) == ("default", "", "extractive")
+
+
+def test_breaker_and_health_check_are_the_providers_unless_the_candidate_has_its_own() -> None:
+    own: dict[str, object] = {"providerRef": "lab", "circuitBreaker": {"failureThreshold": 1, "cooldownSeconds": 5}}
+    declared = agent({"primary": {"providerRef": "lab"}, "fallback": [own, {"provider": "extractive"}]})
+    lab = ProviderSpec.model_validate(
+        {
+            "type": "ollama",
+            "circuitBreaker": {"failureThreshold": 7, "cooldownSeconds": 20},
+            "healthCheck": {"path": "/api/tags"},
+        },
+        strict=False,
+    )
+    found = candidates(declared, lab=lab)
+    breakers = [(each.breaker.failure_threshold, each.breaker.cooldown_seconds) for each in found]
+    assert breakers == [(7, 20), (1, 5), (3, 60)]
+    assert [each.health_path for each in found] == ["/api/tags", "/api/tags", ""]

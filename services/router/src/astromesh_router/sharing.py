@@ -31,6 +31,9 @@ from astromesh_router.circuits import (
 CLAIM_SECONDS = 1.0
 """How long the bus may take to give leave to probe, before a replica takes it by itself."""
 
+LAST_SECONDS = 0.5
+"""How long a replica that ends goes on telling."""
+
 _ATTEMPTS = 5
 
 _log = logger(__name__)
@@ -103,7 +106,9 @@ class Sharing:
         self._spawn(self._write_pause(endpoint, until))
 
     async def close(self) -> None:
-        """Ends what is being written."""
+        """Ends what is being written, which has a moment left: a probe given up here is soon free elsewhere."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
