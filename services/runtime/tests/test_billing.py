@@ -29,12 +29,13 @@ from astromesh_core.rpc.serving import serve
 from astromesh_core.service import Platform
 from astromesh_core.settings import Settings
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_runtime import model_calls
 from astromesh_runtime.app import open_service
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import KEY, admit, events_until, kinds, put_agent
 from astromesh_testing.contracts.placement import until
 from astromesh_testing.nats import NatsServer
-from astromesh_testing.services import FakeServices, completion, text
+from astromesh_testing.services import FakeServices, Parts, completion, text
 
 StartWorker = Callable[[Bus, FakeServices, str], AbstractAsyncContextManager[Platform]]
 QUERY = "what is it?"
@@ -226,22 +227,40 @@ async def test_calls_lost_with_their_workers_are_billed_beside_the_one_that_answ
 
 
 @asynccontextmanager
-async def worker_across(socket: str, bus: Bus, nats: NatsServer, folder: Path) -> AsyncGenerator[None]:
-    """A worker whose services stand in another process, behind a socket."""
-    connections = Connections(
-        InProcessServer(Telemetry()),
-        (),
-        dict.fromkeys(("router", "tools", "memory", "guardrails", "rag"), socket),
-        TOKEN,
-    )
+async def worker_across(
+    socket: str, bus: Bus, nats: NatsServer, folder: Path, *, router: str = ""
+) -> AsyncGenerator[None]:
+    """A worker whose services stand in another process, behind a socket; the router behind one of its own, if named."""
+    places = {"router": router or socket, **dict.fromkeys(("tools", "memory", "guardrails", "rag"), socket)}
+    connections = Connections(InProcessServer(Telemetry()), (), places, TOKEN)
     settings = Settings(data_dir=folder, nats_url=nats.url, drain_seconds=1)
     async with open_service(Platform(settings, bus, connections, Telemetry(), Readiness(), KEY, "worker")):
         yield
     await connections.close()
 
 
+async def falls_back_and_breaks_off(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    yield text("so")
+    yield CompleteResponse(restart=Restart(reason="fallback"))
+    yield text("so far")
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("parts", "told", "losses"),
+    [
+        (breaks_off, [(1, "so far")], [lost(1, "so far")]),
+        (falls_back_and_breaks_off, [(1, "so"), (2, "so far")], [lost(1, "so"), lost(1, "so far")]),
+    ],
+)
 async def test_a_call_whose_router_goes_away_is_begun_anew_and_both_are_billed(
-    bus: Bus, nats: NatsServer, tmp_path: Path, services: FakeServices
+    bus: Bus,
+    nats: NatsServer,
+    tmp_path: Path,
+    services: FakeServices,
+    parts: Parts,
+    told: list[tuple[int, str]],
+    losses: list[Usage],
 ) -> None:
     def serving() -> AbstractAsyncContextManager[object]:
         return serve([services.register], f"unix:{tmp_path}/s", MeshGate(TOKEN), Telemetry(), drain_seconds=0)
@@ -250,20 +269,38 @@ async def test_a_call_whose_router_goes_away_is_begun_anew_and_both_are_billed(
         yield text("good ")
         yield completion("good day")
 
-    services.router.parts = breaks_off
+    services.router.parts = parts
     await put_agent(bus)
     async with worker_across(f"unix:{tmp_path}/s", bus, nats, tmp_path):
         run = await admit(bus, QUERY)
         async with bus.deltas.subscribe("default", run.id) as deltas:
             async with serving():
-                heard = [await anext(deltas)]
+                heard = [await anext(deltas) for _ in told]
             services.router.parts = answers
+            # A router that is not there yet costs nothing.
+            await asyncio.sleep(0.5)
             async with serving():
                 heard.append(await anext(deltas))
                 events = await events_until(bus, run)
     begun = events_of(events, "model_call_begun")
-    assert (kinds(events)[-1], len(begun) >= 2) == ("completed", True)
-    assert [(delta.attempt, delta.text) for delta in heard] == [(1, "so far"), (len(begun), "good ")]
-    assert begun[1].model_call_begun.lost_usage == lost(1, "so far")
-    assert billed(events).input_tokens == 10 + (len(begun) - 1) * PROMPT
-    assert billed(events).output_tokens == 5 + tokens(len("so far"))
+    assert [event.model_call_begun.lost_usage for event in begun[1:]] == losses
+    assert [(delta.attempt, delta.text) for delta in heard] == [*told, (len(begun), "good ")]
+    assert kinds(events)[-1] == "completed"
+    assert billed(events).input_tokens == 10 + len(losses) * PROMPT
+    assert billed(events).output_tokens == 5 + sum(loss.output_tokens for loss in losses)
+
+
+async def test_a_call_that_never_reached_a_router_costs_nothing(
+    bus: Bus, nats: NatsServer, tmp_path: Path, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_calls, "ROUTER_PAUSES_SECONDS", (0.01, 0.01))
+    await put_agent(bus)
+    there, nobody = f"unix:{tmp_path}/s", f"unix:{tmp_path}/nobody"
+    async with (
+        serve([services.register], there, MeshGate(TOKEN), Telemetry(), drain_seconds=0),
+        worker_across(there, bus, nats, tmp_path, router=nobody),
+    ):
+        events = await events_until(bus, await admit(bus, QUERY))
+    assert kinds(events).count("model_call_begun") == 1
+    assert events[-1].envelope.run.failed.failure.error_class == "unavailable"
+    assert billed(events) == Usage()

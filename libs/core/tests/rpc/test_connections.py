@@ -1,5 +1,6 @@
 """How one service reaches another, by configuration alone."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from astromesh.v1 import router_pb2, router_pb2_grpc
 from astromesh_core.errors import InvalidInput
 from astromesh_core.rpc.connections import Connections
+from astromesh_core.rpc.failures import PeerGone, PeerUnreached
 from astromesh_core.rpc.gates import MeshGate
 from astromesh_core.rpc.inprocess import InProcessServer
 from astromesh_core.rpc.ports import RpcServer
@@ -41,6 +43,30 @@ async def test_a_service_in_this_process_is_called_directly_and_others_at_their_
             got.append((await stub.CheckProviders(REQUEST)).providers[0].provider)
             await connections.close()
     assert got == ["here", "there"]
+
+
+async def test_a_call_that_found_nobody_is_told_from_one_that_broke_off(tmp_path: Path) -> None:
+    async def goes_away(_: router_pb2.CheckProvidersRequest) -> router_pb2.CheckProvidersResponse:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def there(server: RpcServer) -> None:
+        router_pb2_grpc.add_RouterServiceServicer_to_server(ScriptedRouter(unary=goes_away), server)
+
+    asked, address = asyncio.Event(), socket_address(tmp_path, "router")
+    connections = Connections(InProcessServer(Telemetry()), (), {"router": address}, "t")
+    stub = router_pb2_grpc.RouterServiceStub(connections.channel("router"))
+    with pytest.raises(PeerUnreached):
+        await stub.CheckProviders(REQUEST)
+    async with serve([there], address, MeshGate("t"), Telemetry(), drain_seconds=0):
+        await asyncio.sleep(0.3)  # gRPC's pause before it connects again
+        broken = asyncio.ensure_future(stub.CheckProviders(REQUEST))
+        await asyncio.wait_for(asked.wait(), 5)
+    with pytest.raises(PeerGone) as caught:
+        await broken
+    assert not isinstance(caught.value, PeerUnreached)
+    await connections.close()
 
 
 async def test_a_service_without_an_address_is_named() -> None:

@@ -12,7 +12,7 @@ from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Usage
 from astromesh_core.errors import AstromeshError, TimedOut, Unavailable
 from astromesh_core.events.billing import prompt_tokens
-from astromesh_core.rpc.failures import PeerGone
+from astromesh_core.rpc.failures import PeerGone, PeerUnreached
 from astromesh_core.rpc.streams import reading
 from astromesh_runtime.effects import CallModel
 from astromesh_runtime.saga import failure_of
@@ -26,9 +26,6 @@ ROUTER_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 4.0)
 
 DEADLINE_SLACK_SECONDS = 1.0
 """On top of the run's own deadline, which is to be what ends the call: then the log says that the run's time was up."""
-
-MAYBE_ANSWERED = (PeerGone, TimedOut)
-"""Failures that say nothing of whether a model has worked: what it may have cost is billed, as an estimate."""
 
 log = structlog.get_logger("astromesh.runtime")
 
@@ -50,7 +47,7 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
         )
     except AstromeshError as error:
         outcome = ModelReplied(path=effect.path, effect_sha256=effect.sha256, failure=failure_of(error))
-        if call.answered or (isinstance(error, MAYBE_ANSWERED) and not call.charged):
+        if call.may_have_cost(error):
             outcome.lost_usage.CopyFrom(scope.bill.unbilled(effect.path).estimate or Usage())
     outcome.partial_charges.extend(scope.bill.unbilled(effect.path).charges)
     await call.settle()
@@ -81,17 +78,25 @@ class _ModelCall:
     async def stream(self) -> Completion:
         """The completion, with its text published on the way. A router that goes away is asked again.
 
-        What it was about to answer is lost; a new attempt begins, as after a crash of this worker.
+        What it was about to answer is lost; a new attempt begins, as after a crash of this worker. One that was never
+        sent is sent later: nothing of it is lost.
         """
         for pause in ROUTER_PAUSES_SECONDS:
             try:
                 return await self._attempted()
             except PeerGone as error:
-                log.info("model call begun again", run_id=self._scope.run_id, reason=error.message)
+                log.info("model call asked again", run_id=self._scope.run_id, reason=error.message)
+                lost = not isinstance(error, PeerUnreached)
             await asyncio.sleep(pause)
-            await self.settle()
-            self._stored = self._begin()
+            if lost:
+                await self.settle()
+                self._stored = self._begin()
         return await self._attempted()
+
+    def may_have_cost(self, error: AstromeshError) -> bool:
+        """Whether a model has worked, or may have, on the attempt that ended so, and nobody told what that cost."""
+        unanswered = isinstance(error, PeerGone | TimedOut) and not isinstance(error, PeerUnreached)
+        return self.answered > 0 or (unanswered and not self.charged)
 
     async def _attempted(self) -> Completion:
         left = self._scope.seconds_left()

@@ -61,6 +61,14 @@ class PeerGone(errors.Unavailable):
     """The transport failed, not the service: it cannot be reached, or went away as it answered. It may have acted."""
 
 
+class PeerUnreached(PeerGone):
+    """No connection came about: nothing was sent, so nobody has acted."""
+
+
+_NEVER_SENT = ("failed to connect to all addresses", "errors resolving ")
+"""How gRPC begins to tell of a call for which it had no connection. One told of otherwise may have been sent."""
+
+
 def public_class(error: AstromeshError) -> type[AstromeshError]:
     """The nearest class of the public tree: a service's own subclass travels as what it is a kind of."""
     return next(kind for kind in type(error).__mro__ if kind in STATUS)
@@ -101,5 +109,6 @@ def decode(error: grpc.aio.AioRpcError, peer: str) -> AstromeshError:
                 retry_after = retry.retry_delay.ToNanoseconds() / 1e9
     if kind is PeerGone:
         # The transport's own words tell of sockets and of C++: nothing that a caller could act on.
-        return PeerGone(f"{peer} does not answer: it is not running, or went away meanwhile", retry_after=retry_after)
+        kind = PeerUnreached if (error.details() or "").startswith(_NEVER_SENT) else PeerGone
+        return kind(f"{peer} does not answer: it is not running, or went away meanwhile", retry_after=retry_after)
     return kind(error.details() or error.code().name, retry_after=retry_after)
