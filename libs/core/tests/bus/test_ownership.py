@@ -228,3 +228,23 @@ async def test_a_checkpoint_comes_back_and_an_older_epoch_is_refused(bus: Bus, n
                 await a.ownership.save_checkpoint(7, stale)
             with pytest.raises(Conflict, match="epoch 2"):
                 await Checkpoints(Bucket(bus.nc, PARTITIONS)).save(7, stale)
+
+
+async def test_who_owns_everything_alone_does_not_keep_asking_who_else_lives(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, asked = Bucket.keys, list[str]()
+
+    async def counted(self: Bucket) -> set[str]:
+        asked.append(self.stream)
+        return await keys(self)
+
+    monkeypatch.setattr(Bucket, "keys", counted)
+    async with working(bus, "one") as one:
+        await until(lambda: len(one.held) == 64)
+        await asyncio.sleep(1)
+        asked.clear()
+        await asyncio.sleep(3)
+        assert len(asked) <= 1
+        async with working(bus, "two") as two:
+            await until(lambda: len(one.held) + len(two.held) == 64 and len(two.held) > 10)

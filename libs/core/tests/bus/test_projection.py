@@ -14,6 +14,7 @@ from astromesh.v1.run_events_pb2 import ModelCallBegun, RunEvent
 from astromesh_core.bus.client import BusClient
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.embedded import server_binary
+from astromesh_core.bus.feed import Feed, OrderedFeed
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.projection import Gap, ProjectedCommit, Projection
 from astromesh_core.bus.streams import RUNS
@@ -296,3 +297,27 @@ async def test_a_chain_that_does_not_hold_is_reported_and_the_rest_is_handled(bu
         assert "no commit" in gaps[1].reason
         assert "gaps" in projection.health().reason
         assert projection.position == Position(4)
+
+
+async def test_a_process_that_was_busy_does_not_take_its_consumer_for_vanished(bus: Bus) -> None:
+    async with OrderedFeed(bus.nc, Feed(RUNS), lambda message: None) as feed:
+        for seconds in (2.0, 1.4, 1.6, 3.0):
+            await asyncio.sleep(0.3)
+            time.sleep(seconds)  # noqa: ASYNC251 - that nothing else runs meanwhile is the point
+        await asyncio.sleep(1)
+        assert (feed.restarts, feed.trouble) == (0, "")
+
+
+async def test_a_feed_sleeps_while_its_consumer_is_heard(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeout, woken = asyncio.timeout, list[float]()
+
+    def counted(seconds: float | None) -> asyncio.Timeout:
+        woken.append(time.monotonic())
+        return timeout(seconds)
+
+    async with OrderedFeed(bus.nc, Feed(RUNS), lambda message: None):
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr("astromesh_core.bus.feed.asyncio.timeout", counted)
+        await asyncio.sleep(3)
+        assert len(woken) <= 3
+        monkeypatch.undo()

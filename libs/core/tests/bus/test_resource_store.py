@@ -139,6 +139,33 @@ async def test_a_watch_survives_a_restart_and_tells_what_changed_meanwhile(bus: 
         assert asyncio.get_running_loop().time() - started < 2
 
 
+async def test_watches_of_one_connection_share_what_they_read_and_each_gets_everything(
+    bus: Bus, nats: NatsServer
+) -> None:
+    await bus.resources.put(agent("a"))
+    without = bus.nc.subscriptions
+    async with contextlib.aclosing(bus.resources.watch()) as early, nats.bus(name="another") as other:
+        assert (await next_of(early))[0] == "a"
+        await other.resources.put(agent("b"))
+        await other.resources.delete("Agent", "default", "a", managed_by=MANAGED_BY_FILE)
+        synced = asyncio.Event()
+        async with contextlib.aclosing(bus.resources.watch(synced)) as late:
+            assert await next_of(late) == ("b", "{}"), "what was written before is seen at once, what is gone is not"
+            await other.resources.put(agent("c"))
+            assert await next_of(late) == ("c", "{}")
+            assert synced.is_set()
+            assert bus.nc.subscriptions == without + 1
+        assert [await next_of(early) for _ in range(3)] == [("b", "{}"), ("a", "gone"), ("c", "{}")]
+    assert bus.nc.subscriptions == without
+
+
+async def test_a_record_that_nobody_can_read_is_left_out_of_a_watch(bus: Bus) -> None:
+    await bus.nc.ask("$KV.resources.Agent.default.broken", b"\xff\xff\xff")
+    await bus.resources.put(agent("whole"))
+    async with contextlib.aclosing(bus.resources.watch()) as changes:
+        assert (await next_of(changes))[0] == "whole"
+
+
 async def test_status_is_put_listed_watched_and_forgotten(bus: Bus) -> None:
     ref = ResourceRef(kind="Agent", namespace="default", name="docs")
     await bus.status.put(ResourceStatus(ref=ref, ready=True))

@@ -175,6 +175,23 @@ async def test_health_follows_readiness_and_needs_no_token() -> None:
     assert second.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+async def test_nothing_is_checked_while_nobody_asks() -> None:
+    readiness, checked = Readiness(), list[str]()
+
+    async def check() -> Health:
+        checked.append("bus")
+        return Health(True)
+
+    readiness.register("bus", check)
+    async with serving(readiness=readiness) as running, grpc.aio.insecure_channel(running.address) as channel:
+        await asyncio.sleep(2.2)
+        assert len(checked) == 1
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING
+        assert len(checked) == 2, "whoever begins to watch gets what is so now"
+        watch.cancel()
+
+
 async def test_reflection_lists_the_services_for_who_has_the_token(server: RunningServer) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

@@ -35,6 +35,8 @@ DRAIN_SHARE = 0.8
 """Of the time that a process has to drain: what is left is for handing the partitions over."""
 
 LOAD_SECONDS = 0.25
+QUIET_LOADS = 4
+"""Of so many loads in a row that tell of nothing, one is told."""
 
 
 @asynccontextmanager
@@ -94,8 +96,14 @@ def _services(platform: Platform) -> Services:
 
 
 async def _tell_load(loads: Loads, worker: str, dispatch: Dispatch) -> None:
+    taken, nothing = -1, 0
     while True:
-        loads.tell(worker, dispatch.load())
+        load = dispatch.load()
+        # A run that came and ended since is a change too: who admitted it waits to hear of it.
+        nothing = 0 if load or dispatch.taken != taken else nothing + 1
+        if nothing <= 1 or nothing % QUIET_LOADS == 0:
+            loads.tell(worker, load)
+        taken = dispatch.taken
         await asyncio.sleep(LOAD_SECONDS)
 
 

@@ -28,7 +28,7 @@ RETRY_SECONDS = 0.05
 RETRY_SECONDS_AT_MOST = 5.0
 KEPT_SESSION_ENDS = 4_000
 """Sessions whose last end is remembered, for the next run to wait until memory has it. At a worker's most runs a second
-these are the ends of some seconds; memory applies them in milliseconds, and what is forgotten is waited for as a whole."""
+these are the ends of some seconds; memory applies them in milliseconds. What is forgotten is waited for as a whole."""
 
 log = structlog.get_logger("astromesh.runtime")
 
@@ -57,6 +57,8 @@ class Dispatch:
         """The log's end when partitions were last acquired: every run that ended before lies below."""
         self.on_signal_settled: Callable[[Signal, int], None] = _ignore_signal
         self.on_change: Callable[[int], None] = _ignore_change
+        self.taken = 0
+        """Runs taken in since the start."""
         self._open: dict[str, OpenRun] = {}
         self._clearing: set[ClearSession] = set()
         self._early: dict[asyncio.Task[None], int] = {}
@@ -67,6 +69,7 @@ class Dispatch:
     def add(self, run: OpenRun) -> None:
         """Takes a run into its session's queue. One that is here already is ignored."""
         if run.aggregate.id not in self._open:
+            self.taken += 1
             self._open[run.aggregate.id] = run
             self._queues.push(run.aggregate.namespace, run.session_key, run)
             self._start_ready()

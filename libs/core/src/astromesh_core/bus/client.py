@@ -112,6 +112,28 @@ class _TimeLimits:
             del self._timers[seconds], self._under_way[seconds]
 
 
+class _Listeners:
+    """Whom to tell of something, in the order in which they asked."""
+
+    def __init__(self) -> None:
+        self._standing: dict[int, Callable[[], None]] = {}
+        self._added = 0
+
+    def add(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._added += 1
+        key = self._added
+        self._standing[key] = listener
+
+        def forget() -> None:
+            self._standing.pop(key, None)
+
+        return forget
+
+    def call(self) -> None:
+        for listener in list(self._standing.values()):
+            listener()
+
+
 class BusClient(Client):
     """One connection. `connection.connect` makes it; nothing outside core.bus sees it."""
 
@@ -124,8 +146,8 @@ class BusClient(Client):
         self._inbox = ""
         self._kick: asyncio.Future[None] | None = None
         self._online = asyncio.Event()
-        self._reconnect_listeners: dict[int, Callable[[], None]] = {}
-        self._listeners_added = 0
+        self._loss_listeners = _Listeners()
+        self._reconnect_listeners = _Listeners()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -148,12 +170,12 @@ class BusClient(Client):
         for ask in self._asks.values():
             ask.fail(Unavailable("the connection to the bus broke"))
         self._asks.clear()
+        self._loss_listeners.call()
 
     async def restored(self) -> None:
         """The connection is back, and subscriptions with it; messages in between are lost."""
         self._online.set()
-        for listener in list(self._reconnect_listeners.values()):
-            listener()
+        self._reconnect_listeners.call()
 
     async def note_error(self, error: Exception) -> None:
         """What the server or the socket reported outside any reply."""
@@ -169,16 +191,13 @@ class BusClient(Client):
                 del self._asks[token]
                 ask.fail(Denied(f"this service may not publish to {ask.subject}"))
 
+    def on_loss(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls the listener whenever the connection is lost, until the returned function is called."""
+        return self._loss_listeners.add(listener)
+
     def on_reconnect(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Calls the listener after each reconnect, until the returned function is called."""
-        self._listeners_added += 1
-        key = self._listeners_added
-        self._reconnect_listeners[key] = listener
-
-        def forget() -> None:
-            self._reconnect_listeners.pop(key, None)
-
-        return forget
+        return self._reconnect_listeners.add(listener)
 
     async def online(self) -> None:
         """Waits until the connection stands."""

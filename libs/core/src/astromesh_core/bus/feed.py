@@ -23,11 +23,13 @@ from astromesh_core.bus.client import BusClient, Listening
 from astromesh_core.errors import AstromeshError, Unavailable
 
 HEARTBEAT_SECONDS = 0.5
+"""How often a consumer says that it lives, where nothing else is to be delivered."""
+
 TOLD_SECONDS = 10.0
 """How long it is told that a consumer vanished, though another continues: probes come seldom."""
 
-_SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
-_WATCH_SECONDS = 0.2
+_SILENT_HEARTBEATS = 3
+_DOUBT_SECONDS = 0.2
 _INACTIVE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -52,13 +54,15 @@ class Delivered(NamedTuple):
 class Feed(NamedTuple):
     """What is read: of a stream, the messages that match one of the subjects (none: all), after a sequence.
 
-    `newest_only`: first the last message of every subject, then everything that comes.
+    `newest_only`: first the last message of every subject, then everything that comes. That the consumer vanished is
+    noticed after three heartbeats.
     """
 
     stream: str
     subjects: Sequence[str] = ()
     after: int = 0
     newest_only: bool = False
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
 
 
 class OrderedFeed:
@@ -179,7 +183,7 @@ class OrderedFeed:
             "max_deliver": 1,
             "replay_policy": "instant",
             "flow_control": True,
-            "idle_heartbeat": int(HEARTBEAT_SECONDS * _SECOND),
+            "idle_heartbeat": int(self._feed.heartbeat_seconds * _SECOND),
             "inactive_threshold": int(_INACTIVE_SECONDS * _SECOND),
             "mem_storage": True,
             "num_replicas": 1,
@@ -195,22 +199,36 @@ class OrderedFeed:
         return config
 
     async def _watch(self) -> None:
-        while not self._broken.is_set():
-            slept = time.monotonic()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_WATCH_SECONDS):
-                    await self._broken.wait()
-            now = time.monotonic()
-            if self._draining is not None or now - slept > _WATCH_SECONDS + HEARTBEAT_SECONDS:
-                # The reader was slow, or this process was: heartbeats wait behind it.
-                self._heard = now
-            if not self._nc.is_connected:
-                self._break("the connection is lost")
-            elif self._nc.stats["reconnects"] != self._connections:
-                self._break("the connection is new")
-            elif now - self._heard > _SILENCE_SECONDS:
-                self._vanished = now
-                self._break("the consumer vanished")
+        """Returns once the consumer has to be replaced. Sleeps until there is reason for doubt."""
+        forget = self._nc.on_loss(lambda: self._break("the connection is lost"))
+        try:
+            if not self._nc.is_connected or self._nc.stats["reconnects"] != self._connections:
+                self._break("the connection was lost meanwhile")
+            doubted, begun = False, time.monotonic()
+            while not await self._broken_within(_DOUBT_SECONDS if doubted else self._patience()):
+                # This process may have been busy: heartbeats that wait behind it are heard while it is doubted.
+                now, silent = time.monotonic(), self._patience() <= 0
+                busy = now - begun > _DOUBT_SECONDS + HEARTBEAT_SECONDS
+                if silent and doubted and not busy:
+                    self._vanished = now
+                    self._break("the consumer vanished")
+                doubted, begun = silent, now
+        finally:
+            forget()
+
+    def _patience(self) -> float:
+        """For how long nothing need be heard yet."""
+        now = time.monotonic()
+        if self._draining is not None:
+            # The reader is slow, and heartbeats wait behind it.
+            self._heard = now
+        return self._heard + _SILENT_HEARTBEATS * self._feed.heartbeat_seconds - now
+
+    async def _broken_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._broken.wait()
+        return self._broken.is_set()
 
     def _break(self, reason: str) -> None:
         if not self._broken.is_set():

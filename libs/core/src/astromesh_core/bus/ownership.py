@@ -35,6 +35,7 @@ from astromesh_core.events.identity import PARTITIONS
 BEAT_SECONDS = 1.0
 _BEAT_TIMEOUT_SECONDS = 0.8
 _REVIEW_SECONDS = 0.5
+_ALONE_REVIEW_SECONDS = 5.0
 _HANDOVER_SECONDS = 2.0
 _LEAVING = b"leaving"
 
@@ -208,6 +209,7 @@ class Ownership:
         if not self._lease.unbroken(self._now()):
             self._lapses += 1
             await self._confirm()
+            self._wake.set()
         self._lease.renew(sent)
         if self._trouble:
             self._trouble = ""
@@ -240,7 +242,7 @@ class Ownership:
     async def _keep_reviewing(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_REVIEW_SECONDS):
+                async with asyncio.timeout(_ALONE_REVIEW_SECONDS if self._owns_all_alone() else _REVIEW_SECONDS):
                     await self._wake.wait()
             self._wake.clear()
             if not self._lease.valid(self._now()):
@@ -249,6 +251,10 @@ class Ownership:
                 await self._review()
             except AstromeshError as error:
                 _log.warning("partitions were not reviewed", reason=str(error))
+
+    def _owns_all_alone(self) -> bool:
+        """Then there is nothing to find: who comes is heard, and only who goes has to be looked for."""
+        return self._live == frozenset((self._worker,)) and not self._dirty and len(self._held) == PARTITIONS
 
     async def _review(self) -> None:
         if self._dirty:

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from google.protobuf.message import Message
+import structlog
+from google.protobuf.message import DecodeError, Message
 
 from astromesh_core.bus.buckets import Bucket
 from astromesh_core.bus.client import BusClient
-from astromesh_core.bus.feed import Delivered, Feed, OrderedFeed
+from astromesh_core.bus.shared_bucket import SharedBucket, Written
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.identity import check_namespace
 
@@ -20,6 +21,8 @@ M = TypeVar("M", bound=Message)
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,9 @@ class Records(Generic[M]):
     """The records of one bucket."""
 
     def __init__(self, nc: BusClient, bucket: str, of: type[M]) -> None:
-        self._nc = nc
         self._of = of
         self.bucket = Bucket(nc, bucket)
+        self._shared = SharedBucket(nc, self.bucket)
 
     async def get(self, kind: str, namespace: str, name: str) -> M | None:
         """The record, None where there is none. Raises InvalidInput for a name that is none, Unavailable, TimedOut."""
@@ -55,21 +58,25 @@ class Records(Generic[M]):
         """Every record that stands, then every change, also after the server was away; a change that another followed
         may be skipped, the newest never is. `synced` is set when what stood has been yielded. Close it (`aclosing`).
         """
-        changes: asyncio.Queue[Change[M] | None] = asyncio.Queue()
-
-        def deliver(message: Delivered) -> None:
-            kind, namespace, name = self.bucket.key(message.subject).split(".", 2)
-            record = self._of.FromString(message.data) if message.data else None
-            changes.put_nowait(Change(kind, namespace, name, record))
-
-        feed = Feed(self.bucket.stream, [self.bucket.subject(">")], newest_only=True)
-        async with OrderedFeed(self._nc, feed, deliver, lambda: changes.put_nowait(None)):
+        async with self._shared.watched() as writes:
             while True:
-                change = await changes.get()
+                written = await writes.get()
+                change = self._change(written) if written is not None else None
                 if change is not None:
                     yield change
-                elif synced is not None:
+                elif written is None and synced is not None:
                     synced.set()
+
+    def _change(self, written: Written) -> Change[M] | None:
+        try:
+            record = self._of.FromString(written.value) if written.value else None
+            kind, namespace, name = written.key.split(".", 2)
+        except (DecodeError, ValueError) as error:
+            _log.error(
+                "a record cannot be read, and is left out", bucket=self.bucket.stream, key=written.key, exc_info=error
+            )
+            return None
+        return Change(kind, namespace, name, record)
 
 
 def key_of(kind: str, namespace: str, name: str) -> str:

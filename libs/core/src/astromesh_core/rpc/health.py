@@ -28,12 +28,14 @@ _REASON_BYTES = 2_000
 
 class ServedHealth(health_aio.HealthServicer):
     """Tells the readiness of this process: "" and every service alike. `Check` is as fresh as the readiness report;
-    whoever watches is told by `refresh`."""
+    whoever watches is told by `refresh`, which only then has to be called."""
 
     def __init__(self, services: Sequence[str], readiness: Readiness) -> None:
         super().__init__()
         self._services = ("", *services)
         self._readiness = readiness
+        self.watchers = 0
+        """Calls of `Watch` under way."""
 
     async def refresh(self) -> str:
         """Takes the newest report over; what is wrong in it, "" for nothing."""
@@ -42,6 +44,17 @@ class ServedHealth(health_aio.HealthServicer):
         for service in self._services:
             await self.set(service, answer.SERVING if report.ok else answer.NOT_SERVING)
         return "; ".join(f"{name}: {health.reason}" for name, health in report.checks.items() if not health.ok)
+
+    async def Watch(  # noqa: N802 - the protocol's name
+        self, request: health_pb2.HealthCheckRequest, context: ServicerContext
+    ) -> None:
+        """Part of the protocol: the state now, then every change."""
+        self.watchers += 1
+        try:
+            await self.refresh()
+            await super().Watch(request, context)
+        finally:
+            self.watchers -= 1
 
     async def Check(  # noqa: N802 - the protocol's name
         self, request: health_pb2.HealthCheckRequest, context: ServicerContext

@@ -90,4 +90,5 @@ def _add_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
 async def _follow(health: ServedHealth) -> None:
     while True:
         await asyncio.sleep(_HEALTH_INTERVAL)
-        await health.refresh()
+        if health.watchers:
+            await health.refresh()
