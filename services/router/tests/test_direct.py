@@ -165,7 +165,9 @@ async def test_a_server_that_refuses_is_told_from_one_that_is_late(carrier: Dire
     assert not isinstance(raised.value, NotInTime)
 
 
-@pytest.mark.parametrize("url", ["ftp://x/", "http://", "http://a b/", "http://x:99999/", "http://x/\r\nhost: y"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "http://", "http://a b/", "http://x:99999/", "http://x/\r\nhost: y", "http://u:p@x/"]
+)
 def test_what_is_no_http_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|[Pp]ort|IPv6"):
         place_of(url)

@@ -52,6 +52,7 @@ async def test_every_candidate_stands_in_the_route_with_its_reason(governed: Gov
         models = ("shut", "dear", "blind", "broken", "good", "spare")
         gathered = await complete(governed.calls, asking(), *(named(server, model) for model in models))
     assert gathered.completion.route.strategy == "recorded"
+    assert {step.endpoint for step in gathered.completion.route.steps} == {server.endpoint}
     assert steps(gathered) == [
         ("shut", False, "", "the circuit is open for 42 s"),
         ("dear", False, "", "is beyond the budget"),

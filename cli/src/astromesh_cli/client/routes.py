@@ -22,7 +22,7 @@ def print_routes(events: Sequence[EventReply]) -> None:
         return
     out().print(Text("\nModels", TITLE))
     rows = [row for path, strategy, steps in routes for row in _rows(str(path), strategy, steps)]
-    table(["STEP", "STRATEGY", "MODEL", "OUTCOME", "WHY"], rows)
+    table(["STEP", "STRATEGY", "MODEL", "AT", "OUTCOME", "WHY"], rows)
 
 
 def _route(event: EventReply) -> tuple[str, list[dict[str, JsonValue]]]:
@@ -42,6 +42,7 @@ def _rows(path: str, strategy: str, steps: Sequence[dict[str, JsonValue]]) -> It
             path if number == 0 else "",
             Text(strategy if number == 0 else "", QUIET),
             Text(" ".join(names), NAME),
+            Text(str(step.get("endpoint", "")), QUIET),
             _outcome(step),
             Text(str(step.get("reason", "")), QUIET),
         ]

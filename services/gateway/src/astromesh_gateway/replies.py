@@ -52,6 +52,7 @@ class CandidateReply(TypedDict):
 
     provider: str
     model: str
+    endpoint: NotRequired[str]
     outcome: str
     reason: str
     error: NotRequired[str]
@@ -263,6 +264,8 @@ def moment(unix_nano: int) -> str:
 def _candidate(step: RouteStep) -> CandidateReply:
     outcome = "answered" if step.chosen else "failed" if step.error_class else "not asked"
     reply = CandidateReply(provider=step.provider, model=step.model, outcome=outcome, reason=step.reason)
+    if step.endpoint:
+        reply["endpoint"] = step.endpoint
     if step.error_class:
         reply["error"] = step.error_class
     return reply

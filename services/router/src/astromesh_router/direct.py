@@ -62,6 +62,8 @@ def place_of(url: str) -> Place:
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError("not an http or https URL")
+    if "@" in parts.netloc:
+        raise ValueError("a URL with a user name or a password: name the key in api_key_env")
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("a URL holds no spaces and no control characters")
     port = parts.port or _PORTS[parts.scheme]

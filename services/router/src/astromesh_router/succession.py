@@ -39,6 +39,7 @@ class Outcome:
         return RouteStep(
             provider=self.candidate.provider,
             model=self.candidate.model,
+            endpoint=self.candidate.endpoint,
             error_class=self.failure.error.code if self.failure.asked else "",
             reason=f"{self.failure.reason}{times}",
         )
@@ -175,4 +176,10 @@ class Succession:
 
 
 def _step(candidate: Candidate, reason: str, *, chosen: bool = False) -> RouteStep:
-    return RouteStep(provider=candidate.provider, model=candidate.model, chosen=chosen, reason=reason)
+    return RouteStep(
+        provider=candidate.provider,
+        model=candidate.model,
+        endpoint=candidate.endpoint,
+        chosen=chosen,
+        reason=reason,
+    )

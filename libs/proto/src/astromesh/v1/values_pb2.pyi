@@ -574,6 +574,7 @@ class RouteStep(_message.Message):
     CHOSEN_FIELD_NUMBER: _builtins.int
     ERROR_CLASS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     model: _builtins.str
     chosen: _builtins.bool
@@ -581,6 +582,8 @@ class RouteStep(_message.Message):
     """Of one that failed: the error's class. Empty where it was never asked."""
     reason: _builtins.str
     """Why it stands where it stands, was passed over, or failed: a short text without content."""
+    endpoint: _builtins.str
+    """Where it is; a `${NAME}` in it as it is declared."""
     def __init__(
         self,
         *,
@@ -589,10 +592,11 @@ class RouteStep(_message.Message):
         chosen: _builtins.bool = ...,
         error_class: _builtins.str = ...,
         reason: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "error_class", b"error_class", "model", b"model", "provider", b"provider", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "endpoint", b"endpoint", "error_class", b"error_class", "model", b"model", "provider", b"provider", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
