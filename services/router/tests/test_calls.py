@@ -96,8 +96,8 @@ async def test_two_calls_at_one_model_do_not_wait_for_each_other(calls: Calls) -
 
 
 async def test_a_dialect_that_is_not_built_is_named(calls: Calls) -> None:
-    with pytest.raises(NotSupported, match="onnx dialect"):
-        await complete(calls, asking(), Candidate("onnx", "onnx", "phi"))
+    with pytest.raises(NotSupported, match="morse dialect"):
+        await complete(calls, asking(), Candidate("telegraph", "morse", "key"))
 
 
 async def test_an_agent_without_models_is_refused(calls: Calls) -> None:

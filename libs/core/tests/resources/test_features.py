@@ -6,7 +6,9 @@ from typing import get_args
 
 import pytest
 
+from astromesh_core.resources import extras
 from astromesh_core.resources.candidates import Strategy
+from astromesh_core.resources.extras import PROVIDER_EXTRAS
 from astromesh_core.resources.features import fallbacks, unsupported
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.vendors import VENDORS
@@ -18,7 +20,6 @@ metadata: {name: a}
 spec:
   model: {primary: {provider: %s, model: m}%s}
 """
-NOT_BUILT = frozenset({"anthropic", "onnx"})
 PIPELINE = "apiVersion: astromesh/v1\nkind: RAGPipeline\nmetadata: {name: p}\nspec:\n"
 
 
@@ -32,15 +33,23 @@ def agent(more: str = "", provider: str = "ollama", models: str = "") -> str:
     return AGENT % (provider, models) + (f"  {more}\n" if more else "")
 
 
-@pytest.mark.parametrize("provider", sorted(VENDORS.keys() - NOT_BUILT) + ["openai-compat"])
-def test_built_providers(provider: str) -> None:
+@pytest.mark.parametrize("provider", [*sorted(VENDORS.keys() - PROVIDER_EXTRAS.keys()), "openai-compat"])
+def test_every_provider_of_the_documents_is_built(provider: str) -> None:
     assert gaps(agent(provider=provider)) == []
 
 
-@pytest.mark.parametrize("provider", sorted(NOT_BUILT))
-def test_other_providers_of_the_documents_are_not_built(provider: str) -> None:
-    (gap,) = gaps(agent(provider=provider))
-    assert gap.startswith(f"f.yaml:5: spec.model.primary.provider: the provider {provider} is not built yet")
+@pytest.mark.skipif(extras.ONNX.installed, reason="this environment has the extra")
+def test_a_provider_whose_extra_is_not_installed_is_named_with_the_command() -> None:
+    (gap,) = gaps(agent(provider="onnx"))
+    assert gap.startswith("f.yaml:5: spec.model.primary.provider: the provider onnx needs an extra")
+    assert gap.endswith("onnxruntime-genai is not installed; run: pip install 'astromesh[onnx]'")
+
+
+def test_a_provider_that_knows_its_parameters_refuses_others() -> None:
+    seeded = "[{provider: onnx, model: m, parameters: {top_k: 3, seed: 1}}, {provider: vllm, model: m}]"
+    models = f", fallback: {seeded}"
+    (gap,) = [gap for gap in gaps(agent(models=models)) if "needs an extra" not in gap]
+    assert gap.startswith("f.yaml:5: spec.model.fallback[0].parameters.seed: onnx takes chat_template_kwargs, max_tok")
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))

@@ -23,6 +23,7 @@ from astromesh_router.dialects.custom import CUSTOM, CustomProviders
 from astromesh_router.dialects.deferred import Deferred
 from astromesh_router.dialects.extractive import Extractive
 from astromesh_router.dialects.ollama import Ollama
+from astromesh_router.dialects.onnx import Onnx
 from astromesh_router.dialects.openai_chat import OpenAIChat
 from astromesh_router.dialects.port import Dialect
 from astromesh_router.introduced import IntroducedCandidates
@@ -53,7 +54,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     breakers = SharedBreakers(telemetry.metrics, bus.endpoints, router=platform.instance)
     custom = CustomProviders(Modules(Path(platform.settings.config_dir) / "providers"), os.environ)
     async with (
-        open_calls(embedder, os.environ, telemetry, breakers, custom) as calls,
+        open_calls(embedder, os.environ, telemetry, breakers, custom, platform.settings.data_dir / "models") as calls,
         observing(bus, platform.instance, breakers, calls.dialect) as health,
     ):
         service = RouterService(IntroducedCandidates(DeclaredCandidates(bus.resources), custom), calls, health)
@@ -74,25 +75,29 @@ async def open_calls(
     telemetry: Telemetry,
     breakers: Breakers | None = None,
     custom: CustomProviders | None = None,
+    models: Path = Path(),
 ) -> AsyncGenerator[Calls]:
-    """Every dialect that is built, on connections that are closed at the end. `custom` stays the caller's."""
-    http = HttpDialects(environ)
-    dialects = talking(http, embedder)
+    """Every dialect that is built, on connections that are closed at the end. `custom` stays the caller's; `models` is
+    the folder of those that are loaded here."""
+    http, onnx = HttpDialects(environ), Onnx(models)
+    dialects = talking(http, embedder, onnx)
     if custom is not None:
         dialects[CUSTOM] = custom
     try:
         yield Calls(dialects, telemetry, strategist=LearningStrategist(), breakers=breakers)
     finally:
         await http.close()
+        await onnx.close()
 
 
-def talking(http: HttpDialects, embedder: Callable[[], Embedder]) -> dict[str, Dialect]:
+def talking(http: HttpDialects, embedder: Callable[[], Embedder], onnx: Onnx) -> dict[str, Dialect]:
     """How each built-in dialect is talked, by its name in `astromesh_core.resources.vendors`."""
     return {
         "openai_compat": Deferred(lambda: http.speaking(OpenAIChat())),
         "ollama": Deferred(lambda: http.speaking(Ollama())),
         "anthropic": Deferred(lambda: http.speaking(Anthropic())),
         "extractive": Extractive(embedder),
+        "onnx": onnx,
     }
 
 

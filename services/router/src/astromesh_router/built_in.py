@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -83,6 +84,7 @@ def built_in(
     """
     # Imported here because users' classes, which this is for, are made by what the app builds.
     from astromesh_router.app import HttpDialects, no_embedder, talking
+    from astromesh_router.dialects.onnx import Onnx
 
     vendor = VENDORS.get(provider)
     if vendor is None:
@@ -97,7 +99,6 @@ def built_in(
         f"${{{KEY}}}" if api_key else None,
         prices=prices or Prices(),
     )
-    dialect = talking(http, no_embedder).get(vendor.dialect)
-    if dialect is None:
-        raise InvalidInput(f"{provider!r} cannot stand alone")
-    return BuiltIn(candidate, dialect, http.close)
+    onnx = Onnx(Path())
+    dialect = talking(http, no_embedder, onnx)[vendor.dialect]
+    return BuiltIn(candidate, dialect, onnx.close if dialect is onnx else http.close)

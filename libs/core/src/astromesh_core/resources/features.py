@@ -10,22 +10,20 @@ from dataclasses import dataclass
 
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, MemorySpec
-from astromesh_core.resources.candidates import DEFAULT_ROLE
+from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.embeddings import MINILM
+from astromesh_core.resources.extras import PROVIDER_EXTRAS
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, VectorStore
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
-from astromesh_core.resources.vendors import is_custom
+from astromesh_core.resources.vendors import vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
 PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
-PROVIDER_TYPES = frozenset(
-    ("extractive", "ollama", "openai_compat", "openai", "anthropic", "azure_openai", "vllm", "llamacpp", "hf_tgi")
-)
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
 CONVERSATION_BACKENDS = frozenset(("sqlite",))
@@ -114,14 +112,21 @@ def _models(agent: AgentSpec) -> Iterator[Gap]:
     for place, candidate in model.everywhere():
         if candidate.provider is not None:
             yield from _provider_type(("model", *place, "provider"), candidate.provider)
+            yield from _parameters(("model", *place), candidate)
     for role in sorted(set(model.roles) - ROLES.get(pattern, frozenset())):
         yield ("model", "roles", role), f"the pattern {pattern} never asks for the role {role}"
 
 
 def _provider_type(path: Path, provider: str) -> Iterator[Gap]:
-    if provider in PROVIDER_TYPES or is_custom(provider):
-        return
-    yield path, f"the provider {provider} is not built yet"
+    extra = PROVIDER_EXTRAS.get(provider)
+    if extra is not None and not extra.installed:
+        yield path, f"the provider {provider} needs an extra: {extra.missing}; {extra.advice}"
+
+
+def _parameters(path: Path, candidate: Candidate) -> Iterator[Gap]:
+    taken = vendor_of(candidate.provider or "").parameters
+    for name in sorted(candidate.parameters.keys() - taken) if taken else ():
+        yield (*path, "parameters", name), f"{candidate.provider} takes {', '.join(sorted(taken))} and no other"
 
 
 def _memory(memory: MemorySpec) -> Iterator[Gap]:

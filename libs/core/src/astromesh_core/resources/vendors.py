@@ -20,6 +20,12 @@ class Vendor:
     endpoint: str = ""
     api_key_env: str = ""
     """The variable whose key goes to `endpoint`, and to no other address."""
+    example: str = ""
+    """Where it is, such as, for a type that is nowhere unless told."""
+    versioned: bool = False
+    """Whether its API comes in versions, named by `api_version`."""
+    parameters: frozenset[str] = frozenset()
+    """All that `parameters` of its models may hold; empty: the vendor takes others than we know, and judges itself."""
 
     @property
     def over_http(self) -> bool:
@@ -29,17 +35,30 @@ class Vendor:
 
 _IN_PROCESS = frozenset(("custom", "extractive", "onnx"))
 
+_OF_ONNX = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "max_tokens",
+        "min_tokens",
+        "repetition_penalty",
+        "no_repeat_ngram_size",
+        "chat_template_kwargs",
+    }
+)
+
 VENDORS: dict[str, Vendor] = {
     "extractive": Vendor("extractive"),
     "ollama": Vendor("ollama", "http://localhost:11434"),
     "openai_compat": Vendor("openai_compat", "https://api.openai.com/v1", "OPENAI_API_KEY"),
     "openai": Vendor("openai_compat", "https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "azure_openai": Vendor("openai_compat"),
+    "azure_openai": Vendor("openai_compat", example="https://NAME.openai.azure.com", versioned=True),
     "anthropic": Vendor("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
     "vllm": Vendor("openai_compat", "http://localhost:8000/v1"),
     "llamacpp": Vendor("openai_compat", "http://localhost:8080/v1"),
     "hf_tgi": Vendor("openai_compat", "http://localhost:8080/v1"),
-    "onnx": Vendor("onnx"),
+    "onnx": Vendor("onnx", parameters=_OF_ONNX),
 }
 """Every built-in provider type by its canonical name."""
 
@@ -64,6 +83,18 @@ _ELSEWHERE = {
 def vendor_of(provider_type: str) -> Vendor:
     """What is known of a checked provider type."""
     return VENDORS.get(provider_type, CUSTOM)
+
+
+def check_address(provider_type: str, endpoint: str | None, api_version: str | None) -> None:
+    """Raises PydanticCustomError where a type needs an endpoint and has none, or has a version and needs none."""
+    vendor = vendor_of(provider_type)
+    if vendor.example and not endpoint:
+        hint = f"such as endpoint: {vendor.example}"
+        raise PydanticCustomError("provider", "names no endpoint", {"hint": hint})
+    if api_version and not vendor.versioned:
+        versioned = ", ".join(name for name, each in VENDORS.items() if each.versioned)
+        hint = f"leave it out; of {versioned} alone there are versions"
+        raise PydanticCustomError("provider", "has an api_version", {"hint": hint})
 
 
 def is_custom(provider_type: str) -> bool:

@@ -6,7 +6,6 @@ does not: that one stops the whole process for as long as a prompt takes.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -207,8 +206,3 @@ class Engine:
             running.listener.hear(Broken(reason))
             self._drop(running)
         self._start()
-
-
-def whole(value: float) -> bool:
-    """Whether a number has no fraction."""
-    return math.isfinite(value) and value == int(value)

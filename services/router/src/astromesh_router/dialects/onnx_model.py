@@ -1,4 +1,4 @@
-"""A model in memory, shared by all calls to it: its thread, and the way there and back. What the engine does: `onnx_engine`.
+"""A model in memory, shared by all calls to it: its thread, and the way there and back. Its work: `onnx_engine`.
 
     loading ──▶ idle ⇄ generating ──▶ closed
         └─────▶ failed
@@ -9,7 +9,7 @@ Between two tokens the thread takes in what is new and lets go what nobody waits
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -35,7 +35,7 @@ class Turn:
         except RuntimeError:
             return  # the loop is closed, and with it whoever waited
 
-    async def steps(self) -> AsyncIterator[Step]:
+    async def steps(self) -> AsyncGenerator[Step, None]:
         """Every step as it comes; the last is no Written."""
         while True:
             step = await self._steps.get()

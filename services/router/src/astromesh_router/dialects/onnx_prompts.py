@@ -6,6 +6,7 @@ Source: Hugging Face, "Chat templates", "Writing a chat template".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from astromesh.v1.values_pb2 import ROLE_TOOL, Message, ToolCall, ToolSpec
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.contents import plain
-from astromesh_router.dialects.decoding import JsonObject, Malformed, as_list, as_object, as_text, json_object
+from astromesh_router.dialects.decoding import NOTHING, JsonObject, Malformed, as_list, as_object, as_text, json_object
 from astromesh_router.dialects.openai_messages import ROLES
 from astromesh_router.dialects.requesting import WrittenMessage, thoughts_of_turn
 
@@ -87,13 +88,13 @@ def _call(call: ToolCall) -> JsonObject:
     try:
         arguments = json_object(plain(call.arguments).encode())
     except Malformed:
-        arguments = {}
+        arguments = NOTHING
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def _tool(tool: ToolSpec) -> JsonObject:
     schema: object = orjson.loads(tool.parameters_json or '{"type":"object","properties":{}}')
-    function = {"name": tool.name, "description": tool.description, "parameters": schema}
+    function: JsonObject = {"name": tool.name, "description": tool.description, "parameters": schema}
     return {"type": "function", "function": function}
 
 
@@ -137,8 +138,6 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 def _json(value: object, indent: int | None = None) -> str:
     """JSON for a prompt: Jinja2's own filter escapes it for HTML."""
-    import json
-
     return json.dumps(cast("JsonObject", value), ensure_ascii=False, indent=indent)
 
 

@@ -20,6 +20,7 @@ from astromesh_router.dialects.schemas import (
     no_form,
     object_form,
     ollama_form,
+    onnx_form,
     openai_form,
     tgi_form,
 )
@@ -131,6 +132,15 @@ PROVIDERS: dict[str, Profile] = {
         schema_beside_tools=False,
         reasoning_fields=("thinking",),
         reasoning_back="thinking",
+        continuation=NO_FIELDS,
+    ),
+    "onnx": Profile(
+        "https://onnxruntime.ai/docs/genai/",
+        lists_models=False,  # folders may lie anywhere
+        schema_form=onnx_form,
+        schema_beside_tools=False,
+        reasoning_back="reasoning_content",  # the field that chat templates read
+        think_tags=True,
         continuation=NO_FIELDS,
     ),
     "anthropic": Profile(

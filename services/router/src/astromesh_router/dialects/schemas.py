@@ -68,6 +68,15 @@ def anthropic_form(schema: JsonObject) -> Written:
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
+def onnx_form(schema: JsonObject) -> Written:
+    """The schema for the grammar, which is told to write it as models do: without it a weak one fills it with blanks.
+
+    Source: llguidance, docs/json_schema.md, "x-guidance".
+    """
+    written = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    return {"grammar": {**schema, "x-guidance": written}}
+
+
 def no_form(schema: JsonObject) -> Written:
     """Nothing: the schema is asked for in words alone."""
     del schema

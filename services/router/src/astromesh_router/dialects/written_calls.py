@@ -53,7 +53,7 @@ class WrittenCalls:
         inside = rest.removeprefix(self._opened) if self._opened else rest
         calls = calls_in(inside, self._tools) if self._opened or not self._said else []
         self.calls += calls
-        return "" if calls else rest
+        return "" if calls else self._told(rest)
 
     def _parts(self) -> Iterator[str]:
         while not self._waits():
@@ -82,10 +82,14 @@ class WrittenCalls:
         calls = calls_in(inside, self._tools)
         text = "" if calls else self._opened + inside + closes
         self.calls += calls
-        self._held, self._opened = (rest.lstrip() if calls else rest), ""
+        self._held, self._opened = rest, ""
+        self._said = self._said and not calls
         return self._told(text)
 
     def _told(self, text: str) -> str:
+        """The text, without white space that only stands around calls."""
+        if not self._said and self.calls:
+            text = text.lstrip()
         self._said = self._said or bool(text.strip())
         return text if self._said else ""
 
@@ -108,8 +112,7 @@ def _entries(text: str) -> list[JsonObject]:
             value, end = cast("tuple[object, int]", _DECODER.raw_decode(rest))
         except JSONDecodeError:
             return []
-        entries = as_list(value) if isinstance(value, list) else [value]
-        found += [as_object(entry) for entry in entries]
+        found += [as_object(entry) for entry in as_list(value) or [value]]
         rest = rest[end:].lstrip(PARTED_BY)
     return found
 
