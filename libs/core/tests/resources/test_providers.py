@@ -95,3 +95,26 @@ def test_what_has_no_address_has_no_path_to_check(provider: str) -> None:
 @pytest.mark.parametrize(("span", "expected"), [("250ms", 0.25), ("30s", 30), ("2m", 120), ("1h", 3600)])
 def test_a_span_is_read_in_seconds(span: str, expected: float) -> None:
     assert seconds(span) == expected
+
+
+AGENT = "apiVersion: astromesh/v1\nkind: Agent\nmetadata: {name: a}\nspec:\n  model: {primary: {%s}}\n"
+TYPED = "apiVersion: astromesh/v1\nkind: Provider\nmetadata: {name: p}\nspec: {%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (AGENT % "provider: azure_openai, model: m", "such as endpoint: https://NAME.openai.azure.com"),
+        (TYPED % "type: azure_openai", "such as endpoint: https://NAME.openai.azure.com"),
+        (AGENT % "provider: ollama, model: m, api_version: '1'", "of azure_openai alone there are versions"),
+        (TYPED % "type: vllm, apiVersion: '1'", "of azure_openai alone there are versions"),
+    ],
+)
+def test_an_address_that_is_missing_and_a_version_that_means_nothing_are_refused(text: str, said: str) -> None:
+    assert said in problem(text).hint
+
+
+def test_azure_takes_both() -> None:
+    where = "endpoint: 'https://x.openai.azure.com', api_version: 2024-10-21"
+    assert load_text(AGENT % f"provider: azure_openai, model: m, {where}", "a.yaml").problems == ()
+    assert load_text(TYPED % f"type: azure_openai, {where}", "p.yaml").problems == ()

@@ -15,7 +15,7 @@ from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.secrets import Secret, SecretKeyRef
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
 from astromesh_core.resources.urls import HttpUrl
-from astromesh_core.resources.vendors import ProviderType, vendor_of
+from astromesh_core.resources.vendors import ProviderType, check_address, vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
 Strategy = Literal["cost_optimized", "latency_optimized", "quality_first", "round_robin", "capability_match"]
@@ -52,6 +52,8 @@ class Candidate(ModelTraits, CallSettings):
         provider = self.provider or (None if self.provider_ref else _inferred(self.model))
         if provider and provider != "extractive" and not self.model:
             raise PydanticCustomError("candidate", "names no model", {"hint": "such as model: llama3.1:8b"})
+        if provider:
+            check_address(provider, self.endpoint, self.api_version)
         update = {"provider": provider, "parameters": parameters, "temperature": None, "max_tokens": None}
         return self.model_copy(update=update)
 
@@ -175,7 +177,7 @@ class Target:
 
 def target_of(candidate: Candidate, provider: ProviderSpec | None) -> Target:
     """Merges a candidate with the Provider that its `provider_ref` names (None: it has none)."""
-    source = provider or ProviderSpec(type=candidate.provider or "openai_compat")
+    source = provider or ProviderSpec.model_construct(None, type=candidate.provider or "openai_compat")
     vendor = vendor_of(source.type)
     endpoint = candidate.endpoint or source.endpoint or vendor.endpoint
     model = candidate.model or (source.models[0].name if source.models else source.type)

@@ -13,7 +13,7 @@ from astromesh_core.resources.model_traits import CallSettings, ModelTraits
 from astromesh_core.resources.secrets import Secret, check_variable_name
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl
-from astromesh_core.resources.vendors import ProviderType, vendor_of
+from astromesh_core.resources.vendors import ProviderType, check_address, vendor_of
 
 VariableName = Annotated[str, AfterValidator(check_variable_name)]
 
@@ -82,6 +82,11 @@ class ProviderSpec(CallSettings):
     """Of azure_openai's API, as in its documentation; None: its v1 API, which has none."""
     health_check: HealthCheck | None = None
     circuit_breaker: CircuitBreaker | None = None
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        check_address(self.type, self.endpoint, self.api_version)
+        return self
 
     @model_validator(mode="after")
     def _can_be_checked(self) -> Self:
