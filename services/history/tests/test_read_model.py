@@ -107,6 +107,16 @@ def suspended() -> RunEvent:
     return event
 
 
+def replied(rng: random.Random) -> RunEvent:
+    """A call that a candidate broke off before another one answered."""
+    event = RunEvent()
+    event.model_replied.path = "1"
+    event.model_replied.timing.start_unix_nano = rng.randrange(1 << 40)
+    for charge in (event.model_replied.charge, event.model_replied.partial_charges.add()):
+        charge.model, charge.cost_nanos, charge.usage.input_tokens = "m", rng.randrange(100), rng.randrange(100)
+    return event
+
+
 def cleared() -> SessionEvent:
     event = SessionEvent()
     event.cleared.SetInParent()
@@ -120,7 +130,7 @@ def random_log(seed: int, runs: int = 12) -> tuple[list[ProjectedCommit], dict[s
     whole: dict[str, list[StoredEvent]] = {}
     for _ in range(runs):
         aggregate: Aggregate = new_run() if rng.random() < 0.8 else session_aggregate("default", random_session())
-        middle: list[Body] = [rng.choice([begun(str(n)), suspended()]) for n in range(rng.randrange(6))]
+        middle: list[Body] = [rng.choice([begun(str(n)), suspended(), replied(rng)]) for n in range(rng.randrange(6))]
         end: list[Body] = [completed(f"answer {rng.random()}")] if rng.random() < 0.7 else []
         run: list[Body] = [requested(f"question {rng.random()}"), *middle, *end]
         events = stored(aggregate, run if aggregate.is_run else [cleared()] * (1 + len(middle)))
@@ -141,6 +151,9 @@ def rows(folder: Path) -> list[object]:
         *connection.execute(
             "SELECT namespace, id, type, next_index, sha256, folded, agent, session_key, status, requested "
             "FROM aggregates ORDER BY id"
+        ),
+        *connection.execute(
+            "SELECT namespace, time, at, path, agent, model, input, estimated, cost FROM charges ORDER BY time, number"
         ),
         *connection.execute("SELECT query, answer FROM texts ORDER BY query, answer"),
         *connection.execute("SELECT position FROM reached"),
@@ -250,6 +263,21 @@ async def test_a_file_that_is_no_database_is_put_aside_and_built_again(tmp_path:
         await model.feed([ProjectedCommit(run, stored(run, [requested()]), Position(1))])
         assert await events_of(model, run.id)
     assert any(name.startswith(f"{FILE}.aside-") for name in os.listdir(tmp_path))
+
+
+async def test_a_file_of_another_version_is_put_aside_and_built_again(tmp_path: Path) -> None:
+    def outdate(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA user_version = 1")
+
+    log, _ = random_log(1)
+    async with read_model(tmp_path) as model:
+        await model.feed(log)
+        await model.database.call(outdate)
+    before = rows(tmp_path)
+    async with read_model(tmp_path) as model:
+        assert await model.database.call(queries.reached) is None
+        await model.feed(log)
+    assert rows(tmp_path) == before
 
 
 async def test_commits_wait_while_too_many_are_unwritten(tmp_path: Path) -> None:

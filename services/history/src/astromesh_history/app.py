@@ -63,7 +63,11 @@ async def open_history(
             ) as projection:
                 lag = telemetry.metrics.projection_lag.labels(PROJECTION)
                 lag.set_function(lambda: projection.lag_seconds)
-                yield HistoryService(database, objects, projector)
+
+                async def catch_up() -> None:
+                    await projection.applied(await bus.log.end())
+
+                yield HistoryService(database, objects, projector, catch_up)
     finally:
         await database.close()
 

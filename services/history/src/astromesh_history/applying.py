@@ -15,6 +15,7 @@ from astromesh_core.errors import NotFound
 from astromesh_core.events.chain import StoredEvent, build_commit
 from astromesh_history.alarms import Alarms
 from astromesh_history.chains import Chain, Chains
+from astromesh_history.costs import charge_rows
 from astromesh_history.links import Fault, FaultKind, fault_of
 from astromesh_history.objects import Objects, stored_values
 from astromesh_history.writing import Batch
@@ -73,6 +74,9 @@ class Applier:
             fresh.append(event)
             chain.head = event.head()
             self._fold(chain, event, batch)
+            if chain.folder is not None:
+                namespace = chain.aggregate.namespace
+                batch.charges.extend(charge_rows(chain.number, namespace, chain.folder.run, event.envelope))
             if values := stored_values(event):
                 await self._copy(values, chain, event, batch)
         if fresh:

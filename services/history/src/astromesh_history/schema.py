@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE aggregates (
@@ -46,6 +46,29 @@ CREATE TABLE alarms (
     kind TEXT NOT NULL,
     reason TEXT NOT NULL
 ) STRICT;
+
+-- What model calls cost, as the events bill it. Sums are of a namespace and a time, so its rows lie in that order.
+CREATE TABLE charges (
+    namespace TEXT NOT NULL,
+    time INTEGER NOT NULL,           -- Unix nanoseconds, when the call began
+    aggregate INTEGER NOT NULL,
+    at INTEGER NOT NULL,             -- the index of the event that bills it
+    number INTEGER NOT NULL,         -- among the charges of that event
+    path TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input INTEGER NOT NULL,          -- tokens, as are the next four
+    output INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    cache_written INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,      -- 0 or 1
+    cost INTEGER NOT NULL,           -- 1e-9 US dollars
+    PRIMARY KEY (namespace, time, aggregate, at, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX charges_by_principal ON charges (principal, time);
 
 CREATE TABLE reached (
     only INTEGER PRIMARY KEY CHECK (only = 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from astromesh.v1.history_pb2 import (
@@ -11,13 +13,15 @@ from astromesh.v1.history_pb2 import (
     HistoryServiceListRunsResponse,
     ListEventsRequest,
     ListEventsResponse,
+    SumCostsRequest,
+    SumCostsResponse,
 )
 from astromesh.v1.history_pb2_grpc import HistoryServiceServicer
 from astromesh.v1.runs_pb2 import Run, RunFilter
-from astromesh_core.errors import InvalidInput, NotFound
+from astromesh_core.errors import InvalidInput, NotFound, Unavailable
 from astromesh_core.events.identity import check_namespace
 from astromesh_core.rpc.ports import ServicerContext
-from astromesh_history import pages, queries
+from astromesh_history import costs, pages, queries
 from astromesh_history.database import Database
 from astromesh_history.objects import Objects
 from astromesh_history.pages import Place
@@ -26,13 +30,24 @@ from astromesh_history.projector import Projector
 PAGE_BYTES: Final = 4 << 20
 """A page ends early at this size, far below what one message may have."""
 
+CATCH_UP_SECONDS: Final = 1.5
+"""How long sums wait for a read model that is behind the log."""
+
 _EVENTS: Final = 1_000
 
 
 class HistoryService(HistoryServiceServicer):
     """Reads what the projector has written; before each answer it has written all that the log has told so far."""
 
-    def __init__(self, database: Database, objects: Objects, projector: Projector) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: Objects,
+        projector: Projector,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`catch_up` returns when the projector has taken all that the log holds as it is called."""
+        self._catch_up = catch_up
         self._database = database
         self._objects = objects
         self._projector = projector
@@ -76,6 +91,22 @@ class HistoryService(HistoryServiceServicer):
         if found is None:
             raise _no_run(request.run_id)
         return ListEventsResponse(envelopes=found)
+
+    async def SumCosts(self, request: SumCostsRequest, context: ServicerContext) -> SumCostsResponse:
+        """What model calls cost, by all that the log holds now.
+
+        Raises InvalidInput, and Unavailable where the read model is far behind: its sums would be too small.
+        """
+        if request.namespace:
+            check_namespace(request.namespace)
+        columns = costs.columns_of(request.group_by)
+        try:
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._catch_up()
+        except TimeoutError:
+            raise Unavailable("the read model is being built: sums would be too small", retry_after=5.0) from None
+        await self._projector.settle()
+        return await self._database.call(costs.sums, request, columns)
 
     async def _page(
         self, found: list[queries.FoundRun], size: int, namespace: str, of: RunFilter

@@ -21,8 +21,14 @@ _COMMITS = ("INSERT INTO commits (aggregate, first, past, data) VALUES ", " ON C
 _TEXTS = ("INSERT OR REPLACE INTO texts (rowid, query, answer) VALUES ", "")
 _OBJECTS = ("INSERT INTO objects (sha256, data) VALUES ", " ON CONFLICT DO NOTHING")
 _ALARMS = ("INSERT INTO alarms (time, namespace, id, at, kind, reason) VALUES ", "")
+_CHARGES = (
+    "INSERT INTO charges (namespace, time, aggregate, at, number, path, agent, principal, provider, model, "
+    "input, output, cached, cache_written, reasoning, estimated, cost) VALUES ",
+    " ON CONFLICT DO NOTHING",
+)
 
 AggregateRow = tuple[int, str, str, int, int, bytes, bytes, str, str, int, int]
+ChargeRow = tuple[str, int, int, int, int, str, str, str, str, str, int, int, int, int, int, int, int]
 Row = Sequence[int | str | bytes]
 
 
@@ -34,6 +40,7 @@ class Batch:
     aggregates: list[AggregateRow] = field(default_factory=list[AggregateRow])
     commits: list[tuple[int, int, int, bytes]] = field(default_factory=list[tuple[int, int, int, bytes]])
     texts: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
+    charges: list[ChargeRow] = field(default_factory=list[ChargeRow])
     objects: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     alarms: list[tuple[int, str, str, int, str, str]] = field(default_factory=list[tuple[int, str, str, int, str, str]])
 
@@ -45,6 +52,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
         _insert(connection, _COMMITS, batch.commits)
         _insert(connection, _AGGREGATES, batch.aggregates)
         _insert(connection, _TEXTS, batch.texts)
+        _insert(connection, _CHARGES, batch.charges)
         _insert(connection, _OBJECTS, list(batch.objects.items()))
         _insert(connection, _ALARMS, batch.alarms)
         connection.execute("INSERT OR REPLACE INTO reached VALUES (1, ?)", (batch.position,))
