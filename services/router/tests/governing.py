@@ -25,6 +25,7 @@ class Recorder:
     unfit: dict[str, str] = field(default_factory=dict[str, str])
     told: list[str] = field(default_factory=list[str])
     charges: list[Charge] = field(default_factory=list[Charge])
+    given: list[Ending] = field(default_factory=lambda: list[Ending]())
 
     def rank(self, pool: Pool, needs: Needs) -> Ranking:
         ranking = InOrder().rank(pool, needs)
@@ -44,47 +45,51 @@ class Recorder:
     async def admit(self, candidate: Candidate) -> RecordedPass:
         if candidate.model in self.shut:
             raise self.shut[candidate.model]
-        return RecordedPass(self, candidate)
+        given = RecordedPass(self, candidate)
+        self.given.append(given)
+        return given
 
     async def reserve(self, request: CompleteRequest, pool: Pool, ranked: Ranked) -> RecordedReservation:
         if ranked.candidate.model in self.dear:
             raise BudgetExceeded("2 of 2 USD spent, until midnight")
-        return RecordedReservation(self, ranked.candidate)
+        given = RecordedReservation(self, ranked.candidate)
+        self.given.append(given)
+        return given
 
 
 @dataclass
-class RecordedPass:
-    """A pass that may end once."""
+class Ending:
+    """What is given for one attempt, and ends once."""
 
     recorder: Recorder
     candidate: Candidate
     ended: bool = False
 
-    def succeeded(self) -> None:
-        self._end("passed")
-
-    def failed(self, failure: CandidateFailed) -> None:
-        self._end(f"failed {failure.error.code}")
-
-    def abandoned(self) -> None:
-        self._end("abandoned")
-
-    def _end(self, how: str) -> None:
+    def end(self, how: str) -> None:
         assert not self.ended, "exactly one end"
         self.ended = True
         self.recorder.told.append(f"{self.candidate.model} {how}")
 
 
-@dataclass
-class RecordedReservation:
-    """A reservation that may end once."""
+class RecordedPass(Ending):
+    """Leave for an attempt."""
 
-    recorder: Recorder
-    candidate: Candidate
+    def succeeded(self) -> None:
+        self.end("passed")
+
+    def failed(self, failure: CandidateFailed) -> None:
+        self.end(f"failed {failure.error.code}")
+
+    def abandoned(self) -> None:
+        self.end("abandoned")
+
+
+class RecordedReservation(Ending):
+    """Money for an attempt."""
 
     def settle(self, charge: Charge) -> None:
         self.recorder.charges.append(charge)
-        self.recorder.told.append(f"{self.candidate.model} settled")
+        self.end("settled")
 
     def release(self) -> None:
-        self.recorder.told.append(f"{self.candidate.model} released")
+        self.end("released")

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from astromesh_core.errors import BudgetExceeded, InvalidInput, RateLimited, Unavailable
+from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh_core.errors import (
+    AstromeshError,
+    BudgetExceeded,
+    InvalidInput,
+    LimitExceeded,
+    RateLimited,
+    Unavailable,
+)
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.calls import Calls
-from astromesh_router.candidates import Candidate
+from astromesh_router.candidates import Candidate, Pool
+from astromesh_router.dialects.port import Part
+from astromesh_router.dialects.port import Reply as Whole
+from astromesh_router.failures import CandidateFailed
 from astromesh_router.ports import Refusal
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Ending, Hang, Reply
@@ -103,3 +119,56 @@ async def test_a_request_that_no_model_can_take_is_refused_with_the_reasons(gove
     async with OpenAIChatServer() as server:
         with pytest.raises(InvalidInput, match="takes no pictures"):
             await complete(governed.calls, asking(), named(server, "blind"))
+
+
+FAILURES = [InvalidInput, Unavailable, RateLimited, LimitExceeded]
+SCRIPTS = st.tuples(st.integers(0, 3), st.none() | st.sampled_from(FAILURES), st.booleans())
+"""How many words a model says, how it fails then, if it does, and whether it may go on for another one."""
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A dialect that says some words and then fails, or replies."""
+
+    words: int
+    failure: type[AstromeshError] | None
+
+    async def stream(
+        self, candidate: Candidate, request: CompleteRequest, *, prefill: str = ""
+    ) -> AsyncGenerator[Part, None]:
+        for _ in range(self.words):
+            yield "word "
+        if self.failure is not None:
+            raise CandidateFailed(self.failure("x"), "x", passes_in=0.001)
+        yield Whole("word " * self.words, (), "stop", None)
+
+    async def models(self, candidate: Candidate) -> list[str]:
+        return []
+
+
+@given(st.lists(SCRIPTS, min_size=1, max_size=4), st.none() | st.integers(1, 8))
+def test_whatever_happens_all_that_was_given_for_an_attempt_ends_once(
+    scripts: list[tuple[int, type[AstromeshError] | None, bool]], leaves_after: int | None
+) -> None:
+    recorder = Recorder()
+    dialects = {f"d{number}": Scripted(words, failure) for number, (words, failure, _) in enumerate(scripts)}
+    calls = Calls(dialects, Telemetry(), strategist=recorder, breakers=recorder, purse=recorder)
+    pool = Pool(
+        tuple(
+            Candidate("vllm" if goes_on else "openai_compat", name, name)
+            for name, (_, _, goes_on) in zip(dialects, scripts, strict=True)
+        )
+    )
+
+    async def read() -> None:
+        async with aclosing(calls.complete(pool, asking())) as parts:
+            number = 0
+            async for _ in parts:
+                number += 1
+                if number == leaves_after:
+                    return
+
+    with suppress(AstromeshError):
+        asyncio.run(read())
+    assert recorder.given
+    assert all(each.ended for each in recorder.given)
