@@ -75,7 +75,11 @@ async def test_the_frame_checks_recalls_retrieves_renders_and_remembers(
     bus: Bus, worker: Platform, services: FakeServices
 ) -> None:
     services.memory.messages = [Message(role=values.ROLE_USER, content=text_content("before"))]
-    services.rag.passages = [Passage(id="p", source="guide.md", text=text_content("a fact"), score=0.9)]
+    services.rag.passages = [
+        Passage(id="p", source="guide.md", text=text_content("a fact"), score=0.9),
+        Passage(id="far", source="other.md", text=text_content("of something else"), score=0.0),
+        Passage(id="farther", source="other.md", text=text_content("of the contrary"), score=-0.1),
+    ]
     await put_agent(
         bus,
         prompts={"system": "Hi {{ name }}. {{ knowledge }} {{ memory.conversation[0].content }}{{ missing.deep }}"},

@@ -115,7 +115,8 @@ async def _retrieve(scope: RunScope, query: str) -> list[Passage]:
         top_k=knowledge.top_k,
     )
     response = await _patiently(lambda: scope.services.rag.Query(request, timeout=QUERY_SECONDS))
-    return list(response.passages)
+    # The nearest may be far: what has nothing to do with the question is no knowledge for it, and no source.
+    return [passage for passage in response.passages if passage.score > 0]
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
