@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -22,6 +23,8 @@ class ChainHead(NamedTuple):
 
 GENESIS = ChainHead(0, b"")
 """The head of a chain with no event."""
+
+_OTHER_HASH = "the hash of the previous event differs"
 
 
 @dataclass(slots=True)
@@ -50,7 +53,8 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class ChainVerdict:
-    """What verifying found: `broken_at` is the first index that does not hold, with the reason."""
+    """What verifying found: `broken_at` is the first index that does not hold, with the reason. Nothing in a chain
+    vouches for its last event; so where that denies the one before, it is itself the one named."""
 
     ok: bool
     events: int
@@ -82,8 +86,13 @@ def open_commit(commit: bytes) -> list[StoredEvent]:
 def verify_chain(events: Iterable[bytes]) -> ChainVerdict:
     """Checks that indexes run from 0 without a gap, that one aggregate is spoken of, and that each hash matches."""
     head, aggregate = GENESIS, None
-    for data in events:
+    stored = list(events)
+    for data, following in zip_longest(stored, stored[1:]):
         broken = _broken_link(data, head, aggregate)
+        if broken == _OTHER_HASH and head.next_index and _vouches(following, data):
+            # This event is as it was sealed: the one before it is not.
+            told = f"its hash is not the one that event {head.next_index} holds"
+            return ChainVerdict(False, head.next_index - 1, head.next_index - 1, told)
         if isinstance(broken, str):
             return ChainVerdict(False, head.next_index, head.next_index, broken)
         aggregate = broken.aggregate_id
@@ -91,6 +100,16 @@ def verify_chain(events: Iterable[bytes]) -> ChainVerdict:
     if head == GENESIS:
         return ChainVerdict(False, 0, 0, "there is no event")
     return ChainVerdict(True, head.next_index)
+
+
+def _vouches(following: bytes | None, data: bytes) -> bool:
+    """Whether the next event holds the hash of these bytes."""
+    if following is None:
+        return False
+    try:
+        return Envelope.FromString(following).previous_sha256 == hashlib.sha256(data).digest()
+    except DecodeError:
+        return False
 
 
 def _broken_link(data: bytes, head: ChainHead, aggregate: str | None) -> Envelope | str:
@@ -101,7 +120,7 @@ def _broken_link(data: bytes, head: ChainHead, aggregate: str | None) -> Envelop
     if envelope.index != head.next_index:
         return f"expected index {head.next_index}, found {envelope.index}"
     if envelope.previous_sha256 != head.sha256:
-        return "the hash of the previous event differs"
+        return _OTHER_HASH
     if aggregate is not None and envelope.aggregate_id != aggregate:
         return f"belongs to {envelope.aggregate_id}, not to {aggregate}"
     return envelope
