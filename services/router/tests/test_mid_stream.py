@@ -60,6 +60,7 @@ async def test_the_next_model_goes_on_where_the_stream_died(calls: Calls, ending
     (asked,) = second.requests
     assert asked.messages[-1] == {"role": "assistant", "content": asked.last_text}
     assert TEXT.startswith(asked.last_text)
+    assert gathered.completion.route.steps[-1].reason == "declared as number 2; went on with the text so far"
     assert asked.body["continue_final_message"] is True
 
 
@@ -95,6 +96,17 @@ async def test_a_model_that_refuses_to_go_on_is_asked_anew(calls: Calls) -> None
     assert told(gathered) == "Anew."
     assert gathered.voided == ["Der Käse 🧀 kommt"]
     assert [request.messages[-1]["role"] for request in second.requests] == ["assistant", "user"]
+
+
+async def test_a_text_beyond_all_bounds_is_gone_on_with_by_nobody(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astromesh_router.telling.LONGEST_REPLY", 6)
+    dialects = {"endless": Spoken(("one ", "two ", "three ")), "brief": Continuing("brief", 9)}
+    able = [Candidate("vllm", name, name) for name in dialects]
+    gathered = await complete(Calls(dialects, telemetry), asking(), *able)
+    assert (told(gathered), gathered.voided) == ("brief", ["one "])
+    assert gathered.partial_charges[0].model == "endless"
 
 
 async def test_a_reply_that_has_to_match_a_schema_is_begun_anew(calls: Calls) -> None:

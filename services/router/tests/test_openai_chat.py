@@ -181,7 +181,8 @@ async def test_a_bad_reply_becomes_an_error_that_names_the_fault(
 
 
 async def test_a_kept_connection_that_was_closed_is_replaced_without_a_word(calls: Calls) -> None:
-    async with OpenAIChatServer(Drop(), Reply("Here.")) as server:
+    async with OpenAIChatServer(Reply("First."), Drop(), Reply("Here.")) as server:
+        await complete(calls, asking(), openai(server))
         assert (await complete(calls, asking(), openai(server))).text == "Here."
 
 

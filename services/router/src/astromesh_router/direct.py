@@ -159,6 +159,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._idle_since = 0.0
+        self._kept = False
         self._begin()
 
     def _begin(self) -> None:
@@ -185,11 +186,11 @@ class _Connection(asyncio.Protocol):
     async def exchange(self, request: bytes) -> None:
         """Sends a request; returns when the head of its reply is there."""
         if self._transport is None or self._transport.is_closing():
-            raise Dropped
+            raise Dropped(kept=self._kept)
         self._transport.write(request)
         while not self._has_head:
             if self._broken:
-                raise Unreachable("does not speak HTTP") if self._heard else Dropped
+                raise Unreachable("does not speak HTTP") if self._heard else Dropped(kept=self._kept)
             await self._something()
 
     def cut(self) -> None:
@@ -233,6 +234,7 @@ class _Connection(asyncio.Protocol):
             self.cut()
         elif self._has_head:
             self._begin()
+            self._kept = True
             self._idle_since = time.monotonic()
             self._carrier.keep(self)
 

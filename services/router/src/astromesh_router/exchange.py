@@ -92,7 +92,11 @@ class UnknownHost(Unreachable):
 
 
 class Dropped(Exception):
-    """The server closed the connection before any answer: most likely a kept one, closed as we wrote."""
+    """The server closed the connection before any answer. `kept`: it may be an old one, closed as we wrote."""
+
+    def __init__(self, *, kept: bool) -> None:
+        super().__init__()
+        self.kept = kept
 
 
 class BrokeOff(Exception):

@@ -115,7 +115,7 @@ class Breakers(Protocol):
 
 
 class Reservation(Protocol):
-    """Money and tokens set aside for one candidate of one call. Ends settled or released, whichever comes first."""
+    """Money and tokens set aside for one attempt of a call. Ends settled or released, whichever comes first."""
 
     def settle(self, charge: Charge) -> None:
         """This was spent, estimated or not; the rest goes back. Idempotent."""
@@ -130,5 +130,8 @@ class Purse(Protocol):
     """Knows what may be spent."""
 
     async def reserve(self, request: CompleteRequest, pool: Pool, ranked: Ranked) -> Reservation:
-        """Sets the expected cost aside; further candidates of one call reserve anew. Raises BudgetExceeded."""
+        """Sets the expected cost aside; each attempt of a call, at whatever candidate, reserves anew.
+
+        Raises BudgetExceeded: the call goes on with the next candidate, which may cost less.
+        """
         ...

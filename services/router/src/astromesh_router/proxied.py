@@ -32,7 +32,7 @@ class ProxiedCarrier:
         except (httpx.TransportError, aiohttp.ClientError) as error:
             cause = error.__cause__ or error
             if isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
-                raise Dropped from error
+                raise Dropped(kept=True) from error
             raise _unreachable(cause) from error
 
     async def close(self) -> None:

@@ -170,9 +170,9 @@ class Succession:
     def _chosen_because(self) -> str:
         assert self._current is not None
         last = self._outcomes[-1] if self._outcomes else None
-        if last is None or last.candidate is not self._current.candidate:
-            return self._current.reason
-        return f"{self._current.reason}; before, it {last.step().reason}"
+        before = last is not None and last.candidate is self._current.candidate
+        told = f"; before, it {last.step().reason}" if last is not None and before else ""
+        return f"{self._current.reason}{told}{'; went on with the text so far' if self._telling.goes_on else ''}"
 
 
 def _step(candidate: Candidate, reason: str, *, chosen: bool = False) -> RouteStep:

@@ -54,6 +54,11 @@ class Telling:
         self._prefill = self._joint.prefill if self._joint else ""
         return self._prefill
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the candidate goes on with what another one has told."""
+        return self._joint is not None
+
     def delta(self, part: Delta) -> list[CompleteResponse]:
         """What to tell of the candidate's next words; an empty text says only that it is at work.
 
@@ -96,8 +101,9 @@ class Telling:
 
     def begins_anew(self, failure: CandidateFailed) -> bool:
         """Whether the candidate is to be asked again for a whole answer: it refused to go on with a beginning."""
-        self._anew = bool(self._prefill) and not self.began and isinstance(failure.error, InvalidInput | NotSupported)
-        return self._anew
+        refuses = bool(self._prefill) and not self.began and isinstance(failure.error, InvalidInput | NotSupported)
+        self._anew = self._anew or refuses
+        return refuses
 
     def charge_so_far(self) -> Charge:
         """What the candidate being asked will have cost by now, estimated from its prompt and its words."""

@@ -83,9 +83,10 @@ class Wire:
         try:
             try:
                 return await carrier.send(request)
-            except Dropped:
-                # Most likely a kept connection that the server closed as we wrote. A model call changes nothing: ask
-                # anew.
+            except Dropped as error:
+                if not error.kept:
+                    raise
+                # A model call changes nothing: asked anew, on another connection.
                 return await carrier.send(request)
         except Dropped as error:
             reason = "closed the connection without an answer"
