@@ -91,8 +91,8 @@ async def test_a_refusal_says_whose_budget_what_was_spent_and_when_it_resets(wor
     with pytest.raises(BudgetExceeded) as refused:
         await world.replica("a").reserve("call", 200, BOUND)
     assert refused.value.message == (
-        "the budget of agent default/docs for the day 2026-03-01 is spent: 900 tokens of 1,000 tokens, and this call "
-        "may take 200 tokens; it resets at 2026-03-02T00:00:00Z (spec.budget.per_day)"
+        "the budget of agent default/docs for the day 2026-03-01 is spent: 900 tokens of 1,000 tokens; this call "
+        "may take 200 tokens, and it resets at 2026-03-02T00:00:00Z (spec.budget.per_day)"
     )
     assert refused.value.retry_after == 12 * 3_600
 

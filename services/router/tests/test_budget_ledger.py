@@ -74,7 +74,7 @@ class Ledger(RuleBasedStateMachine):
         try:
             self.runner.run(self.world.replicas[replica].reserve(name, amount, BOUND))
         except (BudgetExceeded, Unavailable):
-            return multiple()
+            return multiple()  # pyright: ignore[reportUnknownVariableType] - of nothing
         self.under_way[replica, name] = amount
         return replica, name
 

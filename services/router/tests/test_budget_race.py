@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -87,7 +87,7 @@ class Mesh:
 
 
 @asynccontextmanager
-async def replicas(nats: NatsServer, declared: Declared, count: int = 4) -> AsyncIterator[Mesh]:
+async def replicas(nats: NatsServer, declared: Declared, count: int = 4) -> AsyncGenerator[Mesh]:
     mesh = Mesh()
     async with AsyncExitStack() as stack:
         for number in range(count):
@@ -224,6 +224,15 @@ async def test_a_model_without_a_price_takes_no_money_and_is_bounded_in_tokens(n
         await mesh.purses[0].reserve(asked(1), budget, ranked(0, FREE))
         with pytest.raises(BudgetExceeded, match="100 tokens set aside for calls under way of 150 tokens"):
             await mesh.purses[0].reserve(asked(1), budget, ranked(0, FREE))
+
+
+async def test_a_model_whose_price_nobody_knows_is_beyond_every_budget_of_money(nats: NatsServer) -> None:
+    unknown = Candidate("openai", "openai_compat", "gpt-9", priced=False)
+    async with replicas(nats, Declared(), count=1) as mesh:
+        with pytest.raises(BudgetExceeded, match=r"openai gpt-9 has no price.*agent default/docs.*cost_per_1k_tokens"):
+            await mesh.purses[0].reserve(asked(), pool(per_day(1)), ranked(0, unknown))
+        in_tokens = pool(Budget.model_validate({"per_day": {"tokens": 150}}))
+        await mesh.purses[0].reserve(asked(), in_tokens, ranked(0, unknown))
 
 
 async def test_a_call_that_one_budget_refuses_takes_nothing_from_the_others(nats: NatsServer) -> None:

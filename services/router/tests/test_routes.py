@@ -71,7 +71,7 @@ async def test_every_candidate_stands_in_the_route_with_its_reason(governed: Gov
     assert {step.endpoint for step in gathered.completion.route.steps} == {server.endpoint}
     assert steps(gathered) == [
         ("shut", False, "", "the circuit is open for 42 s"),
-        ("dear", False, "", "is beyond the budget"),
+        ("dear", False, "", "2 of 2 USD spent, until midnight"),
         ("broken", False, "unavailable", "answered 500"),
         ("good", True, "", "declared as number 5"),
         ("spare", False, "", "declared as number 6"),

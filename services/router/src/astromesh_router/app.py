@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -10,12 +11,17 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from astromesh.v1.history_pb2_grpc import HistoryServiceStub
 from astromesh.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
-from astromesh_core.errors import NotSupported
+from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.user_code.modules import Modules
 from astromesh_router.breakers import SharedBreakers
+from astromesh_router.budgets.configured import watching
+from astromesh_router.budgets.logged import LoggedSpend, unlogged
+from astromesh_router.budgets.purse import BudgetedPurse, keeping
+from astromesh_router.budgets.turning import AskLog
 from astromesh_router.calls import Calls
 from astromesh_router.declared import DeclaredCandidates
 from astromesh_router.dialects.anthropic import Anthropic
@@ -28,11 +34,12 @@ from astromesh_router.dialects.openai_chat import OpenAIChat
 from astromesh_router.dialects.port import Dialect
 from astromesh_router.introduced import IntroducedCandidates
 from astromesh_router.observing import observing
-from astromesh_router.ports import Breakers
+from astromesh_router.ports import Breakers, Purse
 from astromesh_router.service import RouterService
 from astromesh_router.strategist import LearningStrategist
 
 if TYPE_CHECKING:
+    from astromesh_core.rpc.connections import Connections
     from astromesh_core.service import Platform
     from astromesh_router.dialects.streaming import WireFormat
     from astromesh_router.wire import Wire
@@ -53,8 +60,10 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     bus, telemetry = platform.bus, platform.telemetry
     breakers = SharedBreakers(telemetry.metrics, bus.endpoints, router=platform.instance)
     custom = CustomProviders(Modules(Path(platform.settings.config_dir) / "providers"), os.environ)
+    models = platform.settings.data_dir / "models"
     async with (
-        open_calls(embedder, os.environ, telemetry, breakers, custom, platform.settings.data_dir / "models") as calls,
+        open_purse(platform) as purse,
+        open_calls(embedder, os.environ, telemetry, breakers, custom, models, purse) as calls,
         observing(bus, platform.instance, breakers, calls.dialect) as health,
     ):
         service = RouterService(IntroducedCandidates(DeclaredCandidates(bus.resources), custom), calls, health)
@@ -76,6 +85,7 @@ async def open_calls(
     breakers: Breakers | None = None,
     custom: CustomProviders | None = None,
     models: Path = Path(),
+    purse: Purse | None = None,
 ) -> AsyncGenerator[Calls]:
     """Every dialect that is built, on connections that are closed at the end. `custom` stays the caller's; `models` is
     the folder of those that are loaded here."""
@@ -84,10 +94,29 @@ async def open_calls(
     if custom is not None:
         dialects[CUSTOM] = custom
     try:
-        yield Calls(dialects, telemetry, strategist=LearningStrategist(), breakers=breakers)
+        yield Calls(dialects, telemetry, strategist=LearningStrategist(), breakers=breakers, purse=purse)
     finally:
         await http.close()
         await onnx.close()
+
+
+@asynccontextmanager
+async def open_purse(platform: Platform) -> AsyncGenerator[Purse]:
+    """Every budget of the mesh; what this replica holds of them is given back at the end."""
+    bus = platform.bus
+    async with watching(bus.resources) as configured:
+        purse = BudgetedPurse(platform.instance, bus.budgets, configured, spend_of(platform.connections), time.time_ns)
+        async with keeping(purse):
+            yield purse
+
+
+def spend_of(connections: Connections) -> AskLog:
+    """Whom to ask what the log knows to be spent: history, where there is one."""
+    try:
+        channel = connections.channel("history")
+    except InvalidInput:
+        return unlogged
+    return LoggedSpend(HistoryServiceStub(channel))
 
 
 def talking(http: HttpDialects, embedder: Callable[[], Embedder], onnx: Onnx) -> dict[str, Dialect]:

@@ -9,7 +9,7 @@ from typing import Self
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
 from astromesh.v1.values_pb2 import Charge, Usage
-from astromesh_core.errors import BudgetExceeded
+from astromesh_core.errors import BudgetExceeded, Unavailable
 from astromesh_router.candidates import Candidate, Pool
 from astromesh_router.completion import charge_of
 from astromesh_router.dialects.port import Delta, Reply
@@ -36,9 +36,10 @@ class Governance:
             raise CandidateFailed(error, refusal.reason, asked=False) from refusal
         try:
             return leave, await self.purse.reserve(request, pool, ranked)
-        except BudgetExceeded as error:
+        except (BudgetExceeded, Unavailable) as error:
             leave.abandoned()
-            raise CandidateFailed(error, "is beyond the budget", asked=False) from error
+            # What comes first says whose budget it is, and what was spent: numbers, no content.
+            raise CandidateFailed(error, error.message.partition(";")[0], asked=False) from error
         except BaseException:
             leave.abandoned()
             raise

@@ -157,11 +157,13 @@ def seconds(retry_after: str, now: datetime | None = None) -> float | None:
 def none_answered(failures: Sequence[CandidateFailed]) -> AstromeshError:
     """The error of a call that no candidate answered: of the kind that leaves most hope, naming each failure.
 
-    Temporary before permanent, the shortest wait first; among permanent ones the first candidate's.
+    Temporary before permanent, the shortest wait first; among permanent ones the first candidate's. Where there is no
+    money for any, the last one's is told alone: the budgets are the same.
     """
-    if len(failures) == 1:
-        return failures[0].error
     errors = [failure.error for failure in failures]
+    unpaid = all(isinstance(failure.error, BudgetExceeded) and not failure.asked for failure in failures)
+    if unpaid or len(failures) == 1:
+        return errors[-1]
     temporary = [error for error in errors if isinstance(error, TemporaryError)]
     most_hopeful = min(temporary, key=lambda error: error.retry_after or 0.0) if temporary else errors[0]
     told = "; ".join(f"({number}) {error.message}" for number, error in enumerate(errors, 1))

@@ -109,7 +109,7 @@ class SharedAccount:
             try:
                 refused = await self._turns.take(Wish(amounts, limit))
             except TemporaryError as error:
-                reason = f"what is left of the budget of {self.account.scope.told} is not known: {error.message}"
+                reason = f"what is left of the budget of {self.account.scope.told} is not known; {error.message}"
                 self._end_waiting(Unavailable(reason, retry_after=error.retry_after or 1.0))
                 return
             self._deal(limit, amounts[0], refused)

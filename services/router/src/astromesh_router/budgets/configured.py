@@ -30,7 +30,9 @@ class ConfiguredBudgets:
                 async with asyncio.timeout(LOADED_SECONDS):
                     await self._loaded.wait()
             except TimeoutError:
-                raise Unavailable("the budgets of the mesh are still being read", retry_after=1.0) from None
+                raise Unavailable(
+                    "the budgets of the mesh are still being read; wait a moment", retry_after=1.0
+                ) from None
         return self._all
 
     async def follow(self, resources: ResourceStore) -> None:

@@ -14,6 +14,7 @@ from astromesh_core.errors import AstromeshError
 from astromesh_core.resources.budgets import ScopedBudget
 from astromesh_core.telemetry.logs import logger
 from astromesh_router.budgets.accounts import SharedAccount
+from astromesh_router.budgets.refusals import unpriced
 from astromesh_router.budgets.runs import RunBudgets
 from astromesh_router.budgets.scopes import (
     NOTHING,
@@ -21,6 +22,7 @@ from astromesh_router.budgets.scopes import (
     Amounts,
     Bound,
     RunBound,
+    Scoped,
     bounds_of,
     run_bounds_of,
     scoped_budgets,
@@ -62,7 +64,8 @@ class BudgetedPurse:
         """Sets the expected cost aside in each budget. Raises BudgetExceeded, naming the one that has too little left,
         and Unavailable where what is left cannot be looked up.
 
-        A candidate without a price takes no money; budgets of tokens bound it all the same.
+        A candidate that is free takes no money; budgets of tokens bound it all the same. One whose price nobody knows
+        is beyond every budget of money.
         """
         configured = await self._configured.all()
         if pool.budget is None and not configured:
@@ -72,12 +75,14 @@ class BudgetedPurse:
         budgets = scoped_budgets(request.agent.namespace, agent, request.principal, own, configured)
         if not budgets:
             return UNBOUND
-        free = ranked.candidate.prices.free
-        run_bounds = [bound for bound in run_bounds_of(budgets) if not (free and bound.unit == "usd")]
-        bounds = [bound for bound in bounds_of(budgets, self._now()) if not (free and bound.account.unit == "usd")]
-        expected = Amounts(
-            usd=0 if free else max(1, ranked.expected.cost_nanos), tokens=max(1, tokens_of(ranked.expected.usage))
-        )
+        run_bounds, bounds = run_bounds_of(budgets), bounds_of(budgets, self._now())
+        candidate = ranked.candidate
+        if not candidate.priced:
+            _check_no_money(candidate.label, budgets)
+        if candidate.prices.free:
+            run_bounds = [bound for bound in run_bounds if bound.unit != "usd"]
+            bounds = [bound for bound in bounds if bound.account.unit != "usd"]
+        expected = Amounts(max(1, ranked.expected.cost_nanos), max(1, tokens_of(ranked.expected.usage)))
         call = f"{request.run_id}:{request.path}:{request.attempt}:{next(self._numbers)}"
         return await self._reserve(call, request, run_bounds, bounds, expected)
 
@@ -125,6 +130,14 @@ class BudgetedPurse:
         if account is None:
             account = self._accounts[key] = SharedAccount(key, self._holder, self._records, self._ask_log, self._now)
         return account
+
+
+def _check_no_money(label: str, budgets: Sequence[Scoped]) -> None:
+    for scoped in budgets:
+        budget = scoped.budget
+        for allowance in (budget.per_run, budget.per_day, budget.per_month):
+            if allowance is not None and allowance.usd is not None:
+                raise unpriced(label, scoped.scope)
 
 
 class Reserved:
