@@ -1,4 +1,8 @@
-"""Memory over many runs: it grows while caches fill, and must then stay."""
+"""Memory over many runs: it grows while caches fill, which they have after 5,000 runs, and must then stay.
+
+That of nats-server holds its index of subjects, 220 bytes a run, and what it keeps for seconds or minutes by how fast
+it is written to: message ids for its deduplication, and blocks.
+"""
 
 from __future__ import annotations
 
@@ -30,5 +34,5 @@ def measure(share: float) -> Iterator[Figure]:
     for name, after in seen[-1].items():
         first = seen[0].get(name, after)
         told = f"{first / 1e6:.0f} MB after {step:,}, {after / 1e6:.0f} MB after {step * _STEPS:,} runs"
-        target = "< 5 % over 100,000" if name != "nats-server" else "the log's index grows with it"
+        target = "< 5 % over 100,000" if name != "nats-server" else "its index: 220 bytes a run"
         yield Figure(SCENARIO, name, mesh.NAME, f"{told} ({(after / first - 1) * 100:+.1f} %)", target)

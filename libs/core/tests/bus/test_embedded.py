@@ -151,3 +151,16 @@ async def test_a_bus_without_a_server_is_unavailable(
         await connect(nats.url, credentials=nats.credentials(MESH), name="late")
     assert not bus.health()[0].ok
     assert bus.health()[0].reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("own", "used"), [("", b"GOGC=50"), ("75", b"GOGC=75")])
+async def test_the_server_is_told_to_keep_its_heap_small_unless_its_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, used: bytes
+) -> None:
+    monkeypatch.delenv("GOGC", raising=False)
+    if own:
+        monkeypatch.setenv("GOGC", own)
+    async with EmbeddedServer(tmp_path) as server:
+        told = await asyncio.to_thread(Path(f"/proc/{server.pid}/environ").read_bytes)
+    assert used in told.split(b"\0")

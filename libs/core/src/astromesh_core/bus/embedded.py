@@ -27,6 +27,13 @@ _LOCK_SECONDS = 6.0
 _POLL_SECONDS = 0.003
 _RESTART_PAUSE_SECONDS = 0.2
 
+_GO = {"GOGC": "50"}
+"""Go lets its heap grow to twice what lives in it before it collects; this says half as much again. Measured with
+nats-server 2.15.1: 78 instead of 105 MB after 15,000 runs, appends and CPU the same within the noise. What lives in it:
+220 bytes a run for ever (its index of subjects), and for a while the ids of two minutes (160 bytes an append) and the
+blocks written in ten seconds. A limit (GOMEMLIMIT) would bound the rest as well, until the index alone reaches it: from
+then on the server would do little but collect. Whoever runs it may set either."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -108,7 +115,10 @@ class EmbeddedServer:
         for stale in self._folder.glob("nats-server_*.ports"):
             stale.unlink(missing_ok=True)
         self._process = await SupervisedProcess.start(
-            [server_binary(), "-c", str(config)], errors=self._folder / "server.err", inherit=[self._lock]
+            [server_binary(), "-c", str(config)],
+            errors=self._folder / "server.err",
+            inherit=[self._lock],
+            environment=_GO,
         )
         self._pid, self._port = await self._listening(self._process)
 

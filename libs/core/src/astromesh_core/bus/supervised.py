@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # The shell holds the read end of a pipe whose only write end is the parent's. The parent's death, SIGKILL included,
@@ -36,8 +37,16 @@ class SupervisedProcess:
         self._shell = shell
 
     @classmethod
-    async def start(cls, command: Sequence[str], *, errors: Path, inherit: Sequence[int] = ()) -> SupervisedProcess:
-        """Starts the command. Its output goes to the file `errors`; it inherits these descriptors and no other."""
+    async def start(
+        cls,
+        command: Sequence[str],
+        *,
+        errors: Path,
+        inherit: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> SupervisedProcess:
+        """Starts the command. Its output goes to the file `errors`; it inherits these descriptors and no other, and the
+        environment, in which `environment` fills what is not set."""
         with errors.open("wb") as output:
             shell = await asyncio.create_subprocess_exec(
                 "/bin/sh",
@@ -50,6 +59,7 @@ class SupervisedProcess:
                 stderr=output,
                 pass_fds=tuple(inherit),
                 start_new_session=True,
+                env={**(environment or {}), **os.environ},
             )
         return cls(shell)
 
