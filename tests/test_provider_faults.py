@@ -79,6 +79,7 @@ async def test_without_another_model_the_run_fails_cleanly_and_its_session_goes_
         assert await proven(talking.mesh, problem["run_id"])
         assert (await run_of(talking.mesh, problem["run_id"]))["status"] == "failed"
         model.script.clear()
+        await asyncio.sleep(float(failed.headers.get("retry-after", 0)))
         assert (await ask(talking.mesh, "x", agent=agent, session_id="goes-on")).json()["answer"] == "well again"
 
 
