@@ -27,9 +27,6 @@ ADVICE = {
 }
 """What to do when a provider cannot be reached."""
 
-OWN_HARDWARE = frozenset({"extractive", "ollama", "vllm", "llamacpp", "hf_tgi", "onnx"})
-"""Provider types that cost nothing by the token unless a price is declared; of all others nobody knows then."""
-
 
 @dataclass(frozen=True)
 class Prices:
@@ -169,7 +166,7 @@ def _candidate(target: Target, provider: NamedProvider | None) -> Candidate:
         patience=_patience(calls),
         max_retries=Candidate.max_retries if calls.max_retries is None else calls.max_retries,
         prices=_prices(traits),
-        priced=_priced(target.provider, traits),
+        priced=target.priced,
         quality_score=traits.quality_score,
         context_window=traits.context_window,
         tools=traits.capabilities.tools,
@@ -194,11 +191,6 @@ def _prices(traits: ModelTraits) -> Prices:
     given = (traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
     asked, answered = (alike if price is None else price for price in given)
     return Prices(asked, answered, traits.cached_input_cost_per_1k_tokens, traits.cache_write_cost_per_1k_tokens)
-
-
-def _priced(provider: str, traits: ModelTraits) -> bool:
-    given = (traits.cost_per_1k_tokens, traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
-    return provider in OWN_HARDWARE or any(price is not None for price in given)
 
 
 def _check_parameters(model: str, names: Iterable[str]) -> None:

@@ -132,7 +132,7 @@ class Purse(Protocol):
     async def reserve(self, request: CompleteRequest, pool: Pool, ranked: Ranked) -> Reservation:
         """Sets the expected cost aside; each attempt of a call, at whatever candidate, reserves anew.
 
-        Raises BudgetExceeded, and Unavailable where nobody knows what is left: the call goes on with the next candidate,
-        which may cost less. Of the message, what comes before the first semicolon is the reason in the route.
+        Raises BudgetExceeded, and Unavailable where nobody knows what is left: the call goes on with the next
+        candidate, which may cost less. Of the message, what comes before the first semicolon is the route's reason.
         """
         ...

@@ -38,6 +38,12 @@ class Budget(Spec):
             raise PydanticCustomError("budget", "bounds nothing", {"hint": hint})
         return self
 
+    @property
+    def counts_money(self) -> bool:
+        """Whether any of its allowances is in US dollars."""
+        allowances = (self.per_run, self.per_day, self.per_month)
+        return any(allowance is not None and allowance.usd is not None for allowance in allowances)
+
 
 class ScopedBudget(Budget):
     """A budget of everything in a namespace, or of all that comes in with one API key."""

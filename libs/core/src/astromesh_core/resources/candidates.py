@@ -15,7 +15,7 @@ from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.secrets import Secret, SecretKeyRef
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
 from astromesh_core.resources.urls import HttpUrl
-from astromesh_core.resources.vendors import ProviderType, check_address, vendor_of
+from astromesh_core.resources.vendors import OWN_HARDWARE, ProviderType, check_address, vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
 Strategy = Literal["cost_optimized", "latency_optimized", "quality_first", "round_robin", "capability_match"]
@@ -173,6 +173,13 @@ class Target:
     parameters: dict[str, JsonValue]
     traits: ModelTraits
     circuit_breaker: CircuitBreaker
+
+    @property
+    def priced(self) -> bool:
+        """Whether it is known what it costs."""
+        traits = self.traits
+        given = (traits.cost_per_1k_tokens, traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
+        return self.provider in OWN_HARDWARE or any(price is not None for price in given)
 
 
 def target_of(candidate: Candidate, provider: ProviderSpec | None) -> Target:

@@ -93,8 +93,6 @@ def _gaps(resource: Resource) -> Iterator[Gap]:
 
 def _agent(agent: AgentSpec) -> Iterator[Gap]:
     yield from _models(agent)
-    if agent.budget is not None:
-        yield ("budget",), "budgets are not built yet"
     if agent.orchestration.pattern not in PATTERNS:
         yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
     for index, tool in enumerate(agent.tools):
@@ -189,8 +187,6 @@ def _vector_store(store: VectorStore) -> Iterator[Gap]:
 
 
 def _runtime_config(config: RuntimeConfigSpec) -> Iterator[Gap]:
-    if config.budgets:
-        yield ("budgets",), "budgets are not built yet"
     if config.services.channels:
         yield ("services", "channels"), "channels are not built yet"
     if config.defaults.orchestration.pattern not in PATTERNS:

@@ -114,5 +114,6 @@ def exposed_secrets(value: JsonValue, path: tuple[str | int, ...] = ()) -> Itera
 
 
 def _is_exposed(text: str, path: tuple[str | int, ...]) -> bool:
-    named_secret = bool(path) and snake(str(path[-1]).replace("-", "_")) in _SECRET_NAMES
+    # A budget's `api_key` is the name of a key.
+    named_secret = bool(path) and path[0] != "budgets" and snake(str(path[-1]).replace("-", "_")) in _SECRET_NAMES
     return (named_secret and not _VARIABLE.search(text)) or bool(_PASSWORD_IN_URL.search(text))

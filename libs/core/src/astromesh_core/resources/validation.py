@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import RagTool
+from astromesh_core.resources.candidates import target_of
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.problems import Problem, did_you_mean
+from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey, refer
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
+from astromesh_core.resources.vendors import is_custom
 from astromesh_core.resources.yaml_documents import Path
 
 Link = tuple[Path, str, str]
@@ -21,12 +24,12 @@ Link = tuple[Path, str, str]
 def check(resources: Iterable[Resource]) -> list[Problem]:
     """Lists what is wrong among resources that are each valid by themselves. `Problem.resource` names the one to mend.
 
-    Codes: DuplicateName, UnknownProvider, UnknownPipeline, UnknownAgent, DimensionMismatch, DuplicateKey. A duplicate
-    is a problem of every one but the first.
+    Codes: DuplicateName, UnknownProvider, UnknownPipeline, UnknownAgent, DimensionMismatch, DuplicateKey, UnknownKey,
+    DuplicateBudget, UnpricedModel. A duplicate is a problem of every one but the first.
     """
     given = list(resources)
     known = {resource.key for resource in given}
-    problems: list[Problem] = list(_duplicates(given))
+    problems: list[Problem] = [*_duplicates(given), *_budgets(given), *_unpriced(given)]
     for resource in given:
         for path, kind, reference in links(resource):
             if refer(kind, reference, resource.namespace) not in known:
@@ -68,6 +71,43 @@ def _unknown(resource: Resource, path: Path, kind: str, reference: str, known: s
     hint = f"in another namespace: write {elsewhere[0]}" if elsewhere else did_you_mean(wanted.name, names)
     code = {"RAGPipeline": "UnknownPipeline"}.get(kind, f"Unknown{kind}")
     return _problem(resource, path, code, f"there is no {wanted}", hint)
+
+
+def _budgets(given: list[Resource]) -> Iterator[Problem]:
+    """Each budget has a scope that exists, and is the only one with it."""
+    configs = [(resource, resource.spec) for resource in given if isinstance(resource.spec, RuntimeConfigSpec)]
+    keys = [key.name for _, config in configs for key in config.api_keys]
+    taken: set[tuple[str | None, str | None]] = set()
+    for resource, config in configs:
+        for index, budget in enumerate(config.budgets):
+            field, name = ("api_key", budget.api_key) if budget.api_key else ("namespace", budget.namespace)
+            path: Path = ("budgets", index, field)
+            if budget.api_key is not None and budget.api_key not in keys:
+                # Not quoted: somebody may have written the key itself.
+                hint = did_you_mean(budget.api_key, keys) or "write the name that a key has in api_keys"
+                yield _problem(resource, path, "UnknownKey", "names none of api_keys", hint)
+            if (field, name) in taken:
+                yield _problem(resource, path, "DuplicateBudget", f"{name} has a budget already", "put both into one")
+            taken.add((field, name))
+
+
+def _unpriced(given: list[Resource]) -> Iterator[Problem]:
+    """A budget of an agent that counts money has models to count: each of them has a price."""
+    providers = {resource.key: resource.spec for resource in given if isinstance(resource.spec, ProviderSpec)}
+    for resource in given:
+        if not isinstance(resource.spec, AgentSpec) or resource.spec.budget is None:
+            continue
+        for place, candidate in resource.spec.model.everywhere() if resource.spec.budget.counts_money else ():
+            reference = candidate.provider_ref
+            provider = providers.get(refer("Provider", reference, resource.namespace)) if reference else None
+            if reference and provider is None:
+                continue  # said elsewhere
+            target = target_of(candidate, provider)
+            # A user's own class tells its price itself.
+            if not target.priced and not is_custom(target.provider):
+                reason = f"nobody knows what {target.model} costs, and the agent's budget counts money"
+                hint = "declare cost_per_1k_tokens, 0 where it is free"
+                yield _problem(resource, ("model", *place), "UnpricedModel", reason, hint)
 
 
 def _own(resource: Resource) -> Iterator[Problem]:

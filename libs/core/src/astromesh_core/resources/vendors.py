@@ -62,6 +62,9 @@ VENDORS: dict[str, Vendor] = {
 }
 """Every built-in provider type by its canonical name."""
 
+OWN_HARDWARE = frozenset({"extractive", "ollama", "vllm", "llamacpp", "hf_tgi", "onnx"})
+"""Provider types that cost nothing by the token unless a price is declared; of all others nobody knows then."""
+
 CUSTOM = Vendor("custom")
 """A provider type that names a user's own class."""
 

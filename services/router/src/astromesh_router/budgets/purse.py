@@ -22,7 +22,6 @@ from astromesh_router.budgets.scopes import (
     Amounts,
     Bound,
     RunBound,
-    Scoped,
     bounds_of,
     run_bounds_of,
     scoped_budgets,
@@ -77,8 +76,9 @@ class BudgetedPurse:
             return UNBOUND
         run_bounds, bounds = run_bounds_of(budgets), bounds_of(budgets, self._now())
         candidate = ranked.candidate
-        if not candidate.priced:
-            _check_no_money(candidate.label, budgets)
+        for scoped in budgets:
+            if scoped.budget.counts_money and not candidate.priced:
+                raise unpriced(candidate.label, scoped.scope)
         if candidate.prices.free:
             run_bounds = [bound for bound in run_bounds if bound.unit != "usd"]
             bounds = [bound for bound in bounds if bound.account.unit != "usd"]
@@ -130,14 +130,6 @@ class BudgetedPurse:
         if account is None:
             account = self._accounts[key] = SharedAccount(key, self._holder, self._records, self._ask_log, self._now)
         return account
-
-
-def _check_no_money(label: str, budgets: Sequence[Scoped]) -> None:
-    for scoped in budgets:
-        budget = scoped.budget
-        for allowance in (budget.per_run, budget.per_day, budget.per_month):
-            if allowance is not None and allowance.usd is not None:
-                raise unpriced(label, scoped.scope)
 
 
 class Reserved:
