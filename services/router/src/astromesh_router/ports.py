@@ -133,6 +133,6 @@ class Purse(Protocol):
         """Sets the expected cost aside; each attempt of a call, at whatever candidate, reserves anew.
 
         Raises BudgetExceeded, and Unavailable where nobody knows what is left: the call goes on with the next
-        candidate, which may cost less. Of the message, what comes before the first semicolon is the route's reason.
+        candidate, which may cost less. What of the message comes before the first semicolon is the reason in the route.
         """
         ...
