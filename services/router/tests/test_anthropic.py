@@ -16,7 +16,8 @@ from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.anthropic import AnthropicDecoder
 from astromesh_router.dialects.decoding import Malformed, Reported
-from astromesh_testing.models.anthropic import SIGNATURE, AnthropicServer, end, event, failure, pieces, start
+from astromesh_router.health import Health
+from astromesh_testing.models.anthropic import SIGNATURE, AnthropicServer, blocks, end, event, failure, pieces, start
 from astromesh_testing.models.replies import Call, Ending, Refusal, Reply, Tokens
 
 from .asking import ADD, KEY, SEARCH, SHORT, asking, called, complete, result, system, user
@@ -56,7 +57,7 @@ async def test_a_transcript_is_written_as_the_api_takes_it(calls: Calls) -> None
         await complete(calls, asking(system("Be kind."), pictured, asked, *answers, tools=[SEARCH]), claude(server))
         body, headers = server.requests[0].body, server.requests[0].headers
     assert (headers["x-api-key"], "authorization" in headers) == (KEY, False)
-    assert (body["system"], body["max_tokens"]) == ("Be kind.", 4096)
+    assert (body["system"], body["max_tokens"]) == ("Be kind.", 32_000)
     assert [message["role"] for message in server.requests[0].messages] == ["user", "assistant", "user"]
     question, call, results = (message["content"] for message in server.requests[0].messages)
     assert question == [
@@ -71,6 +72,55 @@ async def test_a_transcript_is_written_as_the_api_takes_it(calls: Calls) -> None
     assert results == [
         {"type": "tool_result", "tool_use_id": "toolu_1", "content": "found"},
         {"type": "tool_result", "tool_use_id": "toolu_2", "content": "more"},
+    ]
+
+
+async def test_a_run_that_another_vendor_began_goes_on_here(calls: Calls) -> None:
+    """Ids of another shape, blanks beside a call, a tool that says nothing: the server refuses them as the API does."""
+    begun = called("search_docs", '{"query":"x"}', "functions.search_docs:0")
+    begun.content.text = "\n\n"
+    transcript = [user("find it"), begun, result("search_docs", " ", "functions.search_docs:0")]
+    async with AnthropicServer(Reply("Found.")) as server:
+        assert (await complete(calls, asking(*transcript, tools=[SEARCH]), claude(server))).text == "Found."
+        (call,), (answer,) = (blocks(message) for message in server.requests[0].messages[1:])
+    assert call["id"] == answer["tool_use_id"]
+    assert "content" not in answer
+
+
+async def test_a_model_thinks_only_where_it_began_the_turn_with_a_thought(calls: Calls) -> None:
+    thoughtless, thoughtful = called("add", "{}", "toolu_1"), called("add", "{}", "toolu_1")
+    thoughtful.reasoning.append(Reasoning(text=text_content("add"), signature="sig-1"))
+    further = called("add", "{}", "toolu_2")
+    told, more = result("add", "5", "toolu_1"), result("add", "6", "toolu_2")
+    async with AnthropicServer(otherwise=Reply("Yes.")) as server:
+        thinker = replace(claude(server), parameters={"thinking": {"type": "enabled", "budget_tokens": 8000}})
+        await complete(calls, asking(user("hi"), thoughtless, told, tools=[ADD]), thinker)
+        await complete(calls, asking(user("hi"), thoughtful, told, further, more, tools=[ADD]), thinker)
+        await complete(calls, asking(user("hi"), thoughtless, told, user("and?"), tools=[ADD]), thinker)
+        thinks = ["thinking" in request.body for request in server.requests]
+    assert thinks == [False, True, True]
+
+
+async def test_thinking_leaves_room_for_the_answer(calls: Calls) -> None:
+    async with AnthropicServer(otherwise=Reply("Yes.")) as server:
+        thinker = replace(claude(server), parameters={"thinking": {"type": "enabled", "budget_tokens": 8000}})
+        await complete(calls, asking(), thinker)
+        await complete(calls, asking(), replace(thinker, parameters={**thinker.parameters, "max_tokens": 9000}))
+        assert [request.body["max_tokens"] for request in server.requests] == [8000 + 32_000, 9000]
+        with pytest.raises(InvalidInput, match="budget_tokens"):
+            await complete(calls, asking(), replace(thinker, parameters={**thinker.parameters, "max_tokens": 8000}))
+
+
+async def test_pictures_that_a_tool_brings_are_shown(calls: Calls) -> None:
+    pictured = result("search_docs", "a chart", "toolu_1")
+    pictured.images.append(Image(media_type="image/png", data=text_content("aGk=")))
+    asked = called("search_docs", "{}", "toolu_1")
+    async with AnthropicServer(Reply("Yes.")) as server:
+        await complete(calls, asking(user("hi"), asked, pictured, tools=[SEARCH]), claude(server))
+        (answer,) = blocks(server.requests[0].messages[-1])
+    assert answer["content"] == [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+        {"type": "text", "text": "a chart"},
     ]
 
 
@@ -144,6 +194,30 @@ async def test_a_bound_on_the_reply_is_the_agents(calls: Calls) -> None:
         await complete(calls, asking(), replace(claude(server), parameters={"max_tokens": 64, "top_k": 5}))
         body = server.requests[0].body
     assert (body["max_tokens"], body["top_k"]) == (64, 5)
+
+
+@pytest.mark.parametrize("model", ["claude-3-haiku-20240307", "some-other-model"])
+async def test_a_model_of_which_little_is_known_is_bound_to_what_every_model_can(calls: Calls, model: str) -> None:
+    async with AnthropicServer(Reply("Yes.")) as server:
+        await complete(calls, asking(), claude(server, model))
+        assert server.requests[0].body["max_tokens"] == 4096
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-sonnet-4-5-20250929", "claude-opus-4-6"])
+async def test_a_model_is_offered_by_its_version_and_by_the_name_that_stands_for_it(calls: Calls, model: str) -> None:
+    listed = [*(f"claude-{number}" for number in range(30)), "claude-sonnet-4-5-20250929", "claude-opus-4-6"]
+    async with AnthropicServer(models=listed) as server:
+        (health,) = await Health(calls.dialect).of([claude(server, model)])
+        (unknown,) = await Health(calls.dialect).of([claude(server, "claude-sonet-4-5")])
+    assert (health.reachable, health.reason) == (True, "")
+    assert unknown.reason == "the model claude-sonet-4-5 is not offered"
+
+
+def test_a_server_that_counts_nothing_has_reported_no_usage() -> None:
+    decoder = AnthropicDecoder()
+    decoder.feed(event({"type": "message_start", "message": {"usage": {"input_tokens": 0, "output_tokens": 0}}}))
+    decoder.feed(event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 0}}))
+    assert decoder.reply().usage is None
 
 
 WHOLE = start("m", THINKING) + b"".join([*pieces(THINKING), *end(THINKING)])

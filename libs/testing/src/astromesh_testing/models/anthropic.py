@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import cast
 
 import orjson
 
@@ -12,13 +14,13 @@ from astromesh_testing.models.scripted import ChatRequest, JsonObject, ScriptedM
 
 VERSION = "2023-06-01"
 SIGNATURE = "EqQBCgIYAhIM-fake"
+CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 class AnthropicServer(ScriptedModelServer):
     """Speaks `POST /v1/messages` and `GET /v1/models`; `endpoint` is what goes into an agent's YAML.
 
-    Refuses, as the API does, a request without `anthropic-version` or `max_tokens`, and an answer's beginning that ends
-    in whitespace.
+    Refuses what the API refuses: see `complaint_about`. It lists 20 models unless told how many.
     """
 
     chat_path = "/v1/messages"
@@ -28,9 +30,12 @@ class AnthropicServer(ScriptedModelServer):
         return self.url
 
     async def answer_other(self, exchange: Exchange) -> None:
-        if exchange.request.path == "/v1/models":
-            listed = [{"type": "model", "id": name, "display_name": name} for name in self.models]
-            await exchange.send(200, orjson.dumps({"data": listed, "has_more": False}), "application/json")
+        path, _, query = exchange.request.path.partition("?limit=")
+        if path == "/v1/models":
+            limit = int(query or 20)
+            listed = [{"type": "model", "id": name, "display_name": name} for name in self.models[:limit]]
+            page = {"data": listed, "has_more": len(self.models) > limit}
+            await exchange.send(200, orjson.dumps(page), "application/json")
             return
         await exchange.send(404, self.error_body(Refusal(404, "no such page", "not_found_error")), "application/json")
 
@@ -53,13 +58,52 @@ def complaint_about(request: ChatRequest) -> str:
     """Why the API refuses a request; empty where it does not."""
     if request.headers.get("anthropic-version") != VERSION:
         return "anthropic-version: header is required"
-    if not request.body.get("max_tokens"):
+    bound = request.body.get("max_tokens")
+    if not isinstance(bound, int) or bound < 1:
         return "max_tokens: Field required"
-    last = request.messages[-1]
-    content = last.get("content")
-    if last.get("role") == "assistant" and isinstance(content, str) and content != content.rstrip():
+    budget = thinking_budget(request)
+    if budget >= bound:
+        return "`max_tokens` must be greater than `thinking.budget_tokens`"
+    if budget and request.body.get("temperature", 1) != 1:
+        return "`temperature` may only be set to 1 when thinking is enabled"
+    return complaint_about_messages(request.messages, thinks=bool(budget))
+
+
+def complaint_about_messages(messages: list[JsonObject], *, thinks: bool) -> str:
+    """Why the API refuses messages; empty where it does not."""
+    last = messages[-1].get("content")
+    if messages[-1].get("role") == "assistant" and isinstance(last, str) and last != last.rstrip():
         return "messages: final assistant content cannot end with trailing whitespace"
+    written = [block for message in messages for block in blocks(message)]
+    if any(block.get("type") == "text" and not str(block.get("text")).strip() for block in written):
+        return "messages: text content blocks must contain non-whitespace text"
+    if any(not CALL_ID.fullmatch(str(block.get("id"))) for block in written if block.get("type") == "tool_use"):
+        return "messages: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
+    if thinks and begun_without_thinking(messages):
+        return "messages: Expected `thinking` or `redacted_thinking`, but found `tool_use`"
     return ""
+
+
+def thinking_budget(request: ChatRequest) -> int:
+    """Tokens that a request sets aside for thinking."""
+    thinking = cast(JsonObject, request.body.get("thinking") or {})
+    return cast(int, thinking.get("budget_tokens", 0)) if thinking.get("type") == "enabled" else 0
+
+
+def begun_without_thinking(messages: list[JsonObject]) -> bool:
+    """Whether the model's turn that goes on here began with something else than a thought."""
+    turn = 0
+    for place, message in enumerate(messages):
+        asks = message.get("role") == "user" and any(block.get("type") != "tool_result" for block in blocks(message))
+        turn = place if asks else turn
+    own = [message for message in messages[turn:] if message.get("role") == "assistant"]
+    return bool(own) and not str(blocks(own[0])[0].get("type")).endswith("thinking")
+
+
+def blocks(message: JsonObject) -> list[JsonObject]:
+    """A message's content, text being one block."""
+    content = message.get("content")
+    return [{"type": "text", "text": content}] if isinstance(content, str) else cast("list[JsonObject]", content)
 
 
 def failure(kind: str, message: str) -> JsonObject:

@@ -8,15 +8,22 @@ Source: Claude API reference, "Messages" and "Streaming Messages".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import orjson
+from pydantic import JsonValue
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Usage
 from astromesh_router.candidates import Candidate
-from astromesh_router.dialects.anthropic_messages import system_text, written_messages, written_tool
+from astromesh_router.dialects.anthropic_messages import (
+    may_think,
+    system_text,
+    written_messages,
+    written_tool,
+)
 from astromesh_router.dialects.decoding import (
     JsonObject,
     Malformed,
@@ -28,14 +35,15 @@ from astromesh_router.dialects.decoding import (
     json_object,
     json_text,
     reported_error,
+    told_usage,
 )
 from astromesh_router.dialects.lines import EventReader
 from astromesh_router.dialects.port import Delta, Reasoning, Reply, Thought, WrittenCall
 from astromesh_router.dialects.profiles import Profile, profile_of
 from astromesh_router.dialects.requesting import asked_schema, parameters
 
-LONGEST_REPLY = 4096
-"""Tokens. The API wants a bound; every model takes this one. `parameters.max_tokens` sets another."""
+DATED = re.compile(r"(.+)-20\d{6}")
+"""A model's version. The API takes the name without the date for it, and does not list that."""
 
 FINISH_REASONS = {
     "max_tokens": "length",
@@ -58,7 +66,6 @@ class Anthropic:
         fields: dict[str, object] = {
             "model": candidate.model,
             "messages": messages,
-            "max_tokens": LONGEST_REPLY,
             "stream": True,
             **schema.fields,
         }
@@ -67,7 +74,11 @@ class Anthropic:
             fields["system"] = system
         if request.tools:
             fields["tools"] = [written_tool(tool) for tool in request.tools]
-        fields.update(parameters(candidate, profile))
+        written = parameters(candidate, profile)
+        if not may_think(request.messages) and thinking_budget(written):
+            del written["thinking"]
+        # The bound holds for thinking and answer together.
+        fields.update({"max_tokens": profile.longest_reply + thinking_budget(written), **written})
         return orjson.dumps({name: value for name, value in fields.items() if value is not None})
 
     def decoder(self, profile: Profile) -> AnthropicDecoder:
@@ -75,8 +86,16 @@ class Anthropic:
         return AnthropicDecoder()
 
     def models(self, body: JsonObject) -> list[str]:
-        """The names in a list of models."""
-        return [as_text(as_object(entry).get("id")) for entry in as_list(body.get("data"))]
+        """The names in a list of models, and those that stand for them."""
+        listed = [as_text(as_object(entry).get("id")) for entry in as_list(body.get("data"))]
+        undated = [found[1] for name in listed if (found := DATED.fullmatch(name))]
+        return [*listed, *(f"{name}{end}" for name in undated for end in ("", "-0", "-latest"))]
+
+
+def thinking_budget(written: Mapping[str, JsonValue]) -> int:
+    """The tokens that a request sets aside for thinking; 0 where it sets none."""
+    thinking = as_object(written.get("thinking"))
+    return as_count(thinking.get("budget_tokens")) if thinking.get("type") == "enabled" else 0
 
 
 @dataclass
@@ -86,9 +105,14 @@ class Block:
     kind: str
     id: str = ""
     name: str = ""
-    text: str = ""
-    """Of a tool call: its arguments."""
+    pieces: list[str] = field(default_factory=list[str])
+    """Of its text; of a tool call: of its arguments."""
     signature: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of its text by now."""
+        return "".join(self.pieces)
 
 
 class AnthropicDecoder:
@@ -162,7 +186,7 @@ class AnthropicDecoder:
                 block.signature = as_text(begun.get("data"))
             case "tool_use":
                 # Empty where the arguments follow in deltas, as they do; some servers send them whole.
-                block.text = json_text(begun.get("input") or None)
+                block.pieces.append(json_text(begun.get("input") or None))
             case _:
                 pass
 
@@ -179,18 +203,18 @@ class AnthropicDecoder:
             case "signature_delta":
                 block.signature += as_text(delta.get("signature"))
             case "input_json_delta":
-                block.text += as_text(delta.get("partial_json"))
+                block.pieces.append(as_text(delta.get("partial_json")))
             case _:
                 pass
 
     def _say(self, block: Block, text: str) -> None:
         if text:
-            block.text += text
+            block.pieces.append(text)
             self._new.append(text)
 
     def _think(self, block: Block, text: str) -> None:
         if text:
-            block.text += text
+            block.pieces.append(text)
             self._new.append(Thought(text))
 
     def _count(self, usage: JsonObject) -> None:
@@ -198,16 +222,15 @@ class AnthropicDecoder:
 
     def _usage(self) -> Usage | None:
         """None where nothing was reported. The API counts cached and fresh input apart; here the input is all of it."""
-        if not self._counts:
-            return None
         read = self._counts.get("cache_read_input_tokens", 0)
         written = self._counts.get("cache_creation_input_tokens", 0)
-        return Usage(
+        counted = Usage(
             input_tokens=self._counts.get("input_tokens", 0) + read + written,
             output_tokens=self._counts.get("output_tokens", 0),
             cached_input_tokens=read,
             cache_written_tokens=written,
         )
+        return told_usage(counted)
 
 
 def _thoughts(blocks: Iterable[Block]) -> Iterable[Reasoning]:

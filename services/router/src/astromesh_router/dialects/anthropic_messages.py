@@ -1,12 +1,15 @@
 """Transcripts and tools as Anthropic's Messages API takes them. Pure.
 
 Rules: the system's words stand beside the messages; roles take turns, so neighbours of a role are one message; a tool's
-results come first in the user's next one; thinking goes back with its signature, and only within the turn.
+results come first in the user's next one; no text is blank; ids of calls are of letters, digits, _ and -; thinking goes
+back with its signature, and only within the turn.
 Source: Claude API reference, "Messages", and "Extended thinking".
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
@@ -27,10 +30,14 @@ from astromesh_router.dialects.requesting import WrittenMessage, turn_begins
 
 Block = dict[str, object]
 
+CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+"""What an id of a call may be. Other vendors write other ones (`functions.search:0`), and a run may go on here."""
+
 
 def system_text(messages: Iterable[Message]) -> str:
     """What the system says, wherever in the transcript it says it."""
-    return "\n\n".join(plain(message.content) for message in messages if message.role == ROLE_SYSTEM)
+    texts = (plain(message.content) for message in messages if message.role == ROLE_SYSTEM)
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def written_messages(messages: Sequence[Message]) -> list[WrittenMessage]:
@@ -49,22 +56,44 @@ def written_messages(messages: Sequence[Message]) -> list[WrittenMessage]:
     return [{"role": role, "content": blocks} for role, blocks in written]
 
 
+def may_think(messages: Sequence[Message]) -> bool:
+    """Whether the API lets a model think with a budget from here on: not where this turn was begun without a thought
+    of its own, as it was when another vendor's model made the first calls."""
+    turn = messages[turn_begins(messages) :]
+    begun = next((message for message in turn if message.role == ROLE_ASSISTANT), None)
+    return begun is None or any(part.signature for part in begun.reasoning)
+
+
 def written_tool(tool: ToolSpec) -> Block:
     schema = orjson.Fragment(tool.parameters_json or '{"type":"object","properties":{}}')
     return {"name": tool.name, "description": tool.description, "input_schema": schema}
 
 
 def _blocks(message: Message, *, thinks: bool) -> Iterator[Block]:
-    text = plain(message.content)
     if message.role == ROLE_TOOL:
-        yield {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": text}
+        yield _result(message)
         return
     if thinks:
         yield from (_thinking(part) for part in message.reasoning if part.signature)
-    yield from (_image(image) for image in message.images)
-    if text:
-        yield {"type": "text", "text": text}
+    yield from _said(message)
     yield from (_call(call) for call in message.tool_calls)
+
+
+def _said(message: Message) -> Iterator[Block]:
+    """Pictures, and then the text."""
+    yield from (_image(image) for image in message.images)
+    text = plain(message.content)
+    if text.strip():
+        yield {"type": "text", "text": text}
+
+
+def _result(message: Message) -> Block:
+    """A tool's result; one that says nothing has no content."""
+    result: Block = {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id)}
+    content = list(_said(message))
+    if content:
+        result["content"] = content if message.images else plain(message.content)
+    return result
 
 
 def _thinking(part: Reasoning) -> Block:
@@ -81,7 +110,12 @@ def _image(image: Image) -> Block:
 
 
 def _call(call: ToolCall) -> Block:
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(plain(call.arguments))}
+    return {"type": "tool_use", "id": _call_id(call.id), "name": call.name, "input": _input(plain(call.arguments))}
+
+
+def _call_id(given: str) -> str:
+    """The id, or one that stands for it in the call and in its result alike."""
+    return given if CALL_ID.fullmatch(given) else f"call_{hashlib.sha256(given.encode()).hexdigest()[:32]}"
 
 
 def _input(arguments: str) -> JsonObject:

@@ -50,6 +50,8 @@ class Profile:
     """Sent with every request."""
     length_field: str = "max_tokens"
     """What the bound on a reply's length is called."""
+    longest_reply: int = 0
+    """In tokens: the bound on a reply that nobody else bounds, where the vendor wants one."""
     fixed: Fields = field(default_factory=lambda: NO_FIELDS)
     """Parameters that the model takes at this value alone."""
     schema_form: SchemaForm = openai_form
@@ -146,7 +148,8 @@ PROVIDERS: dict[str, Profile] = {
     "anthropic": Profile(
         "https://docs.claude.com/en/api/messages",
         chat_path="/v1/messages",
-        models_path="/v1/models",
+        models_path="/v1/models?limit=1000",  # 20 unless told
+        longest_reply=4096,
         key_header="x-api-key",
         key_prefix="",
         headers={"anthropic-version": "2023-06-01"},
@@ -197,7 +200,13 @@ MODELS: tuple[ModelRow, ...] = (
         frozenset({"anthropic"}),
         ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"),
         "https://docs.claude.com/en/docs/build-with-claude/prompt-engineering/prefill-claudes-response",
-        lambda profile: replace(profile, continuation=NO_FIELDS),
+        lambda profile: replace(profile, longest_reply=32_000, continuation=NO_FIELDS),
+    ),
+    ModelRow(
+        frozenset({"anthropic"}),
+        ("claude-",),
+        "https://docs.claude.com/en/docs/about-claude/models/overview",
+        lambda profile: replace(profile, longest_reply=32_000),
     ),
     ModelRow(  # older ones, which know no grammar either
         frozenset({"anthropic"}),
