@@ -10,6 +10,8 @@ from astromesh.v1.history_pb2 import (
     HistoryServiceListRunsResponse,
     ListEventsRequest,
     ListEventsResponse,
+    SumCostsRequest,
+    SumCostsResponse,
 )
 from astromesh.v1.history_pb2_grpc import HistoryServiceServicer, add_HistoryServiceServicer_to_server
 from astromesh.v1.memory_pb2 import HistoryEntry, ListHistoryRequest, ListHistoryResponse
@@ -38,10 +40,12 @@ from astromesh_testing.services import FakeTools
 
 
 class AskedHistory(HistoryServiceServicer):
-    """Lists `runs`, and has archived nothing."""
+    """Lists `runs`, sums up to `costs`, and has archived nothing."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.costs = SumCostsResponse()
+        self.summed: list[SumCostsRequest] = []
         self.requests: list[HistoryServiceListRunsRequest] = []
         self.callers: list[Caller] = []
 
@@ -56,6 +60,11 @@ class AskedHistory(HistoryServiceServicer):
     async def ListEvents(self, request: ListEventsRequest, context: ServicerContext) -> ListEventsResponse:
         del request, context
         return ListEventsResponse()
+
+    async def SumCosts(self, request: SumCostsRequest, context: ServicerContext) -> SumCostsResponse:
+        del context
+        self.summed.append(request)
+        return self.costs
 
 
 class AskedMemory(MemoryServiceServicer):

@@ -56,8 +56,10 @@ RUN_EXAMPLE: Extra = {
         "input_tokens": 310,
         "output_tokens": 42,
         "cached_input_tokens": 0,
+        "cache_written_tokens": 0,
         "reasoning_tokens": 0,
         "estimated": False,
+        "cost_usd": 0.0,
     },
     "sources": [
         {
@@ -89,6 +91,7 @@ def errors(*statuses: int) -> dict[int | str, Extra]:
 _MEANINGS = {
     400: "What was sent is wrong.",
     401: "A key is missing or wrong.",
+    402: "A budget is spent; `detail` says whose, and when it resets, and so does Retry-After.",
     403: "The key may not do this.",
     404: "There is no such thing in this namespace.",
     409: "It exists with other content, is managed elsewhere, or its agent is not ready.",

@@ -71,6 +71,17 @@ _COMPLETION: Extra = {
     ],
     "usage": {"prompt_tokens": 310, "completion_tokens": 42, "total_tokens": 352},
 }
+_COST: Extra = {
+    "calls": 412,
+    "estimated_calls": 3,
+    "input_tokens": 301_220,
+    "output_tokens": 48_310,
+    "cached_input_tokens": 120_000,
+    "cache_written_tokens": 0,
+    "reasoning_tokens": 0,
+    "estimated": True,
+    "cost_usd": 1.2362,
+}
 _EVENT: Extra = {
     "index": 0,
     "position": f"{_RUN_ID}:0",
@@ -112,6 +123,12 @@ ANSWERS: dict[str, Extra] = {
         "events": 9,
         "duration_ms": 0.5,
         "difference": None,
+    },
+    "GET /v1/costs": {
+        "namespace": "default",
+        "by": ["agent", "day"],
+        "costs": [{**_COST, "agent": "docs-agent", "day": "2026-03-01"}],
+        "total": _COST,
     },
     "POST /v1/chat/completions": _COMPLETION,
     "GET /v1/models": {

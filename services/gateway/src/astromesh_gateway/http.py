@@ -16,7 +16,19 @@ from astromesh_core.telemetry.metrics import Metrics
 from astromesh_gateway import failures
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.openapi import finish
-from astromesh_gateway.routes import agents, health, openai, rag, resources, running, runs, sessions, tools, websocket
+from astromesh_gateway.routes import (
+    agents,
+    costs,
+    health,
+    openai,
+    rag,
+    resources,
+    running,
+    runs,
+    sessions,
+    tools,
+    websocket,
+)
 
 _ABOUT = """Ask agents, follow their runs, and look into them.
 
@@ -38,7 +50,7 @@ def build_app(gateway: Gateway, *, serve_metrics: bool = True) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
-    for module in (running, runs, openai, agents, resources, sessions, tools, rag, health, websocket):
+    for module in (running, runs, costs, openai, agents, resources, sessions, tools, rag, health, websocket):
         app.include_router(module.router)
     if serve_metrics:
         app.include_router(health.metrics_router)

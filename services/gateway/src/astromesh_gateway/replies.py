@@ -24,6 +24,8 @@ from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled, NotFou
 from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import STATUS_NAMES
 
+NANOS = 1_000_000_000
+
 ERASED = "(erased)"
 """Stands where content was sealed and its key is gone."""
 
@@ -31,13 +33,16 @@ _STEP_STATUSES = {number: name.removeprefix("STEP_STATUS_").lower() for name, nu
 
 
 class UsageReply(TypedDict):
-    """Tokens of all model calls; `estimated` where a provider reported none."""
+    """Tokens of model calls and their price; `estimated` where a provider reported none. What a provider put into its
+    cache, and billed apart, is part of the input."""
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int
+    cache_written_tokens: int
     reasoning_tokens: int
     estimated: bool
+    cost_usd: float
 
 
 class FailureReply(TypedDict):
@@ -134,9 +139,9 @@ def run_reply(run: Run) -> RunReply:
         status=STATUS_NAMES.get(run.status, "queued"),
         answer=shown(run.answer) if run.HasField("answer") else None,
         steps=[step_reply(step) for step in run.steps],
-        usage=usage_reply(run.usage),
+        usage=usage_reply(run.usage, run.cost_nanos),
         sources=[source_reply(passage) for passage in run.sources],
-        cost=run.cost_nanos / 1e9,
+        cost=run.cost_nanos / NANOS,
     )
     if run.structured and run.status == RUN_STATUS_COMPLETED:
         reply["data"] = parsed_answer(reply["answer"] or "")
@@ -189,7 +194,7 @@ def step_reply(step: Step) -> StepReply:
     if step.status != STEP_STATUS_RUNNING:
         reply["duration_ms"] = step.timing.duration_nano / 1e6
     if step.HasField("usage"):
-        reply["usage"] = usage_reply(step.usage)
+        reply["usage"] = usage_reply(step.usage, step.cost_nanos)
     if step.HasField("route"):
         reply["route"] = route_reply(step.route)
     return reply
@@ -213,14 +218,16 @@ def source_reply(passage: Passage) -> SourceReply:
     )
 
 
-def usage_reply(usage: Usage) -> UsageReply:
-    """Tokens."""
+def usage_reply(usage: Usage, cost_nanos: int) -> UsageReply:
+    """Tokens, and their price in US dollars."""
     return UsageReply(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens,
+        cache_written_tokens=usage.cache_written_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         estimated=usage.estimated,
+        cost_usd=cost_nanos / NANOS,
     )
 
 

@@ -53,7 +53,7 @@ _EXAMPLE: Document = {
 @router.post(
     "/v1/chat/completions",
     summary="Chat completion",
-    responses=errors(400, 404, 409, 413, 422, 429, 501, 503, 504),
+    responses=errors(400, 402, 404, 409, 413, 422, 429, 501, 503, 504),
     openapi_extra={
         "parameters": [header("X-Astromesh-Session", "Names a session, whose memory is then read and written.")],
         **json_body(ChatBody, _EXAMPLE),

@@ -67,7 +67,7 @@ class SeenText:
             "The run waits for somebody or something, or is queued behind a run of its session that does; "
             "`waiting_for` says for what."
         ),
-        **errors(400, 404, 409, 413, 422, 429, 501, 503, 504),
+        **errors(400, 402, 404, 409, 413, 422, 429, 501, 503, 504),
     },
     openapi_extra=_DOCUMENTED,
 )

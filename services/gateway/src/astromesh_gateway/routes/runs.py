@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal, cast
 
 import orjson
@@ -24,6 +24,7 @@ from astromesh_gateway.access import TheGateway, User, Viewer
 from astromesh_gateway.bodies import CancelBody, ResolveBody
 from astromesh_gateway.documentation import STREAM_EXAMPLE, errors
 from astromesh_gateway.gateway import Gateway
+from astromesh_gateway.moments import unix_nano
 from astromesh_gateway.replies import RunRecord, moment, run_record
 from astromesh_gateway.routes.running import run_headers, updates
 from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
@@ -127,8 +128,8 @@ async def list_runs(caller: Viewer, gateway: TheGateway, asked: Annotated[RunQue
         agent=asked.agent,
         session_key=key,
         status=_STATUSES[asked.status] if asked.status else RUN_STATUS_UNSPECIFIED,
-        from_unix_nano=_nanoseconds(asked.since),
-        until_unix_nano=_nanoseconds(asked.until),
+        from_unix_nano=unix_nano(asked.since),
+        until_unix_nano=unix_nano(asked.until),
         text=asked.text,
     )
     runs, following = await StoredRuns(gateway, caller).list(wanted, asked.page_size, asked.page_token)
@@ -265,10 +266,3 @@ def _last_index(last_event_id: str) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10):
         raise InvalidInput(f"Last-Event-ID {last_event_id[:80]!r} is none that this stream gave out")
     return int(last_event_id)
-
-
-def _nanoseconds(moment_asked: datetime | None) -> int:
-    if moment_asked is None:
-        return 0
-    aware = moment_asked if moment_asked.tzinfo else moment_asked.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1_000_000) * 1_000
