@@ -13,9 +13,9 @@ from pydantic import Field
 
 from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.user_code.foreign import Raised
+from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.arguments import ArgumentsSchema, Signature
 from astromesh_tools.docstrings import read_docstring
-from astromesh_tools.threads import DaemonThreads
 
 
 class Size(enum.Enum):

@@ -40,9 +40,9 @@ from astromesh_core.rpc.ports import RpcServer, ServicerContext
 from astromesh_core.telemetry.otel import collecting
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.user_code.modules import Modules
+from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_testing.contracts.placement import Placement
 from astromesh_tools.service import ToolsService
-from astromesh_tools.threads import DaemonThreads
 from astromesh_tools.toolbox import Toolboxes
 
 if TYPE_CHECKING:

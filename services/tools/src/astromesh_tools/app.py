@@ -13,8 +13,8 @@ from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
 from astromesh_core.user_code.modules import Modules
+from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.service import ToolsService
-from astromesh_tools.threads import DaemonThreads
 from astromesh_tools.toolbox import Toolboxes
 
 THREADS: Final = 32

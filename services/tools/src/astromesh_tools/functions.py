@@ -27,9 +27,9 @@ from astromesh_core.events.contents import text_content
 from astromesh_core.resources.agent_tools import InternalTool
 from astromesh_core.user_code.foreign import Raised, attempt_async, failure_of
 from astromesh_core.user_code.modules import UserCode
+from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.arguments import IDEMPOTENCY_KEY, Arguments, ArgumentsSchema, Signature
 from astromesh_tools.results import render
-from astromesh_tools.threads import DaemonThreads
 from astromesh_tools.tool import Clock, Invocation
 
 EFFECTS: dict[str, ToolEffectKind.ValueType] = {

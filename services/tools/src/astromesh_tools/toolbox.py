@@ -15,9 +15,9 @@ from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
+from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.functions import FunctionTool
 from astromesh_tools.retrieval import RetrievalTool
-from astromesh_tools.threads import DaemonThreads
 from astromesh_tools.tool import Clock, Tool
 
 if TYPE_CHECKING:

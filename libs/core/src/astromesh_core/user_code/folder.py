@@ -7,7 +7,8 @@ from __future__ import annotations
 import builtins
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from itertools import count
@@ -22,8 +23,15 @@ Stamp = frozenset[tuple[str, int, int]]
 
 def stamp_of(folder: Path) -> Stamp:
     """Returns the state of every module in the folder, to be compared; empty where there is no folder."""
-    files = ((path, path.stat()) for path in folder.rglob("*.py"))
-    return frozenset((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in files)
+    return frozenset(_files(folder))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
+    for path in folder.rglob("*.py"):
+        # Gone since it was listed, or an editor's link to nowhere.
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            yield str(path), stat.st_mtime_ns, stat.st_size
 
 
 class FolderModules(MetaPathFinder):
@@ -50,6 +58,11 @@ class FolderModules(MetaPathFinder):
         """Tells whether the folder has the module, or the package that it is in."""
         top = self._folder / module.partition(".")[0]
         return top.with_suffix(".py").is_file() or (top / "__init__.py").is_file()
+
+    def holds(self, module: str) -> bool:
+        """Tells whether the folder has the source of this very module."""
+        path = self._folder.joinpath(*module.split("."))
+        return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
     def load(self, module: str) -> ModuleType:
         """Imports a module of the folder, once. Raises whatever its code raises."""

@@ -5,6 +5,7 @@ A function of a user may raise anything, and that is its answer; it must reach n
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -40,10 +41,16 @@ def attempt(call: Callable[[], Value]) -> Value:
 
 
 async def attempt_async(call: Callable[[], Awaitable[Value]]) -> Value:
-    """As `attempt`, for code that is awaited. A cancel passes through to the code and back."""
+    """As `attempt`, for code that is awaited. A cancel of ours passes through to the code and back; one that the code
+    raises by itself is its answer."""
     try:
         return await call()
     except (Exception, SystemExit) as error:
+        raise Raised(error) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
         raise Raised(error) from error
 
 

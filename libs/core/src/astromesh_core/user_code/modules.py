@@ -44,7 +44,7 @@ class Modules:
     def refresh(self) -> None:
         """Takes up edits: a new generation where all modules in use import again, else the last good one stays.
 
-        The generation before stays importable for what still runs in it.
+        A module that was removed is in use no more. The generation before stays importable for what still runs in it.
         """
         self._looked = self._seconds()
         stamp = stamp_of(self._folder)
@@ -52,6 +52,7 @@ class Modules:
             return
         self._stamp = stamp
         edited = FolderModules(self._folder)
+        self._loaded = {module for module in self._loaded if edited.holds(module)}
         edited.open()
         try:
             for module in sorted(self._loaded):

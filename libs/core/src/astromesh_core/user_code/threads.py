@@ -1,4 +1,4 @@
-"""The threads that users' blocking functions run in: bounded, and daemons: one that hangs cannot hold up an exit."""
+"""The threads that users' blocking code runs in: bounded, and daemons: one that hangs cannot hold up an exit."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class DaemonThreads:
         future: Future[Value] = Future()
         with self._lock:
             if self._closed:
-                raise Unavailable("the tools service stops: no more functions are started")
+                raise Unavailable("this service stops: no more of users' code is started")
             self._queue.put((future, call))
             if self._free > 0:
                 self._free -= 1
             elif self._started < self._most:
                 self._started += 1
-                Thread(target=self._work, name=f"tool-{self._started}", daemon=True).start()
+                Thread(target=self._work, name=f"users-code-{self._started}", daemon=True).start()
             else:
                 self._free -= 1
         return future
