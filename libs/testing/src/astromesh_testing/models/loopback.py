@@ -41,9 +41,9 @@ class Exchange:
         await self._head(status, {"content-type": content_type, "content-length": str(len(body)), **(headers or {})})
         await self._write(body)
 
-    async def begin(self, content_type: str) -> None:
+    async def begin(self, content_type: str, headers: dict[str, str] | None = None) -> None:
         """Begins a reply in pieces."""
-        await self._head(200, {"content-type": content_type, "transfer-encoding": "chunked"})
+        await self._head(200, {"content-type": content_type, "transfer-encoding": "chunked", **(headers or {})})
 
     async def piece(self, data: bytes) -> None:
         """Sends one piece. Raises ClientLeft once the client has closed."""

@@ -21,6 +21,11 @@ class OpenAIChatServer(ScriptedModelServer):
     reasoning_field = "reasoning_content"
     no_choices: object = []
     """What `choices` are in the chunk that brings the usage."""
+    reports_usage = True
+    interrupted = False
+    """Whether a reply ends as one does that the server breaks off for another: with the mark of the end alone."""
+    software = "fake"
+    """What the `Server` header says."""
 
     @property
     def endpoint(self) -> str:
@@ -35,6 +40,10 @@ class OpenAIChatServer(ScriptedModelServer):
 
     def error_body(self, refusal: Refusal) -> bytes:
         return orjson.dumps({"error": {"message": refusal.message, "type": refusal.kind, "code": refusal.kind}})
+
+    def deltas(self, reply: Reply) -> list[JsonObject]:
+        """The deltas of a reply, in order."""
+        return deltas(reply, self.reasoning_field)
 
     def objection(self, request: ChatRequest) -> Refusal | None:
         """What the vendor refuses, whatever the script says."""
@@ -51,13 +60,13 @@ class OpenAIChatServer(ScriptedModelServer):
             await exchange.send(200, orjson.dumps(whole(model, reply)), "application/json")
             return
         options = cast(JsonObject, request.body.get("stream_options") or {})
-        await exchange.begin("text/event-stream")
-        tail = [event(chunk(model, {}, finish_reason(reply)))]
-        if options.get("include_usage") and reply.tokens:
+        await exchange.begin("text/event-stream", {"server": self.software})
+        tail = [] if self.interrupted else [event(chunk(model, {}, finish_reason(reply)))]
+        if self.reports_usage and options.get("include_usage") and reply.tokens:
             tail.append(event({**chunk(model, {}), "choices": self.no_choices, "usage": usage(reply.tokens)}))
         tail.append(b"data: [DONE]\n\n")
         bad = (event({"error": {"message": "the engine died", "type": "server_error"}}), b"data: {not json\n\n")
-        told = [event(chunk(model, delta)) for delta in deltas(reply, self.reasoning_field)]
+        told = [event(chunk(model, delta)) for delta in self.deltas(reply)]
         await play_pieces(exchange, reply, told, tail, bad)
 
 

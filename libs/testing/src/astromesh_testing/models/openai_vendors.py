@@ -9,7 +9,7 @@ import orjson
 
 from astromesh_testing.models.loopback import Exchange
 from astromesh_testing.models.openai_chat import OpenAIChatServer
-from astromesh_testing.models.replies import Refusal, Scripted
+from astromesh_testing.models.replies import Call, Refusal, Reply, Scripted
 from astromesh_testing.models.scripted import ChatRequest, JsonObject
 
 
@@ -72,6 +72,7 @@ class LlamaCppServer(OpenAIChatServer):
     """llama-server (llama.cpp, tools/server/README.md): `/health`, 503 while `loading`; JSON by a grammar."""
 
     loading = False
+    software = "llama.cpp"
 
     async def answer_other(self, exchange: Exchange) -> None:
         if exchange.request.path == "/health":
@@ -90,6 +91,37 @@ class LlamaCppServer(OpenAIChatServer):
         if roles == ["assistant", "assistant"]:
             return Refusal(400, "Cannot have 2 or more assistant messages at the end of the list.")
         return None
+
+
+class LlamaCppPythonServer(OpenAIChatServer):
+    """llama-cpp-python's server, 0.3.36, as `tests/models` meets it.
+
+    It knows no `/health`, counts nothing in a stream, says id and name in every fragment of a tool call, answers 500 to
+    what it cannot read, and takes an answer that has begun for a whole one.
+    """
+
+    reports_usage = False
+    software = "uvicorn"
+
+    def deltas(self, reply: Reply) -> list[JsonObject]:
+        told: list[JsonObject] = [{"content": word} for word in reply.words()]
+        for index, call in enumerate(reply.calls):
+            told += [called(index, call, letter) for letter in call.arguments]
+        return [{"role": "assistant", "content": None, "function_call": None, "tool_calls": None}, *told]
+
+    def objection(self, request: ChatRequest) -> Refusal | None:
+        if any("content" in message and message["content"] is None for message in request.messages):
+            return Refusal(500, "7 validation errors: Input should be a valid string", "internal_server_error")
+        if wanted_format(request).get("type", "text") not in ("text", "json_object"):
+            return Refusal(500, "Input should be 'text' or 'json_object'", "internal_server_error")
+        return None
+
+
+def called(index: int, call: Call, arguments: str) -> JsonObject:
+    """A fragment of a tool call, in both of the places where OpenAI has had them."""
+    function = {"name": call.name, "arguments": arguments}
+    fragment = {"index": index, "id": f"call__{index}_{call.name}", "type": "function", "function": function}
+    return {"role": None, "content": None, "function_call": function, "tool_calls": [fragment]}
 
 
 class TgiServer(OpenAIChatServer):

@@ -30,6 +30,7 @@ SETTERS: dict[str, Callable[[TurnOptions, float], None]] = {
 }
 """What each parameter sets. Source: ONNX Runtime, "Generate API", search options."""
 
+DRAWING = frozenset({"top_k", "top_p"})
 LENGTH = frozenset({"MAX_GENERATED_TOKENS", "MAX_SESSION_TOKENS"})
 ENDS = frozenset({"EOS", "STOP_STRING"})
 UNFINISHED = "NONE"
@@ -170,10 +171,13 @@ class Engine:
 
     def _begun(self, request: Request, options: TurnOptions, order: Order) -> Refused | None:
         try:
+            greedy = order.settings.get("temperature") == 0
             if "temperature" in order.settings:
-                options.set_do_sample(order.settings["temperature"] > 0)
+                options.set_do_sample(not greedy)
             for name, value in order.settings.items():
-                SETTERS[name](options, value)
+                # Without chance there is nothing to draw from, and the runtime refuses to be told of it.
+                if not (greedy and name in DRAWING):
+                    SETTERS[name](options, value)
             request.begin_turn(self._tokenizer.encode(order.prompt), options)
         except RuntimeError as error:
             return Refused(str(error), grammar=bool(order.grammar) and "grammar" in str(error))

@@ -48,7 +48,7 @@ class OpenAIChat:
         """The request's JSON. A parameter that is null takes the field out, for servers that refuse it."""
         profile = profile_of(candidate)
         schema = asked_schema(candidate, request, profile)
-        messages = written_messages(request.messages, profile.reasoning_back)
+        messages = written_messages(request.messages, profile)
         if prefill:
             messages.append({"role": "assistant", "content": prefill})
         fields: dict[str, object] = {
@@ -87,6 +87,7 @@ class OpenAIChatDecoder:
 
     def __init__(self, profile: Profile = OPENAI) -> None:
         self._reasoning_fields = profile.reasoning_fields
+        self._always_finishes = profile.always_finishes
         self._events = EventReader()
         self._said = Said(think_tags=profile.think_tags)
         self._calls: dict[int, Fragments] = {}
@@ -105,7 +106,7 @@ class OpenAIChatDecoder:
         return self._read(self._events.finish(), ended=True)
 
     def reply(self) -> Reply:
-        if not self._finish and not self.done:
+        if not self._finish and (self._always_finishes or not self.done):
             raise Malformed("ended the stream before the reply was complete")
         if not (self._finish or self._said.whole_text or self._calls):
             raise Malformed("sent no reply in its stream")

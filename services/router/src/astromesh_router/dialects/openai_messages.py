@@ -18,6 +18,7 @@ from astromesh.v1.values_pb2 import (
     ToolSpec,
 )
 from astromesh_core.events.contents import plain
+from astromesh_router.dialects.profiles import Profile
 from astromesh_router.dialects.requesting import WrittenMessage, thoughts_of_turn
 
 ROLES: dict[Role.ValueType, str] = {
@@ -28,16 +29,16 @@ ROLES: dict[Role.ValueType, str] = {
 }
 
 
-def written_messages(messages: Sequence[Message], reasoning_field: str) -> list[WrittenMessage]:
-    """A transcript. What the model thought in this turn goes back in `reasoning_field`, where there is one."""
-    written = [written_message(message) for message in messages]
-    if reasoning_field:
+def written_messages(messages: Sequence[Message], profile: Profile) -> list[WrittenMessage]:
+    """A transcript. What the model thought in this turn goes back where the vendor reads it."""
+    written = [written_message(message, profile) for message in messages]
+    if profile.reasoning_back:
         for place, thought in thoughts_of_turn(messages).items():
-            written[place][reasoning_field] = thought
+            written[place][profile.reasoning_back] = thought
     return written
 
 
-def written_message(message: Message) -> WrittenMessage:
+def written_message(message: Message, profile: Profile) -> WrittenMessage:
     text = plain(message.content)
     written: WrittenMessage = {"role": ROLES[message.role], "content": text}
     if message.images:
@@ -45,7 +46,7 @@ def written_message(message: Message) -> WrittenMessage:
         written["content"] = [*parts, *(written_image(image) for image in message.images)]
     if message.tool_calls:
         written["tool_calls"] = [written_call(call) for call in message.tool_calls]
-        written["content"] = text or None
+        written["content"] = text or profile.no_content
     if message.role == ROLE_TOOL:
         written["tool_call_id"] = message.tool_call_id
     return written

@@ -66,8 +66,14 @@ class Profile:
     """The field in which the thinking of this turn goes back beside its tool calls; empty: it does not."""
     think_tags: bool = False
     """Whether thinking comes as a leading `<think>` block within the answer's text."""
+    always_finishes: bool = False
+    """Whether a reply that has its end and no finish reason was broken off."""
+    no_content: str | None = None
+    """The content of a message that is nothing but tool calls."""
     continuation: Fields | None = None
     """What asks a model to go on with an answer that stands as the last assistant message; None: it cannot."""
+    continuing_server: str = ""
+    """What the `Server` header says of a server that goes on, where others of the same kind begin anew."""
 
     @property
     def continues(self) -> bool:
@@ -114,7 +120,10 @@ PROVIDERS: dict[str, Profile] = {
         schema_form=llamacpp_form,
         schema_beside_tools=False,
         reasoning_back="reasoning_content",
+        always_finishes=True,  # llama-cpp-python breaks a reply off where another request comes, and ends it properly
+        no_content="",  # llama-cpp-python refuses null
         continuation=NO_FIELDS,
+        continuing_server="llama.cpp",  # llama-cpp-python takes an answer that has begun for a whole one
     ),
     "hf_tgi": Profile(
         "https://huggingface.co/docs/text-generation-inference/messages_api",

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
-from astromesh_core.errors import LimitExceeded, Unavailable
+from astromesh_core.errors import InvalidInput, LimitExceeded, Unavailable
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.addresses import Addresses
 from astromesh_router.dialects.decoding import Decoder, JsonObject, Malformed, Reported, error_in, json_object
@@ -73,6 +73,8 @@ class HttpDialect:
                 raise await refusal(candidate, exchange, to)
             if exchange.header("content-type").startswith("text/html"):
                 raise failed(candidate, Unavailable, "answered with a web page", advice=NO_API, passes_in=NEVER)
+            if prefill and profile.continuing_server not in exchange.header("server"):
+                raise failed(candidate, InvalidInput, "does not go on with an answer that has begun")
             reading = Reading(candidate, self._format.decoder(profile), to)
             while not reading.decoder.done:
                 chunk = await next_chunk(candidate, exchange)
