@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -13,6 +14,8 @@ from tiny_vocabulary import MARKS, PIECES, TEMPLATE, number, tokens
 
 WIDTH, HEADS, LAYERS, WIDE, CONTEXT = 64, 2, 2, 128, 1024
 SEED = 7
+BEYOND_ASCII = range(0x80, 0x100)
+"""Bytes that never are the likeliest: text that is no UTF-8 keeps llama-cpp-python busy without end."""
 
 
 def write(file: Path) -> None:
@@ -55,8 +58,10 @@ def _tokenize(writer: gguf.GGUFWriter) -> None:
 
 
 def _weigh(writer: gguf.GGUFWriter, chance: np.random.Generator) -> None:
-    def random(name: str, *shape: int) -> None:
-        writer.add_tensor(f"{name}.weight", chance.standard_normal(shape, np.float32) / np.float32(np.sqrt(shape[-1])))
+    def random(name: str, *shape: int, quiet: Sequence[int] = ()) -> None:
+        weights = chance.standard_normal(shape, np.float32) / np.float32(np.sqrt(shape[-1]))
+        weights[list(quiet)] = 0
+        writer.add_tensor(f"{name}.weight", weights)
 
     def ones(name: str) -> None:
         writer.add_tensor(f"{name}.weight", np.ones(WIDTH, np.float32))
@@ -72,7 +77,7 @@ def _weigh(writer: gguf.GGUFWriter, chance: np.random.Generator) -> None:
         random(f"{block}.ffn_up", WIDE, WIDTH)
         random(f"{block}.ffn_down", WIDTH, WIDE)
     ones("output_norm")
-    random("output", len(tokens()), WIDTH)
+    random("output", len(tokens()), WIDTH, quiet=BEYOND_ASCII)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import orjson
 from onnx import TensorProto, helper, numpy_helper
 from tiny_vocabulary import MARKS, PIECES, RUT, TEMPLATE, letters, number, tokens
 
-HIDDEN, HEADS, HEAD_SIZE, LAYERS, CONTEXT = 32, 2, 16, 2, 512
+HEAD_SIZE, LAYERS, CONTEXT = 16, 2, 512
 CERTAIN = 1e4
 """Beside what the random weights say of a token, this is everything."""
 
@@ -24,9 +24,11 @@ VOCABULARY = len(tokens())
 
 
 class Graph:
-    """A decoder in the making. `chance` draws its weights."""
+    """A decoder in the making, so many heads wide. `chance` draws its weights."""
 
-    def __init__(self, chance: np.random.Generator) -> None:
+    def __init__(self, heads: int, chance: np.random.Generator) -> None:
+        self._heads = heads
+        self._hidden = heads * HEAD_SIZE
         self._chance = chance
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[TensorProto] = []
@@ -34,11 +36,11 @@ class Graph:
     def model(self) -> onnx.ModelProto:
         """The whole model."""
         self._lengths()
-        stream = self._node("Gather", self._random("embedding", VOCABULARY, HIDDEN), "input_ids")
+        stream = self._node("Gather", self._random("embedding", VOCABULARY, self._hidden), "input_ids")
         for layer in range(LAYERS):
             stream = self._attention(layer, stream)
             stream = self._feed_forward(layer, stream)
-        said = self._node("MatMul", self._normal("last", stream), self._random("head", HIDDEN, VOCABULARY))
+        said = self._node("MatMul", self._normal("last", stream), self._random("head", self._hidden, VOCABULARY))
         led = self._node("Gather", self._weight("rut", rut()), "input_ids")
         self._add(helper.make_node("Add", [said, led], ["logits"]), {})
         return self._whole()
@@ -59,24 +61,25 @@ class Graph:
 
     def _attention(self, layer: int, stream: str) -> str:
         normal = self._normal(f"before_attention.{layer}", stream)
-        projected = [self._projected(f"{part}.{layer}", normal, HIDDEN) for part in ("query", "key", "value")]
+        projected = [self._projected(f"{part}.{layer}", normal, 1, 1) for part in ("query", "key", "value")]
         past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
         present = [f"present.{layer}.key", f"present.{layer}.value"]
         inputs = [*projected, *past, "last_places", "length", "cosines", "sines"]
         node = helper.make_node("GroupQueryAttention", inputs, [f"attended.{layer}", *present], domain="com.microsoft")
-        self._add(node, {"num_heads": HEADS, "kv_num_heads": HEADS, "do_rotary": 1})
-        return self._node("Add", stream, self._projected(f"out.{layer}", f"attended.{layer}", HIDDEN))
+        self._add(node, {"num_heads": self._heads, "kv_num_heads": self._heads, "do_rotary": 1})
+        return self._node("Add", stream, self._projected(f"out.{layer}", f"attended.{layer}", 1, 1))
 
     def _feed_forward(self, layer: int, stream: str) -> str:
         normal = self._normal(f"before_forward.{layer}", stream)
-        wide = self._node("Relu", self._projected(f"up.{layer}", normal, HIDDEN, 4 * HIDDEN))
-        return self._node("Add", stream, self._projected(f"down.{layer}", wide, 4 * HIDDEN))
+        wide = self._node("Relu", self._projected(f"up.{layer}", normal, 1, 4))
+        return self._node("Add", stream, self._projected(f"down.{layer}", wide, 4, 1))
 
-    def _projected(self, name: str, stream: str, wide: int, to: int = HIDDEN) -> str:
-        return self._node("MatMul", stream, self._random(name, wide, to))
+    def _projected(self, name: str, stream: str, wide: int, to: int) -> str:
+        """From so many times the stream's width to so many."""
+        return self._node("MatMul", stream, self._random(name, wide * self._hidden, to * self._hidden))
 
     def _normal(self, name: str, stream: str) -> str:
-        scale = self._weight(name, np.ones(HIDDEN, np.float32))
+        scale = self._weight(name, np.ones(self._hidden, np.float32))
         return self._node("LayerNormalization", stream, scale, axis=-1)
 
     def _random(self, name: str, *shape: int) -> str:
@@ -100,11 +103,11 @@ class Graph:
         inputs = [
             helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "new"]),
             helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "all"]),
-            *(floats(f"past_key_values.{name}", "batch", HEADS, "past", HEAD_SIZE) for name in cached),
+            *(floats(f"past_key_values.{name}", "batch", self._heads, "past", HEAD_SIZE) for name in cached),
         ]
         outputs = [
             floats("logits", "batch", "new", VOCABULARY),
-            *(floats(f"present.{name}", "batch", HEADS, "all", HEAD_SIZE) for name in cached),
+            *(floats(f"present.{name}", "batch", self._heads, "all", HEAD_SIZE) for name in cached),
         ]
         graph = helper.make_graph(self._nodes, "tiny", inputs, outputs, self._weights)
         opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
@@ -149,14 +152,14 @@ TOKENIZER = {
 }
 
 
-def configuration() -> dict[str, object]:
+def configuration(heads: int) -> dict[str, object]:
     """What genai reads. Source: ONNX Runtime, "Generate API", configuration reference."""
     session: dict[str, object] = {"log_id": "tiny", "provider_options": [], "intra_op_num_threads": 1}
     decoder: dict[str, object] = {
         "session_options": session,
         "filename": "model.onnx",
         "head_size": HEAD_SIZE,
-        "hidden_size": HIDDEN,
+        "hidden_size": heads * HEAD_SIZE,
         "inputs": {
             "input_ids": "input_ids",
             "attention_mask": "attention_mask",
@@ -168,9 +171,9 @@ def configuration() -> dict[str, object]:
             "present_key_names": "present.%d.key",
             "present_value_names": "present.%d.value",
         },
-        "num_attention_heads": HEADS,
+        "num_attention_heads": heads,
         "num_hidden_layers": LAYERS,
-        "num_key_value_heads": HEADS,
+        "num_key_value_heads": heads,
     }
     model: dict[str, object] = {
         "bos_token_id": number("<|endoftext|>"),
@@ -190,18 +193,18 @@ def configuration() -> dict[str, object]:
     return {"model": model, "search": search}
 
 
-def write(folder: Path) -> None:
-    """Writes the model, the same on every machine."""
+def write(folder: Path, heads: int) -> None:
+    """Writes a model of so many heads, the same on every machine."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "tokenizer.json": orjson.dumps(tokenizer()),
         "tokenizer_config.json": orjson.dumps(TOKENIZER),
-        "model.onnx": Graph(np.random.default_rng(7)).model().SerializeToString(),
-        "genai_config.json": orjson.dumps(configuration(), option=orjson.OPT_INDENT_2),
+        "model.onnx": Graph(heads, np.random.default_rng(7)).model().SerializeToString(),
+        "genai_config.json": orjson.dumps(configuration(heads), option=orjson.OPT_INDENT_2),
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), int(sys.argv[2]))
