@@ -22,13 +22,13 @@ from nats.aio.msg import Msg
 from astromesh_core.bus.client import BusClient, Listening
 from astromesh_core.errors import AstromeshError, Unavailable
 
-HEARTBEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 1.0
 """How often a consumer says that it lives, where nothing else is to be delivered."""
 
 TOLD_SECONDS = 10.0
 """How long it is told that a consumer vanished, though another continues: probes come seldom."""
 
-_SILENT_HEARTBEATS = 3
+_SILENT_HEARTBEATS = 2
 _DOUBT_SECONDS = 0.2
 _INACTIVE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.05
@@ -55,7 +55,7 @@ class Feed(NamedTuple):
     """What is read: of a stream, the messages that match one of the subjects (none: all), after a sequence.
 
     `newest_only`: first the last message of every subject, then everything that comes. That the consumer vanished is
-    noticed after three heartbeats.
+    noticed after two heartbeats.
     """
 
     stream: str
@@ -208,7 +208,7 @@ class OrderedFeed:
             while not await self._broken_within(_DOUBT_SECONDS if doubted else self._patience()):
                 # This process may have been busy: heartbeats that wait behind it are heard while it is doubted.
                 now, silent = time.monotonic(), self._patience() <= 0
-                busy = now - begun > _DOUBT_SECONDS + HEARTBEAT_SECONDS
+                busy = now - begun > 2 * _DOUBT_SECONDS
                 if silent and doubted and not busy:
                     self._vanished = now
                     self._break("the consumer vanished")
