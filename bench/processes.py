@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -71,6 +74,33 @@ def stub_model(folder: Path) -> Generator[str]:
     with running(command, cores()[1], output=folder / "stub.log"):
         wait_until_answering(f"http://127.0.0.1:{port}/v1/models")
         yield f"http://127.0.0.1:{port}/v1"
+
+
+def reported(script: str, plan: str, core: int) -> Any:
+    """What a script of ours prints as JSON, run with this plan on one core. Raises RuntimeError with its last words."""
+    command = ["taskset", "-c", str(core), sys.executable, script, plan]
+    # A file and no pipe: the result may be larger than a pipe holds.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"the load failed: {done.stderr[-2000:]}")
+        output.seek(0)
+        return json.load(output)
+
+
+def wait_until_listening(
+    port: int, process: subprocess.Popen[bytes] | None = None, seconds: float = _READY_SECONDS
+) -> None:
+    """Returns once the port takes connections. Raises TimeoutError, at once where the process ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and (process is None or process.poll() is None):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.005)
+        else:
+            return
+    raise TimeoutError(f"nobody listens on port {port}")
 
 
 def wait_until_answering(

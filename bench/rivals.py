@@ -69,11 +69,11 @@ def _told(command: Sequence[str], environment: Mapping[str, str] | None = None) 
     """What a command printed. Raises NotMeasured, with its last words, where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise NotMeasured(f"{Path(command[0]).name} ended with {done.returncode}: {_last_line(done.stderr)}")
+        raise NotMeasured(f"{Path(command[0]).name} ended with {done.returncode}: {last_line(done.stderr)}")
     return done.stdout
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     """What a table has room for."""
     return (text.strip().splitlines() or [""])[-1][:200]
 
@@ -107,7 +107,7 @@ class OldAstromesh:
                 try:
                     wait_until_answering(f"http://127.0.0.1:{port}/v1/health", process)
                 except TimeoutError as error:
-                    raise NotMeasured(f"{error}: {_last_line((folder / 'log').read_text())}") from None
+                    raise NotMeasured(f"{error}: {last_line((folder / 'log').read_text())}") from None
                 return generate(Load(port, f"/v1/agents/{agent}/run", at_once, runs, "forty-two"))
 
 

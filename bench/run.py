@@ -18,6 +18,8 @@ import durable_runs
 import first_token
 import memory_growth
 import replaying
+import router_latency
+import router_memory
 import takeover
 from figures import Figure, save, table
 
@@ -28,6 +30,8 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "replay": replaying.measure,
     "takeover": takeover.measure,
     "memory": memory_growth.measure,
+    "router": router_latency.measure,
+    "router-memory": router_memory.measure,
 }
 
 
