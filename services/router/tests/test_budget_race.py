@@ -16,6 +16,7 @@ from astromesh.v1.values_pb2 import Charge, ResourceRef, Usage
 from astromesh_core.bus.budget_store import BudgetStore, StoredBudget
 from astromesh_core.errors import BudgetExceeded, Conflict
 from astromesh_core.resources.budgets import Budget, ScopedBudget
+from astromesh_core.telemetry.metrics import Metrics
 from astromesh_router.budgets.purse import BudgetedPurse
 from astromesh_router.budgets.records import set_aside, spent_of
 from astromesh_router.budgets.scopes import Account
@@ -67,6 +68,7 @@ class Mesh:
     """Replicas that share a server, a clock and a log."""
 
     now: int = NOON
+    metrics: Metrics = field(default_factory=Metrics)
     logged: dict[str, int] = field(default_factory=dict[str, int])
     stores: list[CountedStore] = field(default_factory=list[CountedStore])
     purses: list[BudgetedPurse] = field(default_factory=list[BudgetedPurse])
@@ -93,7 +95,9 @@ async def replicas(nats: NatsServer, declared: Declared, count: int = 4) -> Asyn
         for number in range(count):
             bus = await stack.enter_async_context(nats.bus("router", name=f"replica-{number}"))
             mesh.stores.append(CountedStore(bus.budgets))
-            purse = BudgetedPurse(f"router-{number}", mesh.stores[-1], declared, mesh.log, lambda: mesh.now)
+            purse = BudgetedPurse(
+                f"router-{number}", mesh.stores[-1], declared, mesh.log, mesh.metrics, lambda: mesh.now
+            )
             mesh.purses.append(purse)
         yield mesh
 
@@ -214,6 +218,11 @@ async def test_budgets_of_the_namespace_and_of_the_key_bound_calls_too(nats: Nat
         await reserved(mesh, pool(), "another-team")
         with pytest.raises(BudgetExceeded, match="budget of namespace default for the day"):
             await reserved(mesh, pool(), "another-team")
+        refused = {
+            scope: mesh.metrics.registry.get_sample_value("astromesh_budget_refusals_total", {"scope": scope})
+            for scope in ("namespace", "api_key", "agent")
+        }
+        assert refused == {"namespace": 1, "api_key": 1, "agent": None}
 
 
 async def test_a_model_without_a_price_takes_no_money_and_is_bounded_in_tokens(nats: NatsServer) -> None:

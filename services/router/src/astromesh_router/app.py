@@ -61,20 +61,22 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     breakers = SharedBreakers(telemetry.metrics, bus.endpoints, router=platform.instance)
     custom = CustomProviders(Modules(Path(platform.settings.config_dir) / "providers"), os.environ)
     models = platform.settings.data_dir / "models"
-    async with (
-        open_purse(platform) as purse,
-        open_calls(embedder, os.environ, telemetry, breakers, custom, models, purse) as calls,
-        observing(bus, platform.instance, breakers, calls.dialect) as health,
-    ):
-        service = RouterService(IntroducedCandidates(DeclaredCandidates(bus.resources), custom), calls, health)
+    try:
+        async with (
+            open_purse(platform) as purse,
+            open_calls(embedder, os.environ, telemetry, breakers, custom, models, purse) as calls,
+            observing(bus, platform.instance, breakers, calls.dialect) as health,
+        ):
+            service = RouterService(IntroducedCandidates(DeclaredCandidates(bus.resources), custom), calls, health)
 
-        def register(server: RpcServer) -> None:
-            add_RouterServiceServicer_to_server(service, server)
+            def register(server: RpcServer) -> None:
+                add_RouterServiceServicer_to_server(service, server)
 
-        yield register
-    await custom.close()
-    if embedder.cache_info().currsize:
-        await embedder().close()
+            yield register
+    finally:
+        await custom.close()
+        if embedder.cache_info().currsize:
+            await embedder().close()
 
 
 @asynccontextmanager
@@ -103,9 +105,9 @@ async def open_calls(
 @asynccontextmanager
 async def open_purse(platform: Platform) -> AsyncGenerator[Purse]:
     """Every budget of the mesh; what this replica holds of them is given back at the end."""
-    bus = platform.bus
+    bus, metrics, ask_log = platform.bus, platform.telemetry.metrics, spend_of(platform.connections)
     async with watching(bus.resources) as configured:
-        purse = BudgetedPurse(platform.instance, bus.budgets, configured, spend_of(platform.connections), time.time_ns)
+        purse = BudgetedPurse(platform.instance, bus.budgets, configured, ask_log, metrics, time.time_ns)
         async with keeping(purse):
             yield purse
 

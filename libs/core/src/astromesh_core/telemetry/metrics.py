@@ -131,6 +131,12 @@ class Metrics:
             ["stage", "rule", "action"],
             registry=registry,
         )
+        self.budget_refusals = Counter(
+            "astromesh_budget_refusals",
+            "Models passed over as a budget has too little left, by whose it is: run, agent, namespace or api_key.",
+            ["scope"],
+            registry=registry,
+        )
         self.retrieval_seconds = Histogram(
             "astromesh_retrieval_seconds", "A query of a pipeline.", ["pipeline"], buckets=_SECONDS, registry=registry
         )

@@ -10,9 +10,10 @@ from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Charge, Usage
-from astromesh_core.errors import AstromeshError
+from astromesh_core.errors import AstromeshError, BudgetExceeded
 from astromesh_core.resources.budgets import ScopedBudget
 from astromesh_core.telemetry.logs import logger
+from astromesh_core.telemetry.metrics import Metrics
 from astromesh_router.budgets.accounts import SharedAccount
 from astromesh_router.budgets.refusals import unpriced
 from astromesh_router.budgets.runs import RunBudgets
@@ -48,8 +49,15 @@ class BudgetedPurse:
     """The purse of one replica, which `holder` names: unique among all that ever ran. `now` is Unix nanoseconds."""
 
     def __init__(
-        self, holder: str, records: Records, configured: Configured, ask_log: AskLog, now: Callable[[], int]
+        self,
+        holder: str,
+        records: Records,
+        configured: Configured,
+        ask_log: AskLog,
+        metrics: Metrics,
+        now: Callable[[], int],
     ) -> None:
+        self._refusals = metrics.budget_refusals
         self._holder = holder
         self._records = records
         self._configured = configured
@@ -95,15 +103,18 @@ class BudgetedPurse:
         expected: Amounts,
     ) -> Reservation:
         reserved = Reserved(call, self._runs if run_bounds and request.run_id else None, request.run_id)
-        if reserved.runs is not None:
-            reserved.runs.reserve(call, request, run_bounds, expected)
+        whose = "run"
         try:
+            if reserved.runs is not None:
+                reserved.runs.reserve(call, request, run_bounds, expected)
             for bound in bounds:
-                account = self._account(bound.account)
+                whose, account = bound.account.scope.kind, self._account(bound.account)
                 await account.reserve(call, expected.of(bound.account.unit), bound)
                 reserved.accounts.append(account)
-        except BaseException:
+        except BaseException as error:
             reserved.release()
+            if isinstance(error, BudgetExceeded):
+                self._refusals.labels(whose).inc()
             raise
         return reserved
 

@@ -52,11 +52,14 @@ class Scope:
         return "spec.budget" if self.agent else "spec.budgets of the RuntimeConfig"
 
     @property
+    def kind(self) -> Literal["agent", "namespace", "api_key"]:
+        """Of what it is."""
+        return "agent" if self.agent else "api_key" if self.api_key else "namespace"
+
+    @property
     def key(self) -> str:
         """Its part of a record's key. Namespaces, agents and keys are DNS labels, so that no part holds a dot."""
-        if self.agent:
-            return f"agent.{self.namespace}.{self.agent}"
-        return f"api_key.{self.api_key}" if self.api_key else f"namespace.{self.namespace}"
+        return ".".join(part for part in (self.kind, self.namespace, self.agent, self.api_key) if part)
 
 
 @dataclass(frozen=True, slots=True)
