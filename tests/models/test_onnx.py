@@ -10,6 +10,7 @@ import time
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import jsonschema_rs
 import orjson
@@ -25,7 +26,7 @@ from astromesh_router.built_in import built_in
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate, Patience, Pool, pool_of
 from astromesh_router.dialects.onnx import Onnx
-from astromesh_router.dialects.onnx_engine import Ended, Engine, Order, Written
+from astromesh_router.dialects.onnx_engine import Broken, Ended, Engine, Order, Step, Written
 from astromesh_router.dialects.onnx_model import Model
 from astromesh_router.dialects.port import Reply
 from astromesh_router.provider import ProviderProtocol
@@ -129,6 +130,44 @@ class Counting(Engine):
         super().step()
 
 
+async def test_after_a_failure_of_the_runtime_the_model_serves_the_next(models: Path) -> None:
+    model = Model(models / "tiny", Failing)
+    await model.ready()
+    ends: list[Step] = []
+    for order in (LONG, LONG, Order(LONG.prompt, {"max_tokens": 1})):
+        async with aclosing(model.begin(order).steps()) as steps:
+            ends.append([step async for step in steps][-1])
+    await model.close()
+    assert ends[:2] == [Broken("the device was lost"), Broken("the device was lost")]
+    assert isinstance(ends[2], Ended)
+
+
+class Failing(Engine):
+    """Loses its device at the fifth step of each long turn."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._steps = 0
+
+    def step(self) -> None:
+        self._steps += 1
+        super().step()
+        if self._steps % 5 == 0:
+            self._engine = Lost()
+
+
+class Lost:
+    """What is left of an engine."""
+
+    def run(self, buffer: object) -> NoReturn:
+        raise RuntimeError("the device was lost")
+
+
+async def test_a_prompt_with_a_nul_is_read_to_its_end(calls: Calls) -> None:
+    reply = await heard(calls, asking(user("a\0b")), TINY)
+    assert reply.usage.input_tokens == FRAME + len("a\ufffdb".encode())
+
+
 @pytest.mark.serial
 async def test_the_process_goes_on_while_a_prompt_is_read(calls: Calls) -> None:
     wide = replace(TINY, model="wide", parameters={"max_tokens": 1})
@@ -179,7 +218,11 @@ async def test_a_caller_who_does_not_wait_for_the_loading_spoils_it_for_nobody(c
 
 @pytest.mark.parametrize(
     ("question", "parameters", "said"),
-    [("x" * 600, {}, "room for at least one"), ("a", {"top_p": 7.0}, "between 0.0 and 1.0")],
+    [
+        ("x" * 600, {}, "room for at least one"),
+        ("a", {"top_p": 7.0}, "between 0.0 and 1.0"),
+        ("a", {"top_k": 10**12}, "set_top_k"),
+    ],
 )
 async def test_what_the_runtime_refuses_is_said_in_its_words(
     calls: Calls, question: str, parameters: dict[str, float], said: str

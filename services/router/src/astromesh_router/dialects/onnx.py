@@ -102,7 +102,7 @@ class Onnx:
     async def _loaded(self, candidate: Candidate) -> Loaded:
         folder = await asyncio.to_thread(self._folder, candidate)
         loading = self._loading.get(folder)
-        if loading is None:
+        if loading is None or is_gone(loading):
             loading = asyncio.create_task(load(folder), name=f"loading {folder.name}")
             self._loading[folder] = loading
         try:
@@ -111,6 +111,11 @@ class Onnx:
         except (RuntimeError, ImportError, InvalidInput) as error:
             self._loading.pop(folder, None)
             raise failed(candidate, InvalidInput, f"cannot be loaded: {error}") from error
+
+
+def is_gone(loading: asyncio.Task[Loaded]) -> bool:
+    """Whether a model was loaded and its thread has ended since."""
+    return loading.done() and not loading.cancelled() and not loading.exception() and not loading.result().model.usable
 
 
 async def load(folder: Path) -> Loaded:

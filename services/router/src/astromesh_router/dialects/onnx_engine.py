@@ -125,7 +125,7 @@ class Engine:
         """Takes a turn in; beyond as many as fit at once, it waits within the engine."""
         request = self._engine.create_request()
         options = self._genai.TurnOptions(request)
-        refused = self._guided(options, listener.order) or self._begun(request, options, listener.order)
+        refused = self._refused(request, options, listener.order)
         if refused is not None:
             request.close()
             listener.hear(refused)
@@ -144,7 +144,9 @@ class Engine:
         try:
             events = self._engine.run(self._buffer)
         except RuntimeError as error:
+            # What an engine does after an error is not said: this one is left, and the model kept.
             self._break(str(error))
+            self._start()
             return
         for event in events:
             running = next((each for each in self._running if each.request is event.request), None)
@@ -161,16 +163,11 @@ class Engine:
         self._buffer = self._engine.create_event_buffer(EVENTS_AT_ONCE)
         self._running: list[Running] = []
 
-    def _guided(self, options: TurnOptions, order: Order) -> Refused | None:
+    def _refused(self, request: Request, options: TurnOptions, order: Order) -> Refused | None:
+        """Begins the turn; why the runtime does not, if so."""
         try:
             if order.grammar:
                 options.set_guidance("json_schema", order.grammar)
-        except RuntimeError as error:
-            return Refused(str(error), grammar=True)
-        return None
-
-    def _begun(self, request: Request, options: TurnOptions, order: Order) -> Refused | None:
-        try:
             greedy = order.settings.get("temperature") == 0
             if "temperature" in order.settings:
                 options.set_do_sample(not greedy)
@@ -178,9 +175,12 @@ class Engine:
                 # Without chance there is nothing to draw from, and the runtime refuses to be told of it.
                 if not (greedy and name in DRAWING):
                     SETTERS[name](options, value)
-            request.begin_turn(self._tokenizer.encode(order.prompt), options)
-        except RuntimeError as error:
-            return Refused(str(error), grammar=bool(order.grammar) and "grammar" in str(error))
+            # A NUL would end the text for the runtime, which reads it as C does.
+            request.begin_turn(self._tokenizer.encode(order.prompt.replace("\0", "\ufffd")), options)
+        except (RuntimeError, TypeError) as error:  # a number too large for C is a TypeError
+            reason = str(error).partition("\n")[0]
+            of_grammar = "grammar" in reason or "guidance" in reason.lower()
+            return Refused(reason, grammar=bool(order.grammar) and of_grammar)
         return None
 
     def _heard(self, running: Running, event: EngineEvent) -> None:
@@ -205,8 +205,7 @@ class Engine:
         running.request.close()
 
     def _break(self, reason: str) -> None:
-        """Ends all turns and starts anew: what an engine does after an error is not said."""
+        """Ends all turns."""
         for running in list(self._running):
             running.listener.hear(Broken(reason))
             self._drop(running)
-        self._start()

@@ -57,11 +57,16 @@ class Model:
         """Returns when the model is loaded. Raises RuntimeError with the runtime's words, ImportError without it."""
         await asyncio.shield(asyncio.wrap_future(self._loaded))
 
+    @property
+    def usable(self) -> bool:
+        """Whether its thread lives: while it loads, and until it is closed or the runtime cannot go on."""
+        return self._thread.is_alive()
+
     def begin(self, order: Order) -> Turn:
         """Begins a turn of a loaded model. `leave` it."""
         turn = Turn(order)
         self._errands.put(lambda engine: engine.begin(turn))
-        if not self._thread.is_alive():
+        if not self.usable:
             turn.hear(Broken("the model was closed"))
         return turn
 
