@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from astromesh_core.errors import AstromeshError, InvalidInput, RateLimited, Unavailable
-from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_core.user_code.modules import Modules
-from astromesh_router.app import open_calls
 from astromesh_router.built_in import built_in
 from astromesh_router.calls import Calls
-from astromesh_router.candidates import Candidate, Pool, Prices
+from astromesh_router.candidates import Pool, Prices
 from astromesh_router.dialects.custom import CustomProviders
+from astromesh_router.health import Health
 from astromesh_router.provider import ProviderProtocol, Reply
 from astromesh_testing.models.anthropic import AnthropicServer
 from astromesh_testing.models.ollama import OllamaServer
@@ -23,99 +19,8 @@ from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Reply as Scripted
 from astromesh_testing.models.scripted import ScriptedModelServer
 
-from .asking import ADD, KEY, SHORT, Gathered, asking, complete, gather, no_embedder, openai, user
-
-SHOUT = """
-from astromesh_core.errors import RateLimited
-from astromesh_router.provider import Reply, Thought
-
-
-class Shout:
-    def __init__(self, *, model, endpoint, api_key, parameters):
-        self.mark = parameters.get("mark", "!")
-        self.api_key = api_key
-
-    async def complete(self, request):
-        async for part in self.stream(request):
-            if isinstance(part, Reply):
-                return part
-
-    async def stream(self, request):
-        words = request.messages[-1].content.text.upper().split()
-        yield Thought("loud")
-        for word in words:
-            yield word + " "
-        yield Reply(" ".join(words) + " " + self.mark, (), "stop", None)
-
-    async def health_check(self):
-        return self.api_key == "KEY"
-
-    def supports_tools(self):
-        return False
-
-    def estimated_cost(self, input_tokens, output_tokens):
-        return input_tokens * 0.001 + output_tokens * 0.002
-
-
-class Busy(Shout):
-    async def stream(self, request):
-        yield "one "
-        raise RateLimited("the queue is full", retry_after=7)
-
-
-class Broken(Shout):
-    async def stream(self, request):
-        raise ValueError("no such thing")
-        yield
-
-
-class Endless(Shout):
-    async def stream(self, request):
-        yield "a"
-
-
-class Wrong(Shout):
-    async def stream(self, request):
-        yield 7
-
-
-class Plain(Shout):
-    def stream(self, request):
-        return ["a"]
-
-
-class Unmade:
-    def __init__(self, **settings):
-        raise OSError("no licence")
-
-
-class Half:
-    def __init__(self, **settings):
-        pass
-
-    def stream(self, request):
-        yield
-""".replace("KEY", KEY)
-
-
-@pytest.fixture
-async def custom(tmp_path: Path) -> AsyncIterator[CustomProviders]:
-    (tmp_path / "loud.py").write_text(SHOUT)
-    providers = CustomProviders(Modules(tmp_path), {"LLM_KEY": KEY})
-    yield providers
-    await providers.close()
-
-
-@pytest.fixture
-async def calls(custom: CustomProviders) -> AsyncIterator[Calls]:
-    async with open_calls(no_embedder, {}, Telemetry(), custom=custom) as opened:
-        yield opened
-
-
-def named(name: str, **settings: object) -> Candidate:
-    parameters = {"mark": str(settings.get("mark", "!"))}
-    declared = Candidate(f"loud:{name}", "custom", "m1", "", parameters, "${LLM_KEY}", patience=SHORT, max_retries=0)
-    return replace(declared, priced=False)
+from .asking import ADD, KEY, Gathered, asking, complete, gather, openai, user
+from .users_classes import named
 
 
 async def test_a_users_class_answers(calls: Calls) -> None:
@@ -144,11 +49,15 @@ async def test_a_class_without_tools_is_passed_over_for_a_request_with_tools(
 
 FAULTS: list[tuple[str, type[AstromeshError], str]] = [
     ("Busy", RateLimited, "the queue is full"),
-    ("Broken", Unavailable, "raised ValueError: no such thing"),
+    ("Broken", Unavailable, r"raised ValueError \(no such thing\)"),
     ("Endless", Unavailable, "ended without a Reply"),
     ("Wrong", Unavailable, "yielded int"),
     ("Plain", InvalidInput, "no async generator"),
-    ("Unmade", Unavailable, "raised OSError: no licence"),
+    ("Unmade", Unavailable, r"raised OSError \(no licence\)"),
+    ("Leaky", Unavailable, r"no route to https://host/\?key=\[key\]"),
+    ("Own", RateLimited, r"loud:Own m1: "),
+    ("Quitter", Unavailable, "raised CancelledError"),
+    ("Loose", InvalidInput, "a Reply with a wrong calls, finish_reason, usage"),
     ("Half", InvalidInput, "has no complete, no health_check"),
     ("Nobody", InvalidInput, "Nobody does not exist in"),
 ]
@@ -162,23 +71,41 @@ async def test_a_class_that_fails_is_named(calls: Calls, name: str, kind: type[A
     assert KEY not in str(raised.value)
 
 
+async def test_a_route_quotes_no_class(calls: Calls) -> None:
+    gathered = await complete(calls, asking(user("hi")), named("Leaky"), named("Unmade"), named("Own"), named("Shout"))
+    reasons = [step.reason for step in gathered.completion.route.steps[:3]]
+    assert reasons == ["raised OSError", "raised OSError", "failed: rate-limited"]
+
+
+async def test_what_a_class_does_as_it_ends_changes_no_answer_and_no_request(calls: Calls) -> None:
+    request = asking(user("hi"))
+    assert (await complete(calls, request, named("Messy"))).text == "Done."
+    assert len(request.messages) == 1
+
+
 async def test_a_class_that_fails_is_followed_by_the_next_candidate(calls: Calls) -> None:
     gathered = await complete(calls, asking(user("hi")), named("Busy"), named("Shout"))
     assert (gathered.text, gathered.voided) == ("HI !", ["one "])
 
 
-async def test_health_is_what_the_class_says(calls: Calls, custom: CustomProviders) -> None:
-    assert await custom.models(named("Shout")) == ["m1"]
+async def test_health_is_what_the_class_says_of_whatever_model(calls: Calls, custom: CustomProviders) -> None:
+    candidates = [
+        named("Shout"),
+        replace(named("Shout"), model="m2"),
+        replace(named("Shout"), key=None),
+        named("Unsure"),
+    ]
+    well, also, unwell, unsure = await Health(calls.dialect).of(candidates)
+    assert [each.reason for each in (well, also)] == ["", ""]
+    assert "its health_check says that it is not well" in unwell.reason
+    assert "raised ValueError (who knows)" in unsure.reason
 
 
-async def test_an_edit_is_taken_up(calls: Calls, tmp_path: Path, custom: CustomProviders) -> None:
-    modules = Modules(tmp_path, seconds=iter(float(second) for second in range(1_000)).__next__)
-    providers = CustomProviders(modules, {"LLM_KEY": KEY})
-    async with open_calls(no_embedder, {}, Telemetry(), custom=providers) as opened:
-        assert (await complete(opened, asking(user("hi")), named("Shout"))).text == "HI !"
-        (tmp_path / "loud.py").write_text(SHOUT.replace("upper()", "lower()") + "\n")
-        assert (await complete(opened, asking(user("Hi")), named("Shout"))).text == "hi !"
-    await providers.close()
+async def test_a_class_that_cannot_say_what_it_costs_has_no_price(calls: Calls, custom: CustomProviders) -> None:
+    pool = await custom.introduced(Pool((named("Unsure"),)))
+    (unsure,) = pool.candidates
+    assert (unsure.tools, unsure.priced) == (None, False)
+    assert (await gather(calls.complete(pool, asking(user("hi"))), Gathered())).text == "HI !"
 
 
 SERVERS: list[tuple[str, type[ScriptedModelServer]]] = [
