@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from astromesh_core.resources.agent import AgentSpec
@@ -11,6 +14,7 @@ from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
 from astromesh_core.resources.validation import check
 
+DOCS = Path(__file__).parents[4] / "docs" / "budgets.md"
 HEAD = "---\napiVersion: astromesh/v1\n"
 HASH = "sha256:" + "0" * 64
 MONEY = "{per_day: {usd: 5}}"
@@ -94,6 +98,14 @@ def test_a_budget_of_money_takes_no_model_whose_price_nobody_knows() -> None:
     assert (problem.code, problem.path, problem.line) == ("UnpricedModel", "spec.model.primary", 5)
     assert problem.reason == "nobody knows what gpt-4o costs, and the agent's budget counts money"
     assert problem.hint == "declare cost_per_1k_tokens, 0 where it is free"
+
+
+def test_what_the_documentation_shows_loads_and_is_served() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    documented = resources(*(f"---\n{example}" for example in examples))
+    assert sorted(each.kind for each in documented) == ["Agent", "Provider", "RuntimeConfig"]
+    assert check(documented) == []
+    assert [unsupported(each) for each in documented] == [[]] * 3
 
 
 def test_a_budget_of_tokens_needs_no_prices() -> None:
