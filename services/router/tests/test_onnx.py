@@ -5,6 +5,7 @@ With the runtime, and a model: `tests/models`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, NotSupported
 from astromesh_core.events.contents import plain
 from astromesh_core.resources import extras
+from astromesh_core.resources.features import unsupported
+from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.vendors import VENDORS
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.app import open_calls
@@ -77,6 +80,17 @@ async def test_a_folder_without_a_model_is_named(
     (tmp_path / "empty").mkdir()
     with pytest.raises(kind, match=said):
         await complete(calls, asking(), replace(PHI, model=model))
+
+
+def test_the_examples_of_the_guide_load_and_lack_the_extra_alone() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "models-on-your-machine.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    assert len(examples) == 5
+    for text in examples:
+        loaded = load_text(text, "guide.yaml")
+        assert loaded.problems == ()
+        gaps = [str(gap) for resource in loaded.resources for gap in unsupported(resource)]
+        assert [gap for gap in gaps if "needs an extra" not in gap] == []
 
 
 def test_what_a_file_may_say_is_what_the_runtime_is_told() -> None:

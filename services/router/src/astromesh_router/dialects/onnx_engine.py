@@ -34,6 +34,9 @@ DRAWING = frozenset({"top_k", "top_p"})
 LENGTH = frozenset({"MAX_GENERATED_TOKENS", "MAX_SESSION_TOKENS"})
 ENDS = frozenset({"EOS", "STOP_STRING"})
 UNFINISHED = "NONE"
+PUT_OFF = frozenset({"NONE", "CAPACITY_DEFERRED", "RETRYABLE_EXECUTION"})
+"""What is no error of a turn's, or passes while it waits within the engine."""
+
 EVENTS_AT_ONCE = 64
 
 
@@ -187,7 +190,7 @@ class Engine:
         if event.token is not None:
             running.listener.hear(Written(running.stream.decode(event.token)))
         reason = event.finish_reason.name
-        if reason == UNFINISHED and event.error_code.name == UNFINISHED:
+        if reason == UNFINISHED and event.error_code.name in PUT_OFF:
             return
         if reason in LENGTH or reason in ENDS:
             usage = Usage(
