@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -18,6 +19,8 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.settings import load_settings
 from astromesh_router.app import open_service
+from astromesh_testing.models.openai_chat import OpenAIChatServer
+from astromesh_testing.models.replies import Reply
 from astromesh_testing.nats import NatsServer
 
 from .asking import SEARCH, Gathered, called, result, user
@@ -60,3 +63,28 @@ async def test_answers_for_an_agent_whose_ollama_is_not_there(nats: NatsServer, 
     assert "[architecture.md]" in gathered.text
     assert "Bread" not in gathered.text
     assert [step.provider for step in gathered.completion.route.steps] == ["ollama", "extractive"]
+
+
+async def test_a_router_that_stops_tells_what_was_spent_and_gives_the_rest_back(
+    nats: NatsServer, bus: Bus, tmp_path: Path
+) -> None:
+    given: dict[str, object] = {
+        "data_dir": tmp_path / "router",
+        "nats_url": nats.url,
+        "nats_credentials": credentials_path(nats.credentials_folder, "router"),
+    }
+    async with OpenAIChatServer(otherwise=Reply("hello")) as server:
+        model = {"provider": "openai_compat", "model": "m", "endpoint": server.endpoint, "cost_per_1k_tokens": 1.0}
+        spec = {"model": {"primary": model}, "budget": {"per_day": {"usd": 100}}}
+        agent = await put(bus, "Agent", "thrifty", AgentSpec.model_validate(spec, strict=False))
+        async with compose({"router": open_service}, load_settings(given)) as mesh:
+            stub = RouterServiceStub(mesh.platform.connections.channel("router"))
+            request = CompleteRequest(agent=agent, messages=[user("x")])
+            parts = [part async for part in stub.Complete(request)]
+            key = f"{datetime.now(UTC):%Y-%m-%d}.usd.agent.default.thrifty"
+            held = (await bus.budgets.get(key)).record
+            assert held is not None
+            assert (held.spent, len(held.slices)) == (0, 1)
+        left = (await bus.budgets.get(key)).record
+    assert left is not None
+    assert (left.spent, list(left.slices), parts[-1].completion.charge.cost_nanos) == (12_000_000, [], 12_000_000)

@@ -5,34 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Charge, Usage
 from astromesh_core.errors import AstromeshError, BudgetExceeded
-from astromesh_core.resources.budgets import ScopedBudget
+from astromesh_core.resources.budgets import Budget, ScopedBudget
 from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_router.budgets.accounts import SharedAccount
 from astromesh_router.budgets.refusals import unpriced
 from astromesh_router.budgets.runs import RunBudgets
-from astromesh_router.budgets.scopes import (
-    NOTHING,
-    Account,
-    Amounts,
-    Bound,
-    RunBound,
-    bounds_of,
-    run_bounds_of,
-    scoped_budgets,
-)
+from astromesh_router.budgets.scopes import NOTHING, Account, Amounts, Applicable, Spender, applicable
 from astromesh_router.budgets.turning import AskLog, Records
+from astromesh_router.budgets.windows import DAY_NANOS
 from astromesh_router.candidates import Pool
 from astromesh_router.ports import Ranked, Reservation
 
 KEEP_SECONDS = 2.0
 """Between two rounds through the accounts: so long may lie idle what others lack."""
+
+KNOWN_SPENDERS = 10_000
+"""Agents and keys whose budgets are kept together."""
 
 _log = logger(__name__)
 
@@ -63,7 +59,8 @@ class BudgetedPurse:
         self._configured = configured
         self._ask_log = ask_log
         self._now = now
-        self._accounts: dict[Account, SharedAccount] = {}
+        self._accounts: dict[str, SharedAccount] = {}
+        self._known: dict[Spender, _Known] = {}
         self._runs = RunBudgets()
         self._numbers = count(1)
 
@@ -77,37 +74,25 @@ class BudgetedPurse:
         configured = await self._configured.all()
         if pool.budget is None and not configured:
             return UNBOUND
-        agent = pool.agent.partition("/")[2]
-        own = pool.budget if agent else None
-        budgets = scoped_budgets(request.agent.namespace, agent, request.principal, own, configured)
-        if not budgets:
-            return UNBOUND
-        run_bounds, bounds = run_bounds_of(budgets), bounds_of(budgets, self._now())
-        candidate = ranked.candidate
-        for scoped in budgets:
-            if scoped.budget.counts_money and not candidate.priced:
-                raise unpriced(candidate.label, scoped.scope)
+        candidate, budgets = ranked.candidate, self._budgets_of(request, pool, configured)
+        if budgets.money is not None and not candidate.priced:
+            raise unpriced(candidate.label, budgets.money)
         if candidate.prices.free:
-            run_bounds = [bound for bound in run_bounds if bound.unit != "usd"]
-            bounds = [bound for bound in bounds if bound.account.unit != "usd"]
+            budgets = budgets.in_tokens()
+        if not (budgets.bounds or budgets.run_bounds):
+            return UNBOUND
         expected = Amounts(max(1, ranked.expected.cost_nanos), max(1, tokens_of(ranked.expected.usage)))
-        call = f"{request.run_id}:{request.path}:{request.attempt}:{next(self._numbers)}"
-        return await self._reserve(call, request, run_bounds, bounds, expected)
+        return await self._reserve(request, budgets, expected)
 
-    async def _reserve(
-        self,
-        call: str,
-        request: CompleteRequest,
-        run_bounds: Sequence[RunBound],
-        bounds: Sequence[Bound],
-        expected: Amounts,
-    ) -> Reservation:
-        reserved = Reserved(call, self._runs if run_bounds and request.run_id else None, request.run_id)
+    async def _reserve(self, request: CompleteRequest, budgets: Applicable, expected: Amounts) -> Reservation:
+        run_id = request.run_id
+        call = f"{run_id}:{request.path}:{request.attempt}:{next(self._numbers)}"
+        reserved = Reserved(call, self._runs if budgets.run_bounds and run_id else None, run_id)
         whose = "run"
         try:
             if reserved.runs is not None:
-                reserved.runs.reserve(call, request, run_bounds, expected)
-            for bound in bounds:
+                reserved.runs.reserve(call, request, budgets.run_bounds, expected)
+            for bound in budgets.bounds:
                 whose, account = bound.account.scope.kind, self._account(bound.account)
                 await account.reserve(call, expected.of(bound.account.unit), bound)
                 reserved.accounts.append(account)
@@ -118,29 +103,55 @@ class BudgetedPurse:
             raise
         return reserved
 
+    def _budgets_of(self, request: CompleteRequest, pool: Pool, configured: Sequence[ScopedBudget]) -> Applicable:
+        """What a request falls under; kept, for it changes only with the day and with what is declared."""
+        namespace, agent = request.agent.namespace, pool.agent.partition("/")[2]
+        spender, now = Spender(namespace, agent, request.principal), self._now()
+        known = self._known.get(spender)
+        if known is not None and known.holds(pool.budget, configured, now):
+            return known.budgets
+        budgets = applicable(spender, pool.budget if agent else None, configured, now)
+        if len(self._known) >= KNOWN_SPENDERS:
+            self._known.clear()
+        self._known[spender] = _Known(pool.budget, configured, now // DAY_NANOS, budgets)
+        return budgets
+
     async def keep(self) -> None:
         """Renews slices, reports what was spent, and gives back what lies idle. To be called every two seconds."""
-        for key, account in list(self._accounts.items()):
+        for account in list(self._accounts.values()):
+            key = account.account.key
             try:
                 await account.keep()
             except AstromeshError as error:
-                _log.warning("a budget is kept later", budget=key.key, reason=error.message)
+                _log.warning("a budget is kept later", budget=key, reason=error.message)
             if account.idle and self._accounts.get(key) is account:
                 del self._accounts[key]
 
     async def close(self) -> None:
         """Reports what was spent and gives back everything."""
-        for key, account in self._accounts.items():
+        for key, account in list(self._accounts.items()):
             try:
                 await account.close()
             except AstromeshError as error:
-                _log.warning("a budget is left to the log", budget=key.key, reason=error.message)
+                _log.warning("a budget is left to the log", budget=key, reason=error.message)
 
-    def _account(self, key: Account) -> SharedAccount:
-        account = self._accounts.get(key)
-        if account is None:
-            account = self._accounts[key] = SharedAccount(key, self._holder, self._records, self._ask_log, self._now)
-        return account
+    def _account(self, account: Account) -> SharedAccount:
+        shared = self._accounts.get(account.key)
+        if shared is None:
+            shared = SharedAccount(account, self._holder, self._records, self._ask_log, self._now)
+            self._accounts[account.key] = shared
+        return shared
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    own: Budget | None
+    configured: Sequence[ScopedBudget]
+    day: int
+    budgets: Applicable
+
+    def holds(self, own: Budget | None, configured: Sequence[ScopedBudget], now: int) -> bool:
+        return self.own is own and self.configured is configured and self.day == now // DAY_NANOS
 
 
 class Reserved:

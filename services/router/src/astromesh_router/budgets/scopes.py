@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from astromesh_core.resources.budgets import Allowance, Budget, ScopedBudget
@@ -70,7 +71,7 @@ class Scoped:
     budget: Budget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """What one scope may spend in one window, in one unit."""
 
@@ -78,7 +79,7 @@ class Account:
     window: Window
     unit: Unit
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names its record in KV `budgets`."""
         return f"{self.window.name}.{self.unit}.{self.scope.key}"
@@ -101,30 +102,53 @@ class RunBound:
     limit: int
 
 
-def scoped_budgets(
-    namespace: str, agent: str, api_key: str, own: Budget | None, configured: Iterable[ScopedBudget]
-) -> list[Scoped]:
-    """The budgets of a call by this agent of a namespace that came in with this key."""
-    found = [Scoped(Scope(namespace, agent), own)] if own is not None else []
-    for budget in configured:
-        if budget.namespace == namespace:
-            found.append(Scoped(Scope(namespace), budget))
-        elif budget.api_key is not None and budget.api_key == api_key:
-            found.append(Scoped(Scope(api_key=api_key), budget))
-    return found
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """On whose budgets a call goes."""
+
+    namespace: str
+    agent: str
+    api_key: str
 
 
-def bounds_of(budgets: Iterable[Scoped], now: int) -> Sequence[Bound]:
-    """What these budgets allow today and in this month; of two bounds for one account the tighter."""
+@dataclass(frozen=True, slots=True)
+class Applicable:
+    """The budgets of a spender as bounds: of accounts, of each run, and those of either that count tokens alone."""
+
+    bounds: Sequence[Bound] = ()
+    run_bounds: Sequence[RunBound] = ()
+    money: Scope | None = None
+    """Of one that counts money."""
+
+    def in_tokens(self) -> Applicable:
+        """What bounds a call that costs nothing."""
+        return Applicable(
+            [bound for bound in self.bounds if bound.account.unit == "tokens"],
+            [bound for bound in self.run_bounds if bound.unit == "tokens"],
+        )
+
+
+def applicable(spender: Spender, own: Budget | None, configured: Iterable[ScopedBudget], now: int) -> Applicable:
+    """What these budgets allow a spender today and in this month; of two bounds for one account the tighter."""
+    budgets = list(_scoped(spender, own, configured))
     tightest: dict[Account, int] = {}
     for account, limit in (pair for scoped in budgets for pair in _bounds(scoped, now)):
         tightest[account] = min(limit, tightest.get(account, limit))
-    return [Bound(account, limit) for account, limit in tightest.items()]
+    return Applicable(
+        [Bound(account, limit) for account, limit in tightest.items()],
+        [RunBound(each.scope, unit, limit) for each in budgets for unit, limit in _limits(each.budget.per_run)],
+        next((each.scope for each in budgets if each.budget.counts_money), None),
+    )
 
 
-def run_bounds_of(budgets: Iterable[Scoped]) -> Sequence[RunBound]:
-    """What these budgets allow a single run."""
-    return [RunBound(each.scope, unit, limit) for each in budgets for unit, limit in _limits(each.budget.per_run)]
+def _scoped(spender: Spender, own: Budget | None, configured: Iterable[ScopedBudget]) -> Iterator[Scoped]:
+    if own is not None:
+        yield Scoped(Scope(spender.namespace, spender.agent), own)
+    for budget in configured:
+        if budget.namespace == spender.namespace:
+            yield Scoped(Scope(spender.namespace), budget)
+        elif budget.api_key is not None and budget.api_key == spender.api_key:
+            yield Scoped(Scope(api_key=spender.api_key), budget)
 
 
 def _bounds(scoped: Scoped, now: int) -> Iterator[tuple[Account, int]]:

@@ -10,7 +10,7 @@ from typing import Literal
 WindowKind = Literal["day", "month"]
 
 NANOS = 1_000_000_000
-_DAY_NANOS = 86_400 * NANOS
+DAY_NANOS = 86_400 * NANOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Window:
 
 def window_of(kind: WindowKind, now: int) -> Window:
     """The window that `now` (Unix nanoseconds) lies in."""
-    return _window(kind, now // _DAY_NANOS)
+    return _window(kind, now // DAY_NANOS)
 
 
 @lru_cache(maxsize=8)
 def _window(kind: WindowKind, days: int) -> Window:
-    day = datetime.fromtimestamp(days * _DAY_NANOS // NANOS, UTC)
+    day = datetime.fromtimestamp(days * DAY_NANOS // NANOS, UTC)
     if kind == "day":
         return Window(kind, day.strftime("%Y-%m-%d"), _nanos(day), _nanos(day + timedelta(days=1)))
     first = day.replace(day=1)
