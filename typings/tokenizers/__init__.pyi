@@ -4,6 +4,10 @@ from collections.abc import Sequence
 class Encoding:
     @property
     def ids(self) -> list[int]: ...
+    @property
+    def offsets(self) -> list[tuple[int, int]]: ...
+    @property
+    def word_ids(self) -> list[int | None]: ...
 
 class Tokenizer:
     @staticmethod

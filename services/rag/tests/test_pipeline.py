@@ -16,9 +16,10 @@ from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.rag_pipeline import Chunking, DirectorySource, RAGPipelineSpec, Retrieval
 from astromesh_rag.documents import Listing, given, list_files
-from astromesh_rag.pipeline import Pipeline
+from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.faiss_store.store import FaissStore
+from astromesh_vectors.minilm.tokens import MiniLMWords
 
 SOURCE = DirectorySource(type="directory", path="knowledge")
 PROCESS = Path(__file__).parent / "ingesting_process.py"
@@ -29,7 +30,7 @@ async def opened(folder: Path, embedder: WordEmbedder | None = None) -> AsyncGen
     embedder = embedder or WordEmbedder()
     store = FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
     spec = RAGPipelineSpec(chunking=Chunking(chunk_size=120, overlap=20), retrieval=Retrieval(top_k=2))
-    yield Pipeline(ResourceRef(name="docs"), spec, store, embedder, folder)
+    yield Pipeline(ResourceRef(name="docs"), spec, store, Models(embedder, MiniLMWords()), folder)
     await store.close()
 
 

@@ -30,12 +30,14 @@ from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_rag.pipeline import Models
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
 from astromesh_rag.upkeep import Upkeep
 from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.faiss_store.store import SIDECAR_FILE, FaissStore
+from astromesh_vectors.minilm.tokens import MiniLMWords
 
 if TYPE_CHECKING:
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
@@ -86,7 +88,7 @@ async def served(placement: Placement, bus: Bus, config: Path) -> AsyncGenerator
     def open_store(folder: Path) -> FaissStore:
         return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
 
-    pipelines = Pipelines(config.parent / "data", embedder, open_store)
+    pipelines = Pipelines(config.parent / "data", Models(embedder, MiniLMWords()), open_store)
     upkeep = Upkeep(pipelines, config, told, no_trouble, at_once())
     service = RagService(pipelines, upkeep, bus.values, Telemetry())
 

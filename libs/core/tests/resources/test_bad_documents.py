@@ -110,6 +110,11 @@ BAD = [
     (AGENT + "  knowledge: {pipeline: Kb}\n", 6, "spec.knowledge.pipeline", "write 'kb'"),
     # pipelines
     (PIPELINE + "  chunking: {chunk_size: 50, overlap: 50}\n", 5, "spec.chunking", "less than the chunk size"),
+    (PIPELINE + "  chunking: {unit: tokens, overlap: 200}\n", 5, "spec.chunking", "less than the chunk size 200"),
+    (PIPELINE + "  chunking: {strategy: sentence, chunk_size: 9, overlap: 9}\n", 5, "spec.chunking", "less than"),
+    (PIPELINE + "  chunking: {similarity_threshold: 0.5}\n", 5, "spec.chunking", "has no similarity_threshold"),
+    (PIPELINE + "  chunking: {strategy: fixed, separators: [a]}\n", 5, "spec.chunking", "has no separators"),
+    (PIPELINE + "  chunking: {separators: ['']}\n", 5, "spec.chunking.separators[0]", "at least 1 character"),
     (PIPELINE + "  chunking: {chunkSize: big}\n", 5, "spec.chunking.chunkSize", "must be a whole number, not text"),
     (PIPELINE + "  retrieval: {similarity_threshold: 0.5}\n", 5, "spec.retrieval.similarity_threshold", "top_k"),
     (PIPELINE + "  ingestion: {schedule: nightly}\n", 5, "spec.ingestion.schedule", "five cron fields"),

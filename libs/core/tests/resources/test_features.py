@@ -95,7 +95,6 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ("chunking: {strategy: semantic}", "chunking.strategy"),
         ("embedding: {model: other}", "embedding.model"),
         ("embeddings: {endpoint: 'http://e'}", "embeddings.endpoint"),
         ("store: {backend: faiss, distanceMetric: l2}", "store.distanceMetric"),

@@ -13,7 +13,6 @@ from enum import Enum, auto
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
-_CLOSING_HASHES = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,}|=+[ \t]*)$")
 _TABLE_ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
 _MARKER = re.compile(r"[ \t]*(?:>[ \t]?)*[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?)?")
@@ -87,7 +86,7 @@ def _plain(match: re.Match[str], raw: str) -> Line:
         return _line(Kind.BLANK, match, 0, 0)
     heading = _HEADING.match(raw)
     if heading:
-        body = _CLOSING_HASHES.sub("", raw[heading.end() :])
+        body = _unclosed(raw[heading.end() :])
         return _line(Kind.HEADING, match, heading.end(), heading.end() + len(body), len(heading.group(1)))
     if _RULE.match(raw):
         return _line(Kind.RULE, match, 0, len(raw))
@@ -96,6 +95,12 @@ def _plain(match: re.Match[str], raw: str) -> Line:
     marker = _MARKER.match(raw)
     past = marker.end() if marker else 0
     return _line(Kind.ITEM if raw[:past].strip(" \t>") else Kind.TEXT, match, past, len(raw))
+
+
+def _unclosed(title: str) -> str:
+    """A title without the hashes that close it; hashes that stand at a word are the word's."""
+    open_title = title.rstrip(" \t").rstrip("#")
+    return open_title if not open_title or open_title[-1] in " \t" else title
 
 
 def _line(kind: Kind, match: re.Match[str], body_start: int, body_end: int, level: int = 0) -> Line:

@@ -8,12 +8,14 @@ an initial.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from astromesh_vectors.markdown import Kind, Line, lines
 
-_END = re.compile(r"[.!?…]+[\"'”’)\]*_`]*(?=\s|$)|[。！？।]+[”’」』）]*")
+_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_`]*(?=\s|$)|[。！？।]+[”’」』）]*")
+_NEXT = re.compile(r"\s*+(.)")
 _LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
 _ABBREVIATIONS = frozenset(
     re.findall(r"\S+", "dr mr mrs ms prof st jr sr vs etc e.g i.e eg ie cf al fig vol pp approx inc ltd co dept est")
@@ -37,6 +39,21 @@ def sentences(text: str) -> list[Sentence]:
     return [sentence for paragraph in _paragraphs(text) for sentence in _of_paragraph(text, paragraph)]
 
 
+def sentence_edges(text: str) -> list[int]:
+    """Where sentences begin in `text`, and where they end before what is no sentence, as code or a table; in order."""
+    edges: list[int] = []
+    last = 0
+    for paragraph in _paragraphs(text):
+        for _, start, end in _spans(text, paragraph):
+            if edges and text[last:start].strip():
+                edges.append(last)
+            edges.append(start)
+            last = end
+    if edges and text[last:].strip():
+        edges.append(last)
+    return edges
+
+
 def _paragraphs(text: str) -> Iterator[list[Line]]:
     """Runs of lines that read on: a blank line, a new list item, or anything that is no prose ends a run."""
     run: list[Line] = []
@@ -51,9 +68,16 @@ def _paragraphs(text: str) -> Iterator[list[Line]]:
 
 
 def _of_paragraph(text: str, paragraph: list[Line]) -> Iterator[Sentence]:
+    for raw, start, end in _spans(text, paragraph):
+        shown = _shown(raw)
+        if any(letter.isalnum() for letter in shown):
+            yield Sentence(shown, start, end)
+
+
+def _spans(text: str, paragraph: list[Line]) -> Iterator[tuple[str, int, int]]:
     """Joins the bodies of the lines by spaces, cuts there, and leads each cut back to its place in the text."""
     joined: list[str] = []
-    places: list[int] = []
+    places = array("q")
     for line in paragraph:
         if joined:
             joined.append(" ")
@@ -63,10 +87,8 @@ def _of_paragraph(text: str, paragraph: list[Line]) -> Iterator[Sentence]:
     body = "".join(joined)
     start = 0
     for past in _ends(body):
-        shown = _shown(body[start:past])
-        if any(letter.isalnum() for letter in shown):
-            first = start + len(body[start:past]) - len(body[start:past].lstrip())
-            yield Sentence(shown, places[first], places[past - 1] + 1)
+        raw = body[start:past].lstrip()
+        yield raw, places[past - len(raw)], places[past - 1] + 1
         start = past
 
 
@@ -83,8 +105,8 @@ def _goes_on(body: str, match: re.Match[str]) -> bool:
     """True for a full stop that belongs to an abbreviation or an initial, or before a word in lower case."""
     if match.group() != ".":
         return False
-    following = body[match.end() :].lstrip()[:1]
-    if following.islower():
+    following = _NEXT.match(body, match.end())
+    if following is not None and following.group(1).islower():
         return True
     word = _LAST_WORD.search(body, max(0, match.end() - 20), match.end())
     if word is None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from astromesh.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
 from astromesh_core.errors import AstromeshError, NotSupported
 from astromesh_core.rpc.ports import Registrar, RpcServer
+from astromesh_rag.pipeline import Models
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
 from astromesh_rag.upkeep import Upkeep
 from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.minilm.shared import SharedMiniLM
+from astromesh_vectors.minilm.tokens import MiniLMWords
 from astromesh_vectors.minilm.weights import find_model
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     def open_store(folder: Path) -> FaissStore:
         return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
 
-    pipelines = Pipelines(data, embedder, open_store)
+    pipelines = Pipelines(data, Models(embedder, MiniLMWords()), open_store)
     started = asyncio.sleep(START_SECONDS)
     upkeep = Upkeep(pipelines, platform.settings.config_dir, Observations(bus), check_model, started)
     synced = asyncio.Event()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Final
@@ -19,8 +19,10 @@ from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_rag.documents import Document, Listing, Unreadable, is_markdown
-from astromesh_vectors.chunking import Chunk, Chunking, chunk
+from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
 from astromesh_vectors.ports import Embedder, VectorStore
+from astromesh_vectors.rulers import Words
+from astromesh_vectors.semantic import meaning_breaks
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
@@ -29,7 +31,7 @@ MOST_PASSAGES: Final = 100
 
 INGESTED_FILE: Final = "last-ingested"
 
-_REVISION: Final = 1
+_REVISION: Final = 2
 """Of how documents become passages. Counting it up makes every document be ingested again."""
 
 _AT_A_TIME: Final = 256
@@ -45,16 +47,29 @@ class Figures:
     last_ingested_unix_nano: int
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What reads texts: `words` counts the tokens of chunks, `embedder` makes their vectors."""
+
+    embedder: Embedder
+    words: Words
+
+
 class Pipeline:
     """A pipeline on its store. Settings may change between two calls; each call keeps those that it began with."""
 
     def __init__(
-        self, ref: ResourceRef, spec: RAGPipelineSpec, store: VectorStore, embedder: Embedder, folder: Path
+        self,
+        ref: ResourceRef,
+        spec: RAGPipelineSpec,
+        store: VectorStore,
+        models: Models,
+        folder: Path,
     ) -> None:
         self.ref = ref
         self.spec = spec
         self.store = store
-        self._embedder = embedder
+        self._embedder, self._words = models.embedder, models.words
         self._folder = folder
         self._ingesting = asyncio.Lock()
 
@@ -120,7 +135,7 @@ class Pipeline:
         if stored.get(document.id) == sha256:
             summary.unchanged += 1
             return
-        chunks = await asyncio.to_thread(chunk, text, chunking, markdown=markdown)
+        chunks = await self._cut(text, chunking, markdown)
         vectors = await self._embedded(chunks)
         await self.store.put(document.id, sha256, [_passage(document.source, piece) for piece in chunks], vectors)
         summary.chunks += len(chunks)
@@ -128,6 +143,13 @@ class Pipeline:
             summary.replaced += 1
         else:
             summary.added += 1
+
+    async def _cut(self, text: str, chunking: Chunking, markdown: bool) -> list[Chunk]:
+        ruler = await asyncio.to_thread(ruler_of, text, chunking, self._words)
+        breaks: set[int] = set()
+        if chunking.strategy == "semantic":
+            breaks = await meaning_breaks(text, chunking, self._embedder, ruler, markdown=markdown)
+        return await asyncio.to_thread(chunk, text, chunking, markdown=markdown, ruler=ruler, breaks=breaks)
 
     async def _embedded(self, chunks: Sequence[Chunk]) -> Vectors:
         import numpy as np
@@ -140,8 +162,8 @@ class Pipeline:
 
     def _hash(self, text: str, chunking: Chunking, markdown: bool) -> bytes:
         """Stands for everything that decides a document's passages and their vectors."""
-        settings = [_REVISION, self._embedder.name, chunking.chunk_size, chunking.overlap, [*chunking.separators]]
-        return hashlib.sha256(orjson.dumps([*settings, markdown]) + b"\0" + text.encode()).digest()
+        settings = orjson.dumps([_REVISION, self._embedder.name, asdict(chunking), markdown])
+        return hashlib.sha256(settings + b"\0" + text.encode()).digest()
 
     def _note_ingested(self) -> None:
         aside = self._folder / f"{INGESTED_FILE}.new"
@@ -161,7 +183,15 @@ class Pipeline:
 
 def _chunking(spec: RAGPipelineSpec) -> Chunking:
     declared = spec.chunking
-    return Chunking(declared.chunk_size, declared.overlap, declared.separators)
+    threshold = declared.similarity_threshold
+    return Chunking(
+        declared.chunk_size,
+        declared.overlap,
+        declared.separators,
+        declared.strategy,
+        declared.unit,
+        SIMILARITY_THRESHOLD if threshold is None else threshold,
+    )
 
 
 def _passage(source: str, piece: Chunk) -> Passage:

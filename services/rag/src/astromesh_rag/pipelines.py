@@ -17,7 +17,7 @@ from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource, stored_resource
-from astromesh_rag.pipeline import Pipeline
+from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_vectors.ports import Embedder, VectorStore
 
 OpenStore = Callable[[Path], VectorStore]
@@ -39,9 +39,9 @@ class Declared:
 class Pipelines:
     """Opens, changes and closes pipelines. A change of settings keeps the store, so that no query is dropped."""
 
-    def __init__(self, data: Path, embedder: Embedder, open_store: OpenStore) -> None:
+    def __init__(self, data: Path, models: Models, open_store: OpenStore) -> None:
         self._root = data / "rag"
-        self._embedder = embedder
+        self._models = models
         self._open_store = open_store
         self._declared: dict[ResourceKey, Declared] = {}
         self._stores: dict[Path, VectorStore] = {}
@@ -87,7 +87,7 @@ class Pipelines:
             return Declared(record.ref, None, None, refusal)
         assert isinstance(resource.spec, RAGPipelineSpec)
         spec, confined = resource.spec, _is_confined(record)
-        refusal = _refusal(resource, spec, self._embedder)
+        refusal = _refusal(resource, spec, self._models.embedder)
         if refusal is not None:
             return Declared(record.ref, spec, None, refusal, confined)
         folder = self._folder(key, spec.vector_store.collection)
@@ -97,7 +97,7 @@ class Pipelines:
         if before is not None and before.store is store:
             before.ref, before.spec = record.ref, spec
             return Declared(record.ref, spec, before, None, confined)
-        pipeline = Pipeline(record.ref, spec, store, self._embedder, folder)
+        pipeline = Pipeline(record.ref, spec, store, self._models, folder)
         return Declared(record.ref, spec, pipeline, None, confined)
 
     def _folder(self, key: ResourceKey, collection: str | None) -> Path:

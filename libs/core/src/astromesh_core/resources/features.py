@@ -28,7 +28,6 @@ TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
 CONVERSATION_BACKENDS = frozenset(("sqlite",))
 CONVERSATION_STRATEGIES = frozenset(("sliding_window",))
-CHUNKING_STRATEGIES = frozenset(("recursive",))
 VECTOR_STORES = frozenset(("faiss",))
 
 Gap = tuple[Path, str]
@@ -153,11 +152,7 @@ def _provider(provider: ProviderSpec) -> Iterator[Gap]:
 
 
 def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
-    chunking, embeddings = pipeline.chunking, pipeline.embeddings
-    if chunking.strategy not in CHUNKING_STRATEGIES:
-        yield ("chunking", "strategy"), f"chunking by {chunking.strategy} is not built yet"
-    elif chunking.similarity_threshold is not None:
-        yield ("chunking", "similarity_threshold"), "only semantic chunking has a threshold, and it is not built yet"
+    embeddings = pipeline.embeddings
     if not embeddings.is_built_in:
         named = f"{embeddings.provider} with {embeddings.model}"
         place = "model" if embeddings.provider in ("onnx", "sentence_transformers") else "provider"

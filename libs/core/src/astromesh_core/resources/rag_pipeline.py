@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
@@ -13,30 +13,53 @@ from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, s
 from astromesh_core.resources.stores import Connection, StoreName
 from astromesh_core.resources.urls import HttpUrl
 
+DEFAULT_SEPARATORS = ("\n\n", "\n", ". ", " ")
+
 
 class Chunking(Spec):
-    """How a document is cut into chunks. Sizes are in characters."""
+    """How a document is cut into chunks. Sizes are in `unit`; tokens are those of MiniLM.
+
+    Without them, sizes are 500 and 50 characters or 200 and 20 tokens; sentences share nothing.
+    """
 
     strategy: Literal["recursive", "fixed", "sentence", "semantic"] = "recursive"
+    unit: Literal["characters", "tokens"] = "characters"
     chunk_size: int = Field(default=500, ge=1, le=100_000)
     overlap: int = Field(default=50, ge=0, validation_alias=spelled("overlap", "chunk_overlap"))
-    separators: Items[str] = ("\n\n", "\n", ". ", " ")
+    separators: Items[Annotated[str, Field(min_length=1)]] = DEFAULT_SEPARATORS
     similarity_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Of `semantic`, 0.5 without one: neighbours whose cosine is below it are of two chunks."""
 
     @model_validator(mode="before")
     @classmethod
-    def _small_chunks_overlap_less(cls, value: object) -> object:
-        """The default overlap shrinks with chunks that it would not fit into."""
-        if not is_mapping(value) or {"overlap", "chunk_overlap", "chunkOverlap"} & value.keys():
+    def _with_fitting_sizes(cls, value: object) -> object:
+        """The default sizes follow the unit and the strategy; an overlap shrinks with chunks it would not fit into."""
+        if not is_mapping(value):
             return value
         size = value.get("chunk_size", value.get("chunkSize"))
-        return {**value, "overlap": size // 10} if isinstance(size, int) and 0 < size <= 50 else value
+        given: dict[str, JsonValue] = dict(value)
+        if size is None and value.get("unit") == "tokens":
+            size = given["chunk_size"] = 200
+        if {"overlap", "chunk_overlap", "chunkOverlap"} & value.keys():
+            return given
+        if value.get("strategy") in ("sentence", "semantic"):
+            given["overlap"] = 0
+        elif isinstance(size, int) and (value.get("unit") == "tokens" or 0 < size <= 50):
+            given["overlap"] = max(size, 0) // 10
+        return given
 
     @model_validator(mode="after")
-    def _overlap_is_smaller(self) -> Self:
+    def _makes_sense(self) -> Self:
         if self.overlap >= self.chunk_size:
             context = {"overlap": self.overlap, "size": self.chunk_size}
             raise PydanticCustomError("overlap", "overlap {overlap} must be less than the chunk size {size}", context)
+        if self.similarity_threshold is not None and self.strategy != "semantic":
+            context = {"strategy": self.strategy}
+            raise PydanticCustomError(
+                "unused", "{strategy} chunking has no similarity_threshold; semantic has", context
+            )
+        if self.strategy == "fixed" and self.separators != DEFAULT_SEPARATORS:
+            raise PydanticCustomError("unused", "fixed chunking has no separators; it cuts by length alone")
         return self
 
 

@@ -1,0 +1,130 @@
+"""What a pipeline's YAML says of cutting and finding, from the file to the passages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord
+from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.resources.loading import load_text
+from astromesh_rag.documents import Listing, given
+from astromesh_rag.pipeline import Models, Pipeline
+from astromesh_rag.pipelines import Pipelines
+from astromesh_testing.embedding import WordEmbedder
+from astromesh_vectors.faiss_store.store import FaissStore
+from astromesh_vectors.minilm.tokens import MiniLMWords
+
+YAML = """
+apiVersion: astromesh/v1
+kind: RAGPipeline
+metadata: {{name: docs}}
+spec:
+  {}
+"""
+
+RIVERS = "The Rhine is long. The Rhine is wide. Owls hunt mice. Owls hunt at night."
+
+
+@dataclass
+class Mesh:
+    """The pipelines of a data folder, each declared by YAML."""
+
+    pipelines: Pipelines
+    embedder: WordEmbedder
+
+    def declare(self, spec: str) -> Pipeline:
+        loaded = load_text(YAML.format(spec), "docs.rag.yaml")
+        assert loaded.problems == ()
+        (resource,) = loaded.resources
+        ref = ResourceRef(kind="RAGPipeline", namespace="default", name="docs", sha256=resource.sha256)
+        self.pipelines.put(ResourceRecord(ref=ref, managed_by=MANAGED_BY_FILE, spec_json=resource.spec.to_json()))
+        pipeline = self.pipelines.get("default", "docs").pipeline
+        assert pipeline is not None
+        return pipeline
+
+
+@asynccontextmanager
+async def mesh(folder: Path) -> AsyncGenerator[Mesh]:
+    embedder = WordEmbedder()
+
+    def open_store(folder: Path) -> FaissStore:
+        return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
+
+    pipelines = Pipelines(folder, Models(embedder, MiniLMWords()), open_store)
+    yield Mesh(pipelines, embedder)
+    await pipelines.close()
+
+
+async def texts(pipeline: Pipeline) -> list[str]:
+    """What the pipeline holds, in the order of the document."""
+    found = await pipeline.query("Rhine owls", 100)
+    return [hit.text.text for hit in sorted(found, key=lambda hit: hit.start)]
+
+
+@pytest.mark.parametrize(
+    ("chunking", "expected"),
+    [
+        (
+            "{strategy: fixed, chunk_size: 40, overlap: 2}",
+            ["The Rhine is long. The Rhine is wide. Ow", "Owls hunt mice. Owls hunt at night."],
+        ),
+        (
+            "{strategy: fixed, unit: tokens, chunkSize: 10, chunkOverlap: 1}",
+            ["The Rhine is long. The Rhine is wide.", ". Owls hunt mice. Owls hunt at night."],
+        ),
+        (
+            "{strategy: sentence, chunk_size: 40}",
+            ["The Rhine is long. The Rhine is wide.", "Owls hunt mice. Owls hunt at night."],
+        ),
+        (
+            "{strategy: sentence, chunk_size: 40, overlap: 20}",
+            [
+                "The Rhine is long. The Rhine is wide.",
+                "The Rhine is wide. Owls hunt mice.",
+                "Owls hunt mice. Owls hunt at night.",
+            ],
+        ),
+        (
+            "{strategy: semantic, chunk_size: 60, similarity_threshold: 0.3}",
+            ["The Rhine is long. The Rhine is wide.", "Owls hunt mice. Owls hunt at night."],
+        ),
+        ("{strategy: semantic, similarity_threshold: 0.0}", [RIVERS]),
+        (
+            "{strategy: recursive, unit: tokens, chunk_size: 10, overlap: 0}",
+            ["The Rhine is long. The Rhine is wide.", "Owls hunt mice. Owls hunt at night."],
+        ),
+    ],
+)
+async def test_documents_are_cut_as_declared(tmp_path: Path, chunking: str, expected: list[str]) -> None:
+    async with mesh(tmp_path) as here:
+        pipeline = here.declare(f"chunking: {chunking}")
+        await pipeline.ingest_all(Listing([given("a.txt", RIVERS)]))
+        found = await texts(pipeline)
+        assert found == expected
+        for hit in await pipeline.query("Rhine owls", 100):
+            assert RIVERS[hit.start : hit.end] == hit.text.text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "{strategy: sentence, overlap: 50}",
+        "{strategy: semantic, overlap: 50}",
+        "{strategy: semantic, overlap: 50, similarity_threshold: 0.4}",
+        "{unit: tokens, chunk_size: 500, overlap: 50}",
+        "{separators: [x]}",
+        "{overlap: 49}",
+    ],
+)
+async def test_another_setting_of_any_kind_takes_documents_in_anew(tmp_path: Path, other: str) -> None:
+    note = Listing([given("a.txt", RIVERS)])
+    async with mesh(tmp_path) as here:
+        for chunking, replaced in (("{}", 0), (other, 1), (other, 0)):
+            pipeline = here.declare(f"chunking: {chunking}")
+            assert (await pipeline.ingest_all(note)).replaced == replaced
+            assert (await pipeline.figures()).documents == 1
