@@ -12,7 +12,7 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.contents import plain
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate, Pool
@@ -114,8 +114,8 @@ async def test_a_reply_that_is_broken_off_for_another_caller_is_never_taken_for_
     assert all(isinstance(each, Unavailable) for each in broken)
 
 
-async def test_a_prompt_beyond_its_context_is_an_error(calls: Calls, tiny: Candidate) -> None:
-    with pytest.raises(Unavailable, match=r"llamacpp tiny at .* before the reply was complete"):
+async def test_a_prompt_beyond_its_context_is_the_requests_fault(calls: Calls, tiny: Candidate) -> None:
+    with pytest.raises(InvalidInput, match=r"llamacpp tiny at .* sent nothing; .* declare context_window"):
         await heard(calls, asking(user("x" * 1200)), tiny)
     # The server may break the next reply off on the same connection, which it is about to close.
     assert (await heard(calls, asking(user("hello")), replace(tiny, max_retries=1))).text

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.contents import plain
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate
 from astromesh_router.health import Health
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.openai_vendors import LlamaCppPythonServer
-from astromesh_testing.models.replies import Call, Ending, Reply
+from astromesh_testing.models.replies import Call, Ending, Reply, Rubbish
 
 from .asking import ADD, asking, called, complete, openai, result, user
 
@@ -29,6 +31,13 @@ async def test_a_server_of_the_kind_that_does_not_go_on_begins_anew(calls: Calls
     assert (gathered.voided, gathered.text) == (["one two"], "eins zwei drei")
     asked = [request.messages[-1]["role"] for request in server.requests]
     assert asked == ["assistant", "user"], "the first of them is closed before a word of it is told"
+
+
+async def test_a_reply_of_no_bytes_is_the_requests_fault_and_asked_for_once(calls: Calls) -> None:
+    async with LlamaCppPythonServer(Rubbish(b"", "text/event-stream")) as server:
+        with pytest.raises(InvalidInput, match=r"sent nothing; .* declare context_window"):
+            await complete(calls, asking(), replace(python(server), max_retries=2))
+    assert len(server.requests) == 1
 
 
 async def test_llama_cpp_in_python_is_read_in_its_own_ways(calls: Calls) -> None:

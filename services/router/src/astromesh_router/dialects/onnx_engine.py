@@ -108,7 +108,7 @@ class Engine:
     """Loads a model and generates with it. Raises RuntimeError with genai's words where the folder holds none."""
 
     def __init__(self, folder: Path) -> None:
-        # The library reports to its vendor unless it is told otherwise before it is loaded.
+        # The library has its vendor's telemetry built in, which is told so before it is loaded.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime_genai as genai
 

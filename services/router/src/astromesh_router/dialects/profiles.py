@@ -68,6 +68,8 @@ class Profile:
     """Whether thinking comes as a leading `<think>` block within the answer's text."""
     always_finishes: bool = False
     """Whether a reply that has its end and no finish reason was broken off."""
+    silence: str = ""
+    """What to do about a reply of no bytes, where the vendor sends one to what it refuses; empty: it never does."""
     no_content: str | None = None
     """The content of a message that is nothing but tool calls."""
     continuation: Fields | None = None
@@ -121,6 +123,7 @@ PROVIDERS: dict[str, Profile] = {
         schema_beside_tools=False,
         reasoning_back="reasoning_content",
         always_finishes=True,  # llama-cpp-python breaks a reply off where another request comes, and ends it properly
+        silence="llama-cpp-python does so where the prompt is beyond its context: declare context_window",
         no_content="",  # llama-cpp-python refuses null
         continuation=NO_FIELDS,
         continuing_server="llama.cpp",  # llama-cpp-python takes an answer that has begun for a whole one

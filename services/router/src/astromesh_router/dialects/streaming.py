@@ -141,10 +141,12 @@ class Reading:
         self._candidate = candidate
         self._sender = sender
         self._first = b""
+        self._silent = True
         self._wordless = 0
 
     def take(self, chunk: bytes) -> list[Delta]:
         """The deltas that the body's next bytes bring; no bytes mean its end. Raises CandidateFailed."""
+        self._silent = self._silent and not chunk
         try:
             deltas = self.decoder.feed(chunk) if chunk else self.decoder.finish()
         except UNREADABLE as error:
@@ -165,6 +167,9 @@ class Reading:
         try:
             return self.decoder.reply()
         except UNREADABLE as error:
+            silence = profile_of(self._candidate).silence if self._silent else ""
+            if silence:
+                raise failed(self._candidate, InvalidInput, "sent nothing", advice=silence) from error
             said = error_in(self._first)
             raise unreadable(self._candidate, said if said else error, self._sender) from error
 
