@@ -32,6 +32,7 @@ from astromesh_router.dialects.ollama import Ollama
 from astromesh_router.dialects.onnx import Onnx
 from astromesh_router.dialects.openai_chat import OpenAIChat
 from astromesh_router.dialects.port import Dialect
+from astromesh_router.followed import following
 from astromesh_router.introduced import IntroducedCandidates
 from astromesh_router.observing import observing
 from astromesh_router.ports import Breakers, Purse
@@ -66,8 +67,9 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
             open_purse(platform) as purse,
             open_calls(embedder, os.environ, telemetry, breakers, custom, models, purse) as calls,
             observing(bus, platform.instance, breakers, calls.dialect) as health,
+            following(bus.resources) as resources,
         ):
-            service = RouterService(IntroducedCandidates(DeclaredCandidates(bus.resources), custom), calls, health)
+            service = RouterService(IntroducedCandidates(DeclaredCandidates(resources), custom), calls, health)
 
             def register(server: RpcServer) -> None:
                 add_RouterServiceServicer_to_server(service, server)

@@ -26,7 +26,7 @@ class Resources(Specs, Protocol):
 class DeclaredCandidates:
     """The candidates of agents and providers.
 
-    A run keeps its agent's version; a change of a Provider holds from the next call on.
+    A run keeps its agent's version; a change of a Provider holds for its next calls too.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -44,16 +44,16 @@ class DeclaredCandidates:
             name = f"{ref.namespace}/{ref.name}"
             return pool_of_provider(NamedProvider(name, await self._providers.of(version)))
         agent = await self._agents.of(version)
-        if role in agent.pools:
-            return agent.pools[role]
-        providers = {name: await self._provider(refer("Provider", name, ref.namespace)) for name in agent.references}
-        pool = pool_of(version, agent.spec, providers, role)
-        if not agent.references:
-            agent.pools[role] = pool
-        return pool
+        current = {name: await self._current(refer("Provider", name, ref.namespace)) for name in agent.references}
+        versions = [provider.sha256 for provider in current.values()]
+        kept = agent.pools.get(role)
+        if kept is None or kept.versions != versions:
+            providers = {name: await self._provider(provider) for name, provider in current.items()}
+            kept = agent.pools[role] = _Kept(pool_of(version, agent.spec, providers, role), versions)
+        return kept.pool
 
-    async def _provider(self, key: ResourceKey) -> NamedProvider:
-        return NamedProvider(f"{key.namespace}/{key.name}", await self._providers.of(await self._current(key)))
+    async def _provider(self, version: ResourceRef) -> NamedProvider:
+        return NamedProvider(f"{version.namespace}/{version.name}", await self._providers.of(version))
 
     async def _current(self, key: ResourceKey) -> ResourceRef:
         record = await self._resources.get(key.kind, key.namespace, key.name)
@@ -63,12 +63,20 @@ class DeclaredCandidates:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """A pool, and the versions of the Providers that had a say in it."""
+
+    pool: Pool
+    versions: list[bytes]
+
+
+@dataclass(frozen=True)
 class _Agent:
-    """An agent version; its pools are kept where no Provider has a say in them."""
+    """An agent version and its pools, by role."""
 
     spec: AgentSpec
     references: tuple[str, ...]
-    pools: dict[str, Pool] = field(default_factory=dict[str, Pool])
+    pools: dict[str, _Kept] = field(default_factory=dict[str, _Kept])
 
 
 def _agent(ref: ResourceRef, spec_json: str) -> _Agent:
