@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/budget.proto\x12\x0c\x61stromesh.v1\"r\n\x0c\x42udgetRecord\x12\r\n\x05spent\x18\x01 \x01(\x03\x12)\n\x06slices\x18\x02 \x03(\x0b\x32\x19.astromesh.v1.BudgetSlice\x12\x19\n\x11\x64oubted_unix_nano\x18\x03 \x01(\x03\x12\r\n\x05\x66ound\x18\x04 \x01(\x03\"V\n\x0b\x42udgetSlice\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x19\n\x11\x65xpires_unix_nano\x18\x03 \x01(\x03\x12\x0c\n\x04turn\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/budget.proto\x12\x0c\x61stromesh.v1\"\x8c\x01\n\x0c\x42udgetRecord\x12\r\n\x05spent\x18\x01 \x01(\x03\x12)\n\x06slices\x18\x02 \x03(\x0b\x32\x19.astromesh.v1.BudgetSlice\x12\x19\n\x11\x64oubted_unix_nano\x18\x03 \x01(\x03\x12\r\n\x05\x66ound\x18\x04 \x01(\x03\x12\x18\n\x10looked_unix_nano\x18\x05 \x01(\x03\"V\n\x0b\x42udgetSlice\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x19\n\x11\x65xpires_unix_nano\x18\x03 \x01(\x03\x12\x0c\n\x04turn\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUDGETRECORD']._serialized_start=43
-  _globals['_BUDGETRECORD']._serialized_end=157
-  _globals['_BUDGETSLICE']._serialized_start=159
-  _globals['_BUDGETSLICE']._serialized_end=245
+  _globals['_BUDGETRECORD']._serialized_start=44
+  _globals['_BUDGETRECORD']._serialized_end=184
+  _globals['_BUDGETSLICE']._serialized_start=186
+  _globals['_BUDGETSLICE']._serialized_end=272
 # @@protoc_insertion_point(module_scope)

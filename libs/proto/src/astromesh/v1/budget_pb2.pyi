@@ -28,12 +28,15 @@ class BudgetRecord(_message.Message):
     SLICES_FIELD_NUMBER: _builtins.int
     DOUBTED_UNIX_NANO_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
+    LOOKED_UNIX_NANO_FIELD_NUMBER: _builtins.int
     spent: _builtins.int
     """As reported by the replicas."""
     doubted_unix_nano: _builtins.int
     """When a slice last ended without a report, so that the log may know of more than stands here; 0: never."""
     found: _builtins.int
     """Beyond what is reported, by the log: found at the last look, and the next one may find less."""
+    looked_unix_nano: _builtins.int
+    """When that was."""
     @_builtins.property
     def slices(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetSlice]:
         """Set aside for replicas; each spends its own without asking."""
@@ -45,10 +48,11 @@ class BudgetRecord(_message.Message):
         slices: _abc.Iterable[Global___BudgetSlice] | None = ...,
         doubted_unix_nano: _builtins.int = ...,
         found: _builtins.int = ...,
+        looked_unix_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubted_unix_nano", b"doubted_unix_nano", "found", b"found", "slices", b"slices", "spent", b"spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubted_unix_nano", b"doubted_unix_nano", "found", b"found", "looked_unix_nano", b"looked_unix_nano", "slices", b"slices", "spent", b"spent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
