@@ -171,6 +171,43 @@ async def test_the_slice_of_a_dead_replica_comes_back_less_what_the_log_knows_it
     assert await world.left() == (300, 500, 200)
 
 
+async def test_a_lasting_doubt_is_looked_into_less_and_less_often(world: World) -> None:
+    dead, first, second = world.replica("a"), world.replica("b"), world.replica("c")
+    await dead.reserve("lost", 100, BOUND)
+    for replica in (first, second):
+        await replica.reserve("long call", 10, BOUND)
+    assert world.asked == 1, "where a record begins"
+    for _ in range(3_600 // 2):
+        world.now += 2 * NANOS
+        for replica in (first, second):
+            await replica.keep()
+    assert 10 < world.asked < 40
+
+
+async def test_a_record_that_begins_with_what_the_log_says_is_not_in_doubt(world: World) -> None:
+    world.logged = 100
+    replica = world.replica("a")
+    await replica.reserve("long call", 10, BOUND)
+    await world.keep(replica, 120)
+    assert (world.asked, (await world.left())[0]) == (1, 100)
+
+
+async def test_what_is_found_twice_is_found_out_before_anybody_is_refused(world: World) -> None:
+    dead, busy, other = world.replica("a"), world.replica("b"), world.replica("c")
+    await dead.reserve("lost", 10, BOUND)
+    world.now += 15 * NANOS
+    await busy.reserve("call", 300, BOUND)
+    busy.settle("call", 300)
+    world.logged = 300
+    world.now += 6 * NANOS
+    await other.reserve("small", 10, BOUND)
+    assert await world.left() == (300, 325, 375), "what the busy one has not told is found beside its slice"
+    await busy.close()
+    world.now += 11 * NANOS
+    await other.reserve("large", 600, BOUND)
+    assert (await world.left())[0] == 300
+
+
 async def test_without_the_log_the_slice_of_a_dead_replica_is_kept_from_others(world: World) -> None:
     dead, other = world.replica("a"), world.replica("b")
     await dead.reserve("call", 800, BOUND)

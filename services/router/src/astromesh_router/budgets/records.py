@@ -23,6 +23,9 @@ MARGIN_NANOS = 5_000_000_000
 DOUBT_NANOS = 60_000_000_000
 """For so long the log may take to tell of a call that was paid for."""
 
+LOOK_NANOS = 10_000_000_000
+"""Between two looks into the log for one record, at least."""
+
 
 def slice_of(record: BudgetRecord, holder: str) -> BudgetSlice | None:
     """The holder's slice."""
@@ -61,6 +64,12 @@ def doubt(record: BudgetRecord, now: int) -> None:
     record.doubted_unix_nano = now
 
 
+def look_due(record: BudgetRecord, now: int) -> bool:
+    """Whether the log is to be asked about a doubt: the longer it lasts, the less often."""
+    since = now - record.looked_unix_nano
+    return bool(record.doubted_unix_nano) and since >= max(LOOK_NANOS, (now - record.doubted_unix_nano) // 4)
+
+
 def find(record: BudgetRecord, holder: str, accounted: int, logged: int, now: int) -> None:
     """Notes what the log knows to be spent beyond what was accounted for when it was asked.
 
@@ -68,7 +77,7 @@ def find(record: BudgetRecord, holder: str, accounted: int, logged: int, now: in
     for a while, never too much, and the next look finds less. The doubt ends with a look that no other slice blurred,
     when the log has had time to tell of everything.
     """
-    record.found = max(0, logged - accounted)
+    record.found, record.looked_unix_nano = max(0, logged - accounted), now
     if not set_aside(record, but=holder) and now - record.doubted_unix_nano >= DOUBT_NANOS:
         record.doubted_unix_nano = 0
 

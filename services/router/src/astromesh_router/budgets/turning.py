@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from astromesh.v1.budget_pb2 import BudgetRecord
 from astromesh_core.bus.budget_store import StoredBudget
 from astromesh_core.errors import Conflict, Unavailable
 from astromesh_router.budgets import turns
-from astromesh_router.budgets.records import LEASE_NANOS, MARGIN_NANOS
+from astromesh_router.budgets.records import LOOK_NANOS
 from astromesh_router.budgets.scopes import Account
 from astromesh_router.budgets.slices import Slice
 from astromesh_router.budgets.turns import Logged, Turn, Wish
@@ -23,9 +23,6 @@ from astromesh_router.budgets.windows import NANOS
 
 KEPT_SECONDS = 2 * 86_400
 """Records outlive their window by so much, for calls that end after it."""
-
-CHECK_NANOS = 10 * NANOS
-"""How often a replica asks the log about a record in doubt."""
 
 _ATTEMPTS = 100
 """Where many replicas write at once, each write that is refused is another one's that was not."""
@@ -52,12 +49,6 @@ AskLog = Callable[[Account], Awaitable[int | None]]
 """What the log knows to be spent of an account; None where it does not answer."""
 
 
-class _Sent(NamedTuple):
-    revision: int
-    """Which it expected."""
-    time: int
-
-
 class TurnTaker:
     """The turns of one replica, which `holder` names, at one account's record. One at a time."""
 
@@ -68,11 +59,12 @@ class TurnTaker:
         self._account = account
         self._holder = holder
         self._records = records
-        self._ask = ask_log
+        self._ask_log = ask_log
         self._now = now
         self._turns = 0
-        self._unanswered: dict[Turn, _Sent] = {}
-        self._checked = 0
+        self._unanswered: dict[Turn, int] = {}
+        """The revision that each expected."""
+        self._looked = 0
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -97,20 +89,26 @@ class TurnTaker:
         stored, own = await self._records.get(self._account.key), self.slice
         self._recall(stored)
         own.withheld = max(own.withheld, min(wish.giving, own.available + own.withheld))
-        logged = await self._ask_log(stored.record)
-        now = self._now()
-        self._turns += 1
-        turn = turns.turn_of(stored.record, own, self._holder, self._turns, wish, logged, now)
+        need = turns.needs_log(stored.record, own, self._holder, self._now())
+        looks = need == "now" or (need == "soon" and self._may_look(0))
+        turn = self._turn(stored.record, wish, await self._look() if looks else None)
+        if turn.refused and turn.record.doubted_unix_nano and self._may_look(turn.record.looked_unix_nano):
+            # Before anybody is refused: of what was found at the last look, some may be reported by now.
+            turn = self._turn(stored.record, wish, await self._look())
         self.seen = turn.record
         if turn.worth_storing:
-            await self._store(turn, stored.revision, now)
+            await self._store(turn, stored.revision)
         elif not self._unanswered:
             own.withheld = 0
         return turn.refused
 
-    async def _store(self, turn: Turn, revision: int, now: int) -> None:
-        self._unanswered[turn] = _Sent(revision, now)
-        ttl = max(0, self._account.window.end - now) // NANOS + KEPT_SECONDS
+    def _turn(self, record: BudgetRecord | None, wish: Wish, logged: Logged | None) -> Turn:
+        self._turns += 1
+        return turns.turn_of(record, self.slice, self._holder, self._turns, wish, logged, self._now())
+
+    async def _store(self, turn: Turn, revision: int) -> None:
+        self._unanswered[turn] = revision
+        ttl = max(0, self._account.window.end - turn.time) // NANOS + KEPT_SECONDS
         try:
             await self._records.put(self._account.key, turn.record, expected=revision, ttl=ttl)
         except Conflict:
@@ -122,9 +120,9 @@ class TurnTaker:
         """Learns what became of turns that got no answer. They may still be stored while the record is as they expected
         it."""
         turn = turns.stored_of(stored.record, self._holder, self._unanswered)
-        if turn is not None and self._unanswered[turn].revision != stored.revision:
+        if turn is not None and self._unanswered[turn] != stored.revision:
             self._settle(turn)
-        elif all(sent.revision != stored.revision for sent in self._unanswered.values()):
+        elif stored.revision not in self._unanswered.values():
             self._settle(None)
 
     def _settle(self, turn: Turn | None) -> None:
@@ -132,16 +130,16 @@ class TurnTaker:
         with it, or is not to be."""
         if turn is not None:
             turns.settle(self.slice, turn)
-            self.slice.until = self._unanswered[turn].time + LEASE_NANOS - MARGIN_NANOS
         self._unanswered.clear()
         self.slice.withheld = 0
 
-    async def _ask_log(self, record: BudgetRecord | None) -> Logged | None:
-        """What the log knows, where it has to be asked. About a lasting doubt it is asked now and then."""
-        now, unreported = self._now(), self.slice.spent
-        need = turns.need_of_log(record, self.slice, self._holder, now)
-        if need == "none" or (need == "some" and now - self._checked < CHECK_NANOS):
-            return None
-        self._checked = now
-        spent = await self._ask(self._account)
+    def _may_look(self, looked: int) -> bool:
+        """Whether nobody looked into the log for a while: this replica, or another one at the time given."""
+        return self._now() - max(looked, self._looked) >= LOOK_NANOS
+
+    async def _look(self) -> Logged | None:
+        """What the log knows; None where it does not answer."""
+        unreported = self.slice.spent
+        self._looked = self._now()
+        spent = await self._ask_log(self._account)
         return None if spent is None else Logged(spent, unreported)

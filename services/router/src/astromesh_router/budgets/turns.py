@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from astromesh.v1.budget_pb2 import BudgetRecord
-from astromesh_router.budgets.records import LEASE_NANOS, doubt, ended, find, free, grant, slice_of, sweep, take
+from astromesh_router.budgets.records import (
+    LEASE_NANOS,
+    MARGIN_NANOS,
+    doubt,
+    ended,
+    find,
+    free,
+    grant,
+    look_due,
+    slice_of,
+    sweep,
+    take,
+)
 from astromesh_router.budgets.slices import Slice
 
 
@@ -38,6 +50,7 @@ class Turn:
     """A turn as it is about to be stored, and what it makes of the replica's slice."""
 
     number: int
+    time: int
     record: BudgetRecord
     reported: int
     """Comes off what the slice has spent."""
@@ -48,12 +61,12 @@ class Turn:
     """There is not enough for the first call that waits."""
 
 
-def need_of_log(record: BudgetRecord | None, slice_: Slice, holder: str, now: int) -> Literal["none", "some", "urgent"]:
-    """Whether a turn needs to know what the log holds: at once where a record begins or the own slice was taken back;
-    now and then where there is a doubt, or one to come from a slice that has ended."""
+def needs_log(record: BudgetRecord | None, slice_: Slice, holder: str, now: int) -> Literal["no", "soon", "now"]:
+    """Whether a turn needs to know what the log holds: surely where a record begins, or the own slice was taken back;
+    and where there is a doubt, or one to come from a slice that has ended."""
     if record is None or is_lost(record, slice_, holder):
-        return "urgent"
-    return "some" if record.doubted_unix_nano or ended(record, holder, now) else "none"
+        return "now"
+    return "soon" if look_due(record, now) or ended(record, holder, now) else "no"
 
 
 def is_lost(record: BudgetRecord | None, slice_: Slice, holder: str) -> bool:
@@ -74,6 +87,7 @@ def settle(slice_: Slice, stored: Turn) -> None:
     """Brings the slice to where a stored turn leaves it."""
     slice_.spent -= stored.reported
     slice_.granted = stored.granted
+    slice_.until = stored.time + LEASE_NANOS - MARGIN_NANOS
 
 
 def turn_of(
@@ -84,7 +98,7 @@ def turn_of(
     if record is not None:
         after.CopyFrom(record)
     lost = is_lost(record, slice_, holder)
-    if record is None or lost:
+    if lost or (record is None and logged is None):
         doubt(after, now)
     if logged is not None:
         # Not without the log: nobody else knows how much of it was spent.
@@ -98,6 +112,7 @@ def turn_of(
     take(after, holder, number, kept + more, now)
     return Turn(
         number=number,
+        time=now,
         record=after,
         reported=slice_.spent,
         granted=kept + more,
@@ -108,7 +123,8 @@ def turn_of(
 
 def _differs(record: BudgetRecord | None, after: BudgetRecord, holder: str, now: int) -> bool:
     before = record or BudgetRecord()
-    if (before.found, before.doubted_unix_nano) != (after.found, after.doubted_unix_nano):
+    looked = before.looked_unix_nano != after.looked_unix_nano
+    if looked or before.doubted_unix_nano != after.doubted_unix_nano:
         return True
     old, new = slice_of(before, holder), slice_of(after, holder)
     if old is None or new is None:
