@@ -3,7 +3,6 @@
 import pytest
 
 from astromesh.v1.values_pb2 import ResourceRef
-from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_router.candidates import Candidate, NamedProvider, Prices, pool_of, references
@@ -60,13 +59,6 @@ def test_the_vendors_key_goes_to_no_other_address() -> None:
     declared = agent({"primary": {"provider": "openai_compat", "model": "m", "endpoint": f"{URL}/v1"}})
     (candidate,) = candidates(declared)
     assert candidate.key is None
-
-
-@pytest.mark.parametrize("name", ["messages", "model", "stream", "tools"])
-def test_what_the_router_writes_cannot_be_a_parameter(name: str) -> None:
-    declared = agent({"primary": {"provider": "ollama", "model": "m", "parameters": {name: 1}}})
-    with pytest.raises(InvalidInput, match=f"parameters.{name}"):
-        candidates(declared)
 
 
 @pytest.mark.parametrize(

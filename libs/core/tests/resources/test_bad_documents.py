@@ -70,6 +70,28 @@ BAD = [
         "spec.model.primary",
         "gives temperature twice",
     ),
+    *(
+        (
+            AGENT.replace("model: m", f"model: m, parameters: {{{name}: 1}}"),
+            5,
+            "spec.model.primary.parameters",
+            f"sets {name}, which the router writes (remove it)",
+        )
+        for name in ("messages", "model", "stream", "system", "tools")
+    ),
+    *(
+        (
+            AGENT.replace("provider: ollama, model: m", f"provider: {given}"),
+            5,
+            "spec.model.primary",
+            "which is never used",
+        )
+        for given in (
+            "extractive, endpoint: 'http://x'",
+            "extractive, api_key_env: K",
+            "onnx, model: m, endpoint: 'http://x'",
+        )
+    ),
     (AGENT + "  chain: {mode: parallel}\n", 6, "spec.chain", "chains of agents do not exist"),
     (AGENT + "  orchestration: {pattern: glyph}\n", 6, "spec.orchestration.pattern", "glyph pattern does not exist"),
     (AGENT + "  orchestration: {pattern: reakt}\n", 6, "spec.orchestration.pattern", "did you mean 'react'?"),

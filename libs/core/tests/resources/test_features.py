@@ -51,6 +51,8 @@ def test_a_provider_that_knows_its_parameters_refuses_others() -> None:
     models = f", fallback: {seeded}"
     (gap,) = [gap for gap in gaps(agent(models=models)) if "needs an extra" not in gap]
     assert gap.startswith("f.yaml:5: spec.model.fallback[0].parameters.seed: onnx takes chat_template_kwargs, max_tok")
+    (gap,) = gaps(agent(models=", fallback: [{provider: extractive, parameters: {temperature: 0}}]"))
+    assert gap == "f.yaml:5: spec.model.fallback[0].parameters.temperature: extractive takes none"
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))

@@ -42,6 +42,25 @@ def test_names_an_unknown_provider_and_the_nearest_one() -> None:
     assert problem.resource == "Agent default/a"
 
 
+def test_a_candidate_adds_nothing_to_its_provider_that_nobody_would_read() -> None:
+    quoting = HEAD + "kind: Provider\nmetadata: {name: quoting}\nspec: {type: extractive}\n"
+    bad = (
+        f"{HEAD}kind: Agent\nmetadata: {{name: b}}\nspec:\n  model:\n"
+        "    primary: {providerRef: local, api_version: '2024-10-21'}\n"
+        "    fallback:\n"
+        "      - {providerRef: quoting, endpoint: 'http://127.0.0.1:1'}\n"
+        "      - {providerRef: quoting, temperature: 0.2}\n"
+        "      - {providerRef: local, endpoint: 'http://127.0.0.1:1', temperature: 0.2}\n"
+    )
+    problems = check(resources(OLLAMA, quoting, bad))
+    assert {problem.code for problem in problems} == {"ProviderMismatch"}
+    assert [str(problem).partition(": ")[2] for problem in problems] == [
+        "spec.model.primary: has an api_version (leave it out; of azure_openai alone there are versions)",
+        "spec.model.fallback[0]: names an endpoint, which is never used (leave it out; it is part of the router)",
+        "spec.model.fallback[1].parameters.temperature: is nothing that extractive takes (remove it)",
+    ]
+
+
 def test_a_reference_without_namespace_stays_in_its_own() -> None:
     (problem,) = check(resources(KB, OLLAMA, agent(pipeline="kb")))
     assert (problem.code, problem.path) == ("UnknownPipeline", "spec.tools[0].pipeline")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from astromesh.v1.values_pb2 import ResourceRef
-from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Target, target_of
@@ -16,9 +15,6 @@ from astromesh_core.resources.candidates import Candidate as DeclaredCandidate
 from astromesh_core.resources.model_traits import CallSettings, ModelTraits
 from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec
 from astromesh_core.resources.secrets import SecretKeyRef
-
-WRITTEN_BY_ROUTER = frozenset({"messages", "model", "stream", "tools"})
-"""Fields of a request that `parameters` may not set."""
 
 ADVICE = {
     "ollama": "start it with `ollama serve`, or set endpoint to where it runs",
@@ -125,7 +121,7 @@ def references(agent: AgentSpec) -> list[str]:
 def pool_of(ref: ResourceRef, agent: AgentSpec, providers: Mapping[str, NamedProvider], role: str) -> Pool:
     """What an agent's role chooses from: its preferred candidate, then each fallback.
 
-    `providers` holds what each of `references` names. Raises InvalidInput for parameters that the router writes itself.
+    `providers` holds what each of `references` names.
     """
     models = agent.model.of_role(role)
     candidates = tuple(_whole(declared, providers) for declared in models.candidates)
@@ -153,7 +149,6 @@ def _whole(declared: DeclaredCandidate, providers: Mapping[str, NamedProvider]) 
 
 
 def _candidate(target: Target, provider: NamedProvider | None) -> Candidate:
-    _check_parameters(target.model, target.parameters)
     traits, calls = target.traits, target.calls
     return Candidate(
         provider=target.provider,
@@ -191,9 +186,3 @@ def _prices(traits: ModelTraits) -> Prices:
     given = (traits.input_cost_per_1k_tokens, traits.output_cost_per_1k_tokens)
     asked, answered = (alike if price is None else price for price in given)
     return Prices(asked, answered, traits.cached_input_cost_per_1k_tokens, traits.cache_write_cost_per_1k_tokens)
-
-
-def _check_parameters(model: str, names: Iterable[str]) -> None:
-    taken = sorted(WRITTEN_BY_ROUTER.intersection(names))
-    if taken:
-        raise InvalidInput(f"model {model}: parameters.{taken[0]} cannot be set, the router writes it; remove it")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.model_traits import CallSettings, Capabilities, ModelTraits
@@ -22,6 +22,21 @@ Strategy = Literal["cost_optimized", "latency_optimized", "quality_first", "roun
 
 Shared = TypeVar("Shared", bound=Spec)
 
+WRITTEN_BY_ROUTER = frozenset({"messages", "model", "stream", "system", "tools"})
+"""Fields of a request that `parameters` may not set: they come from the agent and the run."""
+
+
+def _not_written_by_router(parameters: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    taken = sorted(WRITTEN_BY_ROUTER.intersection(parameters))
+    if taken:
+        raise PydanticCustomError(
+            "parameter", "sets {name}, which the router writes", {"name": taken[0], "hint": "remove it"}
+        )
+    return parameters
+
+
+Parameters = Annotated[dict[str, JsonValue], AfterValidator(_not_written_by_router)]
+
 
 class Candidate(ModelTraits, CallSettings):
     """A model an agent may use: named here in full, or by `provider_ref`, whose settings its own ones override."""
@@ -36,8 +51,13 @@ class Candidate(ModelTraits, CallSettings):
     circuit_breaker: CircuitBreaker | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, gt=0)
-    parameters: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    parameters: Parameters = Field(default_factory=dict[str, JsonValue])
     """Sent to the model as they are. `temperature` and `max_tokens` may stand here or beside."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether it names a key of its own."""
+        return bool(self.api_key or self.api_key_env)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -53,7 +73,7 @@ class Candidate(ModelTraits, CallSettings):
         if provider and provider != "extractive" and not self.model:
             raise PydanticCustomError("candidate", "names no model", {"hint": "such as model: llama3.1:8b"})
         if provider:
-            check_address(provider, self.endpoint, self.api_version)
+            check_address(provider, self.endpoint, self.api_version, has_key=self.has_key)
         update = {"provider": provider, "parameters": parameters, "temperature": None, "max_tokens": None}
         return self.model_copy(update=update)
 

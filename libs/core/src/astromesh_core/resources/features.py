@@ -122,8 +122,9 @@ def _provider_type(path: Path, provider: str) -> Iterator[Gap]:
 
 def _parameters(path: Path, candidate: Candidate) -> Iterator[Gap]:
     taken = vendor_of(candidate.provider or "").parameters
-    for name in sorted(candidate.parameters.keys() - taken) if taken else ():
-        yield (*path, "parameters", name), f"{candidate.provider} takes {', '.join(sorted(taken))} and no other"
+    for name in sorted(candidate.parameters.keys() - taken) if taken is not None else ():
+        others = f"{', '.join(sorted(taken))} and no other" if taken else "none"
+        yield (*path, "parameters", name), f"{candidate.provider} takes {others}"
 
 
 def _memory(memory: MemorySpec) -> Iterator[Gap]:

@@ -85,7 +85,7 @@ class ProviderSpec(CallSettings):
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
-        check_address(self.type, self.endpoint, self.api_version)
+        check_address(self.type, self.endpoint, self.api_version, has_key=bool(self.api_key or self.api_key_env))
         return self
 
     @model_validator(mode="after")

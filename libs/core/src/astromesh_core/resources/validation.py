@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pydantic_core import PydanticCustomError
+
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import RagTool
-from astromesh_core.resources.candidates import target_of
+from astromesh_core.resources.candidates import Candidate, target_of
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.problems import Problem, did_you_mean
 from astromesh_core.resources.provider import ProviderSpec
@@ -14,7 +16,7 @@ from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey, refer
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
-from astromesh_core.resources.vendors import is_custom
+from astromesh_core.resources.vendors import check_address, is_custom, vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
 Link = tuple[Path, str, str]
@@ -25,11 +27,11 @@ def check(resources: Iterable[Resource]) -> list[Problem]:
     """Lists what is wrong among resources that are each valid by themselves. `Problem.resource` names the one to mend.
 
     Codes: DuplicateName, UnknownProvider, UnknownPipeline, UnknownAgent, DimensionMismatch, DuplicateKey, UnknownKey,
-    DuplicateBudget, UnpricedModel. A duplicate is a problem of every one but the first.
+    DuplicateBudget, UnpricedModel, ProviderMismatch. A duplicate is a problem of every one but the first.
     """
     given = list(resources)
     known = {resource.key for resource in given}
-    problems: list[Problem] = [*_duplicates(given), *_budgets(given), *_unpriced(given)]
+    problems: list[Problem] = [*_duplicates(given), *_budgets(given), *_unpriced(given), *_mismatched(given)]
     for resource in given:
         for path, kind, reference in links(resource):
             if refer(kind, reference, resource.namespace) not in known:
@@ -93,21 +95,47 @@ def _budgets(given: list[Resource]) -> Iterator[Problem]:
 
 def _unpriced(given: list[Resource]) -> Iterator[Problem]:
     """A budget of an agent that counts money has models to count: each of them has a price."""
+    for resource, path, candidate, provider in _candidates(given):
+        assert isinstance(resource.spec, AgentSpec)
+        if resource.spec.budget is None or not resource.spec.budget.counts_money:
+            continue
+        target = target_of(candidate, provider)
+        # A user's own class tells its price itself.
+        if not target.priced and not is_custom(target.provider):
+            reason = f"nobody knows what {target.model} costs, and the agent's budget counts money"
+            hint = "declare cost_per_1k_tokens, 0 where it is free"
+            yield _problem(resource, path, "UnpricedModel", reason, hint)
+
+
+def _mismatched(given: list[Resource]) -> Iterator[Problem]:
+    """What a candidate adds to the Provider that it refers to is read by a provider of that type."""
+    for resource, path, candidate, provider in _candidates(given):
+        if provider is None:
+            continue
+        endpoint = candidate.endpoint or provider.endpoint
+        try:
+            check_address(provider.type, endpoint, candidate.api_version, has_key=candidate.has_key)
+        except PydanticCustomError as error:
+            hint = str((error.context or {}).get("hint", ""))
+            yield _problem(resource, path, "ProviderMismatch", error.message(), hint)
+        taken = vendor_of(provider.type).parameters
+        for name in sorted(candidate.parameters.keys() - taken) if taken is not None else ():
+            reason = f"is nothing that {provider.type} takes"
+            yield _problem(resource, (*path, "parameters", name), "ProviderMismatch", reason, "remove it")
+
+
+def _candidates(given: list[Resource]) -> Iterator[tuple[Resource, Path, Candidate, ProviderSpec | None]]:
+    """The candidates of all agents, each with its place and its Provider. One whose Provider is not there is left out:
+    that is said elsewhere."""
     providers = {resource.key: resource.spec for resource in given if isinstance(resource.spec, ProviderSpec)}
     for resource in given:
-        if not isinstance(resource.spec, AgentSpec) or resource.spec.budget is None:
+        if not isinstance(resource.spec, AgentSpec):
             continue
-        for place, candidate in resource.spec.model.everywhere() if resource.spec.budget.counts_money else ():
+        for place, candidate in resource.spec.model.everywhere():
             reference = candidate.provider_ref
             provider = providers.get(refer("Provider", reference, resource.namespace)) if reference else None
-            if reference and provider is None:
-                continue  # said elsewhere
-            target = target_of(candidate, provider)
-            # A user's own class tells its price itself.
-            if not target.priced and not is_custom(target.provider):
-                reason = f"nobody knows what {target.model} costs, and the agent's budget counts money"
-                hint = "declare cost_per_1k_tokens, 0 where it is free"
-                yield _problem(resource, ("model", *place), "UnpricedModel", reason, hint)
+            if provider is not None or not reference:
+                yield resource, ("model", *place), candidate, provider
 
 
 def _own(resource: Resource) -> Iterator[Problem]:

@@ -24,8 +24,8 @@ class Vendor:
     """Where it is, such as, for a type that is nowhere unless told."""
     versioned: bool = False
     """Whether its API comes in versions, named by `api_version`."""
-    parameters: frozenset[str] = frozenset()
-    """All that `parameters` of its models may hold; empty: the vendor takes others than we know, and judges itself."""
+    parameters: frozenset[str] | None = None
+    """All that `parameters` of its models may hold; None: the vendor takes others than we know, and judges itself."""
 
     @property
     def over_http(self) -> bool:
@@ -49,7 +49,7 @@ _OF_ONNX = frozenset(
 )
 
 VENDORS: dict[str, Vendor] = {
-    "extractive": Vendor("extractive"),
+    "extractive": Vendor("extractive", parameters=frozenset()),
     "ollama": Vendor("ollama", "http://localhost:11434"),
     "openai_compat": Vendor("openai_compat", "https://api.openai.com/v1", "OPENAI_API_KEY"),
     "openai": Vendor("openai_compat", "https://api.openai.com/v1", "OPENAI_API_KEY"),
@@ -88,9 +88,14 @@ def vendor_of(provider_type: str) -> Vendor:
     return VENDORS.get(provider_type, CUSTOM)
 
 
-def check_address(provider_type: str, endpoint: str | None, api_version: str | None) -> None:
-    """Raises PydanticCustomError where a type needs an endpoint and has none, or has a version and needs none."""
+def check_address(provider_type: str, endpoint: str | None, api_version: str | None, *, has_key: bool) -> None:
+    """Raises PydanticCustomError where a type needs an endpoint and has none, or has an endpoint, a key or a version
+    that nobody reads."""
     vendor = vendor_of(provider_type)
+    if provider_type in VENDORS and not vendor.over_http and (endpoint or has_key):
+        what = "an endpoint" if endpoint else "a key"
+        context = {"what": what, "hint": "leave it out; it is part of the router"}
+        raise PydanticCustomError("provider", "names {what}, which is never used", context)
     if vendor.example and not endpoint:
         hint = f"such as endpoint: {vendor.example}"
         raise PydanticCustomError("provider", "names no endpoint", {"hint": hint})
