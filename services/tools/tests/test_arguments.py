@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
 from threading import Event
 from typing import Annotated, Literal
@@ -93,8 +94,21 @@ def test_what_cannot_be_given_by_name_is_refused() -> None:
             Signature(function, "here")
 
 
+def test_a_schema_is_fetched_from_nowhere() -> None:
+    with pytest.raises(InvalidInput, match="only what stands in it"):
+        ArgumentsSchema({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}})
+
+
+def test_arguments_that_are_wrong_a_hundred_thousand_times_are_judged_at_once() -> None:
+    schema = ArgumentsSchema({"type": "object", "properties": {"a": {"items": {"type": "string"}}}})
+    begun = time.perf_counter()
+    with pytest.raises(InvalidInput, match=r"a\.0: 0 is not of type"):
+        schema.read(orjson.dumps({"a": [0] * 100_000}).decode())
+    assert time.perf_counter() - begun < 1
+
+
 def test_a_schema_that_is_none_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="not valid"):
+    with pytest.raises(InvalidInput, match="no JSON Schema"):
         ArgumentsSchema({"type": "object", "properties": {"a": {"type": "integer", "minimum": "x"}}})
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import orjson
 from pydantic import JsonValue
 
+from astromesh_core.checked_schema import CheckedSchema, TooMuchToCheck
 from astromesh_core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,25 +35,17 @@ class AnswerSchema:
     """A JSON Schema (draft 2020-12 unless it names another), compiled. Raises InvalidInput where it is none."""
 
     def __init__(self, text: str) -> None:
-        # Imported at the first schema: it takes 40 ms, and most runs have none.
-        import jsonschema_rs
-
-        try:
-            self._validator: jsonschema_rs.Validator = jsonschema_rs.validator_for(_read(text), offline=True)
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-            told = getattr(error, "message", "") or str(error)
-            raise InvalidInput(f"is no JSON Schema that can be used: {_shortened(told)}") from error
+        self._schema = CheckedSchema(_read(text))
 
     def problems(self, answer: str) -> list[str]:
         """What is wrong with an answer, each with its place, in a fixed order; nothing where it matches."""
         try:
-            value: JsonValue = orjson.loads(answer)
+            errors = self._schema.errors(answer, orjson.loads(answer))
         except orjson.JSONDecodeError:
             return [NOT_JSON]
-        if self._validator.is_valid(value):
-            return []
-        told = {_problem(error) for error in self._validator.iter_errors(value)}
-        return sorted(told)[:MOST_PROBLEMS]
+        except TooMuchToCheck as error:
+            return [f"it {error.message}"]
+        return sorted(set(map(_problem, errors)))[:MOST_PROBLEMS]
 
 
 @lru_cache(maxsize=64)

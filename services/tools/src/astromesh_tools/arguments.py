@@ -5,16 +5,15 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import Any, Final
 
-import jsonschema_rs
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PydanticUserError, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from astromesh_core.checked_schema import CheckedSchema, TooMuchToCheck
 from astromesh_core.errors import InvalidInput
 from astromesh_tools.docstrings import read_docstring
 
@@ -36,9 +35,9 @@ class ArgumentsSchema:
     def __init__(self, schema: Mapping[str, JsonValue]) -> None:
         self.text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS).decode()
         try:
-            self._validator = jsonschema_rs.validator_for(dict(schema))
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-            raise InvalidInput(f"the schema of the parameters is not valid: {error}") from error
+            self._schema = CheckedSchema(schema)
+        except InvalidInput as error:
+            raise InvalidInput(f"the schema of the parameters {error.message}") from error
 
     def read(self, text: str) -> dict[str, JsonValue]:
         """Returns the arguments. Raises InvalidInput that tells the model exactly what is wrong, and where."""
@@ -48,11 +47,12 @@ class ArgumentsSchema:
             raise InvalidInput(f"the arguments are not JSON: {error}") from error
         if not isinstance(value, dict):
             raise InvalidInput("the arguments must be a JSON object of parameters by name")
-        if not self._validator.is_valid(value):
-            problems = "; ".join(
-                _located(error.message, error.instance_path)
-                for error in islice(self._validator.iter_errors(value), _MOST_PROBLEMS)
-            )
+        try:
+            errors = self._schema.errors(text, value)
+        except TooMuchToCheck as error:
+            raise InvalidInput(f"the JSON of the arguments {error.message}: give less at once") from error
+        if errors:
+            problems = "; ".join(_located(error.message, error.instance_path) for error in errors[:_MOST_PROBLEMS])
             raise InvalidInput(f"the arguments do not fit the tool's schema: {problems}")
         return value
 
