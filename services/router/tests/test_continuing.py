@@ -1,5 +1,6 @@
 """Where one model goes on for another, every character stands once, however the text is cut."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -70,3 +71,12 @@ def test_goes_on_only_where_the_model_can_and_no_form_binds_the_reply() -> None:
 @pytest.mark.parametrize("name", ["response_format", "format", "grammar"])
 def test_a_parameter_that_binds_the_reply_counts_as_a_form(name: str) -> None:
     assert not can_continue(replace(VLLM, parameters={name: "json"}), CompleteRequest(), "one")
+
+
+def test_a_long_text_is_gone_on_with_as_fast_as_it_comes() -> None:
+    """Each piece costs its own length, not that of all before it."""
+    told = "x" * 1_000_000 + " " * 1_000_000
+    begun = time.perf_counter()
+    again = [told[place : place + 100] for place in range(0, len(told), 100)]
+    assert joined(told, [*again, "end"]) == told + "end"
+    assert time.perf_counter() - begun < 2

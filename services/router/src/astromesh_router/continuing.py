@@ -33,28 +33,36 @@ class Joint:
         self.prefill = told.rstrip()
         """What the model is to go on with."""
         self._echo = self.prefill if len(self.prefill) >= SHORTEST_ECHO else ""
+        self._echoed = 0
         self._gap = told[len(self.prefill) :]
-        self._held = ""
+        self._crossed = 0
 
     def feed(self, text: str) -> str:
         """The next text of the model, as far as the reader has not seen it; held back while that is open."""
-        if not (self._echo or self._gap):
-            return text
-        self._held += text
-        if self._echo.startswith(self._held) and self._echo != self._held:
-            return ""
-        self._held = self._held.removeprefix(self._echo)
-        return self._past_gap()
+        if self._echo:
+            if self._echo.startswith(text, self._echoed) and self._echoed + len(text) < len(self._echo):
+                self._echoed += len(text)
+                return ""
+            text = self._past_echo(text)
+        return self._past_gap(text) if self._gap else text
 
     def finish(self) -> str:
         """What was held back, at the end: it was no echo."""
-        return self._past_gap()
+        held, self._echo = self._echo[: self._echoed], ""
+        return self._past_gap(held)
 
-    def _past_gap(self) -> str:
+    def _past_echo(self, text: str) -> str:
+        left = self._echo[self._echoed :]
+        text = text.removeprefix(left) if text.startswith(left) else self._echo[: self._echoed] + text
         self._echo = ""
-        while self._held and self._held[0] == self._gap[:1]:
-            self._held, self._gap = self._held[1:], self._gap[1:]
-        if not self._held:
-            return ""
-        new, self._held, self._gap = self._held, "", ""
-        return new
+        return text
+
+    def _past_gap(self, text: str) -> str:
+        gap = self._gap[self._crossed : self._crossed + len(text)]
+        same = next(
+            (place for place, (one, other) in enumerate(zip(gap, text, strict=False)) if one != other), len(gap)
+        )
+        self._crossed += same
+        if same < len(text):
+            self._gap = ""
+        return text[same:]
