@@ -19,7 +19,10 @@ from astromesh_router.candidates import Candidate, Pool
 from astromesh_router.figures import Figures, Speed
 
 SPAN = 20
-"""Calls that an average is about: each new one has 2 / (SPAN + 1) of the weight."""
+"""Calls that an average is about."""
+
+NEWEST = 2 / (SPAN + 1)
+"""The weight of each new one. The first few weigh the same: more than this."""
 
 CALLS_OF_DOUBT = 5
 """What is usual in a pool has the weight of so many calls of a candidate: one long answer makes no model verbose."""
@@ -45,9 +48,10 @@ class Average:
 
     def observe(self, value: float, now: float) -> None:
         """Takes a value. The first one replaces a guess, the next few weigh the same."""
-        kept = (1 - max(2 / (SPAN + 1), 1 / (self.calls + 1))) * self._left(now)
-        self.value = self.value * kept + value * (1 - kept)
         self.calls += 1
+        newest = NEWEST if self.calls > 1 / NEWEST else 1 / self.calls
+        kept = (1 - newest) * self._left(now)
+        self.value = self.value * kept + value * (1 - kept)
         self.at = now
 
     def faded(self, usual: float, now: float) -> float:

@@ -10,17 +10,18 @@ it). Each vendor's own tokenizer differs again, so a bill takes the vendor's fig
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Message
 from astromesh_core.events.contents import plain
 
-LETTERS, DIGITS, MARKS = string.ascii_letters.encode(), string.digits.encode(), string.punctuation.encode()
+PER_MILLE = (
+    (string.ascii_letters.encode(), 235),
+    (string.digits.encode(), 650),
+    (string.punctuation.encode(), 1040),
+)
+"""What a character of each kind is worth, in thousandths of a token."""
 
-LETTER_PER_MILLE = 235
-DIGIT_PER_MILLE = 650
-MARK_PER_MILLE = 1040
 BEYOND_ASCII_PER_MILLE = 333
 """Of a byte in UTF-8: a Chinese or Japanese character is one token, an accented letter or a Cyrillic one two thirds."""
 
@@ -33,15 +34,15 @@ PICTURE_TOKENS = 1_000
 
 
 def text_tokens(text: str) -> int:
-    """How many tokens a text has, about; rounded up. Some 5 ns a character."""
-    written = text.encode(errors="replace")
-    per_mille = (
-        LETTER_PER_MILLE * _occurring(written, _NO_LETTERS)
-        + DIGIT_PER_MILLE * _occurring(written, _NO_DIGITS)
-        + MARK_PER_MILLE * _occurring(written, _NO_MARKS)
-    )
+    """How many tokens a text has, about; rounded up. Some 2 ns a character."""
+    rest, per_mille = text.encode(errors="replace"), 0
+    # A kind after the other is taken out: each a pass in C, where a loop or a regular expression costs 50 times as much.
+    for kind, worth in PER_MILLE:
+        without = rest.translate(None, kind)
+        per_mille += worth * (len(rest) - len(without))
+        rest = without
     if not text.isascii():
-        per_mille += BEYOND_ASCII_PER_MILLE * _occurring(written, _ASCII)
+        per_mille += BEYOND_ASCII_PER_MILLE * len(rest.translate(None, _ASCII))
     return -(-per_mille // 1000)
 
 
@@ -62,15 +63,4 @@ def _message_tokens(message: Message) -> int:
     return tokens
 
 
-def _all_but(kept: Iterable[int]) -> bytes:
-    return bytes(set(range(256)).difference(kept))
-
-
-_NO_LETTERS, _NO_DIGITS, _NO_MARKS = _all_but(LETTERS), _all_but(DIGITS), _all_but(MARKS)
 _ASCII = bytes(range(128))
-
-
-def _occurring(written: bytes, others: bytes) -> int:
-    """How many bytes are left without the others: one pass in C, where a loop or a regular expression costs 50 times
-    as much."""
-    return len(written.translate(None, others))

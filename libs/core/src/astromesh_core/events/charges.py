@@ -38,5 +38,5 @@ def charges_of(envelope: Envelope) -> Iterator[Billed]:
             yield Billed(path, event.charge, time)
     for charge in event.partial_charges:
         yield Billed(path, charge, time)
-    if event.lost_usage.input_tokens or event.lost_usage.output_tokens:
+    if event.HasField("lost_usage") and (event.lost_usage.input_tokens or event.lost_usage.output_tokens):
         yield Billed(path, Charge(usage=event.lost_usage), time)

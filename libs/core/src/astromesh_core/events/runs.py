@@ -171,7 +171,9 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 
 
 def _add_lost(folder: RunFolder, event: Any, step: Step | None = None) -> None:
-    """What was spent on calls that gave no completion."""
+    """What was spent on calls that gave no completion: of most runs nothing."""
+    if not (event.partial_charges or event.HasField("lost_usage")):
+        return
     totals = [folder.run.usage] if step is None else [folder.run.usage, step.usage]
     for total in totals:
         if event.HasField("lost_usage"):
