@@ -345,8 +345,10 @@ async def test_of_many_agents_with_one_endpoint_one_asks(calls: Calls) -> None:
     async with LoopbackServer(answer) as server:
         health = Health(calls.dialect)
         candidate = replace(CANDIDATE, endpoint=server.url)
-        found = [(await health.of([replace(candidate, model=model)]))[0] for model in ("a", "b", "a")]
-    assert asked == 1
+        once = await asyncio.gather(*(health.of([replace(candidate, model=model)]) for model in ("a", "b", "a")))
+        again = await health.of([candidate])
+    found = [each for (each,) in once]
+    assert (asked, again) == (1, [found[0]])
     assert [each.reason for each in found] == ["", "the model b is not offered; run `ollama pull b`", ""]
 
 

@@ -221,6 +221,11 @@ def test_the_fastest_whole_answer_is_first() -> None:
         "0.20 s to the first token, 20 tokens/s over the last 20 calls",
         "1.00 s to the first token, 100 tokens/s over the last 3 calls",
     ]
+    near = Figures(10, 0, 3, Speed(0.0042, 0), Speed(0.0042, 0))
+    assert (
+        reasons("latency_optimized", declared, Seen((near, near)))[0]
+        == "4.2 ms to the first token over the last 3 calls"
+    )
 
 
 def test_a_candidate_that_fails_counts_as_slower_and_says_so() -> None:

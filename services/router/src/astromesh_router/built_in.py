@@ -77,6 +77,7 @@ def built_in(
     api_key: str = "",
     parameters: Mapping[str, JsonValue] | None = None,
     prices: Prices | None = None,
+    api_version: str = "",
 ) -> BuiltIn:
     """A built-in provider by its type, as in YAML; `api_key` is the key itself. The caller closes it.
 
@@ -98,6 +99,7 @@ def built_in(
         parameters or {},
         f"${{{KEY}}}" if api_key else None,
         prices=prices or Prices(),
+        api_version=api_version,
     )
     onnx = Onnx(Path())
     dialect = talking(http, no_embedder, onnx)[vendor.dialect]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_router.candidates import Candidate
@@ -56,6 +56,15 @@ async def ask(candidate: Candidate, dialects: Dialects, seconds: float) -> Answe
         return Answer(f"{candidate.label}: no answer within {seconds:g} s")
 
 
+@dataclass
+class _Asked:
+    """An endpoint's last answer, until when it stands, and the turn of who asks next; others wait for what comes."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    until: float = 0.0
+    answer: Answer = Answer()
+
+
 class Health:
     """Tells of candidates. `clock` counts seconds."""
 
@@ -70,7 +79,7 @@ class Health:
         self._known = known
         self._refusing = refusing
         self._clock = clock
-        self._answers: dict[Endpoint, tuple[float, Answer]] = {}
+        self._asked: dict[Endpoint, _Asked] = {}
 
     async def of(self, candidates: Sequence[Candidate]) -> list[ProviderHealth]:
         """All at once, each within 5 s; in the order of the candidates."""
@@ -84,14 +93,15 @@ class Health:
         return self._known(candidate) or health_of(candidate, await self._answer(candidate))
 
     async def _answer(self, candidate: Candidate) -> Answer:
-        endpoint, now = endpoint_of(candidate), self._clock()
-        until, answer = self._answers.get(endpoint, (0.0, Answer()))
-        if now >= until:
-            answer = await ask(candidate, self._dialects, CHECK_SECONDS)
-            if len(self._answers) >= MOST_ANSWERS:
-                self._answers.clear()
-            self._answers[endpoint] = self._clock() + STANDS_SECONDS, answer
-        return answer
+        endpoint = endpoint_of(candidate)
+        if endpoint not in self._asked and len(self._asked) >= MOST_ANSWERS:
+            self._asked.clear()
+        asked = self._asked.setdefault(endpoint, _Asked())
+        async with asked.lock:
+            if self._clock() >= asked.until:
+                asked.answer = await ask(candidate, self._dialects, CHECK_SECONDS)
+                asked.until = self._clock() + STANDS_SECONDS
+            return asked.answer
 
 
 def health_of(candidate: Candidate, answer: Answer) -> ProviderHealth:

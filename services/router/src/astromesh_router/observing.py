@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.endpoint_store import StoredEndpoint
@@ -12,7 +12,7 @@ from astromesh_core.bus.observations import Observations
 from astromesh_router.breakers import SharedBreakers
 from astromesh_router.circuits import Clock
 from astromesh_router.health import Dialects, Health
-from astromesh_router.provider_checks import ProviderChecks
+from astromesh_router.provider_checks import ProviderChecks, note_failure
 
 
 @asynccontextmanager
@@ -27,11 +27,11 @@ async def observing(bus: Bus, router: str, breakers: SharedBreakers, dialects: D
 
     async with bus.endpoints.watch(hear):
         following = asyncio.create_task(checks.follow(bus.resources.watch()), name="providers")
+        following.add_done_callback(note_failure)
         try:
             yield Health(dialects, checks.known, breakers.refusing)
         finally:
             following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            await asyncio.gather(following, return_exceptions=True)
             await checks.close()
             await breakers.close()

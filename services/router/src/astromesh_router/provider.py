@@ -3,9 +3,10 @@
     provider: "my_package.my_module:MyProvider"
 
 The class is found in the config folder's `providers/`, then on the Python path. It is made once for each candidate that
-names it, with keyword arguments `model`, `endpoint`, `api_key` and `parameters`, and kept; one with an async `close()`
-is closed at the end. Errors are those of `astromesh_core.errors`: Unavailable, RateLimited and TimedOut are followed by
-retries and the next candidate, InvalidInput and Denied by the next candidate alone.
+names it, in a thread, with keyword arguments `model`, `endpoint`, `api_key` and `parameters`, and kept; one with an
+async `close()` is closed once its code has changed and its last call has ended. Its methods run on the router's event
+loop, which they must not block. Errors are those of `astromesh_core.errors`: Unavailable, RateLimited and TimedOut are
+followed by retries and the next candidate, InvalidInput and Denied by the next candidate alone.
 """
 
 from __future__ import annotations

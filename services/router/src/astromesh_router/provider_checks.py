@@ -133,6 +133,8 @@ class ProviderChecks:
         if before is not None and before.task is not None:
             before.task.cancel()
         self._providers.pop(key, None)
+        if record is None:
+            self._records.pop(key, None)
         provider = _observed(record, self._clock.seconds()) if record is not None else None
         if provider is None:
             return
@@ -140,7 +142,7 @@ class ProviderChecks:
         if key in self._records:
             self._turns.take_over(provider, self._records[key])
         provider.task = asyncio.create_task(self._observe(provider), name=f"checks of {provider.ref.name}")
-        provider.task.add_done_callback(_note_failure)
+        provider.task.add_done_callback(note_failure)
 
     async def _observe(self, provider: Observed) -> None:
         while True:
@@ -207,7 +209,7 @@ def _observed(record: ResourceRecord, now: float) -> Observed | None:
     return Observed(record.ref, candidate, models, spec.health_check or HealthCheck(), now)
 
 
-def _note_failure(task: asyncio.Task[None]) -> None:
-    """One Provider's failure is not another's, but it is not silent either."""
+def note_failure(task: asyncio.Task[None]) -> None:
+    """One task's failure is not another's, but it is not silent either."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a provider is not observed any more", task=task.get_name(), exc_info=error)
+        _log.error("providers are not observed any more", task=task.get_name(), exc_info=error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import floor, log10
 
 from astromesh.v1.values_pb2 import Usage
@@ -34,7 +35,11 @@ class Prospect:
     candidate: Candidate
     figures: Figures
     needs: Needs
-    expected: Expected
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What the request will use and cost."""
+        return expected(self.candidate, self.figures, self.needs)
 
     @property
     def seconds(self) -> float:
@@ -48,7 +53,7 @@ class Prospect:
 
     def ranked(self, reason: str) -> Ranked:
         """In its place, for this reason."""
-        return Ranked(self.candidate, reason, self.expected)
+        return Ranked(self.candidate, reason, lambda: self.expected)
 
 
 Order = tuple[Ranked, ...]
@@ -67,7 +72,7 @@ def rank(strategy: str, candidates: Sequence[Candidate], seen: Seen, needs: Need
         if lacking:
             excluded.append((candidate, lacking))
         else:
-            prospects.append(Prospect(place, candidate, figures, needs, expected(candidate, figures, needs)))
+            prospects.append(Prospect(place, candidate, figures, needs))
     name = strategy or IN_ORDER
     return Ranking(name, STRATEGIES[name](prospects, seen), tuple(excluded))
 
@@ -158,7 +163,7 @@ def speed_reason(prospect: Prospect) -> str:
         return f"failed its last {calls}"
     tokens = f", {1 / speed.per_token:,.0f} tokens/s" if speed.per_token else ""
     failed = "" if speed.success > 0.995 else f", {1 - speed.success:.0%} failed"
-    return f"{speed.first_token:.2f} s to the first token{tokens} over the last {calls}{failed}"
+    return f"{duration(speed.first_token)} to the first token{tokens} over the last {calls}{failed}"
 
 
 def quality_reason(prospect: Prospect) -> str:
@@ -181,6 +186,11 @@ def dollars(nanos: int) -> str:
         return "$0"
     amount = nanos / NANOS
     return f"${amount:,.{max(2, 1 - floor(log10(amount)))}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time with two figures that count where it is short: 3.2 ms, 0.31 s, 12.50 s."""
+    return f"{seconds:.2f} s" if seconds >= 0.0995 else f"{seconds * 1000:.2g} ms"
 
 
 def _quality(prospect: Prospect) -> float:
