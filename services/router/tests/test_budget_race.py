@@ -113,7 +113,7 @@ def asked(number: int = 1, principal: str = "") -> CompleteRequest:
 
 def ranked(nanos: int, candidate: Candidate = PRICED, tokens: int = 100) -> Ranked:
     usage = Usage(input_tokens=tokens, estimated=True)
-    return Ranked(candidate, "", Expected(usage, 0 if candidate is FREE else nanos))
+    return Ranked(candidate, "", lambda: Expected(usage, 0 if candidate is FREE else nanos))
 
 
 def charge(nanos: int, tokens: int = 100) -> Charge:

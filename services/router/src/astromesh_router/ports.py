@@ -8,7 +8,8 @@ What a call does without any of them: `ungoverned`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
@@ -43,7 +44,8 @@ class Ranked:
 
     candidate: Candidate
     reason: str
-    expected: Expected
+    expect: Callable[[], Expected] = field(compare=False)
+    """Works out what is expected of it: only a budget, or a price, wants to know."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Charge, Usage
 from astromesh_router.candidates import Candidate, Pool
@@ -15,9 +17,8 @@ class InOrder:
 
     def rank(self, pool: Pool, needs: Needs) -> Ranking:
         """See Strategist.rank."""
-        usage = Usage(input_tokens=needs.input_tokens, output_tokens=needs.max_output_tokens, estimated=True)
         order = [
-            Ranked(candidate, f"declared as number {number}", Expected(usage, cost_nanos(usage, candidate.prices)))
+            Ranked(candidate, f"declared as number {number}", partial(_expected, candidate, needs))
             for number, candidate in enumerate(pool.candidates, 1)
         ]
         return Ranking("in_order", tuple(order))
@@ -62,3 +63,8 @@ class Unbounded:
 
     def release(self) -> None:
         """See Reservation.release."""
+
+
+def _expected(candidate: Candidate, needs: Needs) -> Expected:
+    usage = Usage(input_tokens=needs.input_tokens, output_tokens=needs.max_output_tokens, estimated=True)
+    return Expected(usage, cost_nanos(usage, candidate.prices))

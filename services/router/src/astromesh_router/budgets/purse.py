@@ -81,8 +81,9 @@ class BudgetedPurse:
             budgets = budgets.in_tokens()
         if not (budgets.bounds or budgets.run_bounds):
             return UNBOUND
-        expected = Amounts(max(1, ranked.expected.cost_nanos), max(1, tokens_of(ranked.expected.usage)))
-        return await self._reserve(request, budgets, expected)
+        expected = ranked.expect()
+        amounts = Amounts(max(1, expected.cost_nanos), max(1, tokens_of(expected.usage)))
+        return await self._reserve(request, budgets, amounts)
 
     async def _reserve(self, request: CompleteRequest, budgets: Applicable, expected: Amounts) -> Reservation:
         run_id = request.run_id
