@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -128,3 +129,61 @@ async def test_another_setting_of_any_kind_takes_documents_in_anew(tmp_path: Pat
             pipeline = here.declare(f"chunking: {chunking}")
             assert (await pipeline.ingest_all(note)).replaced == replaced
             assert (await pipeline.figures()).documents == 1
+
+
+BIRDS = [
+    ("a.txt", "Owls hunt mice at night."),
+    ("b.txt", "Owls hunt mice at night, too."),
+    ("c.txt", "The option owl_depth is 7."),
+    ("d.txt", "Owls sleep."),
+]
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "question", "expected"),
+    [
+        ("{top_k: 2}", "owls hunt mice at night", ["a.txt", "b.txt"]),
+        ("{top_k: 2, mmr: {lambda: 0.3}}", "owls hunt mice at night", ["a.txt", "c.txt"]),
+        ("{top_k: 2, mmr: {lambdaMult: 1.0}}", "owls hunt mice at night", ["a.txt", "b.txt"]),
+        ("{similarity_threshold: 0.9}", "owls hunt mice at night", ["a.txt", "b.txt"]),
+        ("{similarityThreshold: 0.99}", "owls sleep", ["d.txt"]),
+        ("{similarity_threshold: 0.9}", "elephants", []),
+        ("{mode: keyword}", "owl_depth", ["c.txt"]),
+        ("{mode: keyword}", "elephants", []),
+        ("{mode: keyword, top_k: 1}", "do owls sleep?", ["d.txt"]),
+        ("{mode: hybrid, top_k: 1}", "owl_depth", ["c.txt"]),
+        ("{mode: hybrid, similarity_threshold: 0.99}", "sleep", ["d.txt"]),
+        ("{mode: hybrid, top_k: 2, mmr: {lambda: 0.1}}", "owls hunt mice at night", ["a.txt", "c.txt"]),
+        ("{mode: keyword, top_k: 2, mmr: {lambda: 0.1}}", "owls hunt mice at night", ["a.txt", "c.txt"]),
+    ],
+)
+async def test_passages_are_found_as_declared(
+    tmp_path: Path, retrieval: str, question: str, expected: list[str]
+) -> None:
+    async with mesh(tmp_path) as here:
+        pipeline = here.declare(f"retrieval: {retrieval}")
+        await pipeline.ingest_all(Listing([given(source, text) for source, text in BIRDS]))
+        hits = await pipeline.query(question, 0)
+        assert [hit.source for hit in hits] == expected
+        for hit in hits:
+            assert hit.sha256 == hashlib.sha256(hit.text.text.encode()).digest()
+            assert (hit.start, hit.end) == (0, len(hit.text.text))
+            assert 0.0 < hit.score <= 1.0 + 1e-6
+
+
+async def test_keywords_are_looked_for_without_the_model(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as here:
+        pipeline = here.declare("retrieval: {mode: keyword}")
+        await pipeline.ingest_all(Listing([given(source, text) for source, text in BIRDS]))
+        embedded = len(here.embedder.embedded)
+        assert await pipeline.query("sleep", 0)
+        assert len(here.embedder.embedded) == embedded
+
+
+async def test_another_way_of_finding_takes_nothing_in_anew(tmp_path: Path) -> None:
+    note = Listing([given("a.txt", RIVERS)])
+    async with mesh(tmp_path) as here:
+        await here.declare("retrieval: {mode: vector}").ingest_all(note)
+        pipeline = here.declare("retrieval: {mode: hybrid, mmr: {}, similarity_threshold: 0.2}")
+        assert (await pipeline.ingest_all(note)).unchanged == 1
+        assert len(await pipeline.query("Rhine", 0)) == 1

@@ -138,7 +138,9 @@ BAD = [
     (PIPELINE + "  chunking: {strategy: fixed, separators: [a]}\n", 5, "spec.chunking", "has no separators"),
     (PIPELINE + "  chunking: {separators: ['']}\n", 5, "spec.chunking.separators[0]", "at least 1 character"),
     (PIPELINE + "  chunking: {chunkSize: big}\n", 5, "spec.chunking.chunkSize", "must be a whole number, not text"),
-    (PIPELINE + "  retrieval: {similarity_threshold: 0.5}\n", 5, "spec.retrieval.similarity_threshold", "top_k"),
+    (PIPELINE + "  retrieval: {mode: keyword, similarity_threshold: 0.5}\n", 5, "spec.retrieval", "vector and hybrid"),
+    (PIPELINE + "  retrieval: {mmr: {lambda: 2}}\n", 5, "spec.retrieval.mmr.lambda", "less than or equal to 1"),
+    (PIPELINE + "  retrieval: {mode: words}\n", 5, "spec.retrieval.mode", "'keyword'"),
     (PIPELINE + "  ingestion: {schedule: nightly}\n", 5, "spec.ingestion.schedule", "five cron fields"),
     (PIPELINE + "  store: {backend: milvus}\n", 5, "spec.store.backend", "cannot be 'milvus'"),
     # providers and settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -33,6 +34,23 @@ class Embedder(Protocol):
     async def close(self) -> None:
         """Frees the model. Idempotent."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A passage that was found, with its `id`, and its unit vector, `(dimension,)`."""
+
+    passage: Passage
+    vector: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What two ways of searching found in one state of a store, each best first."""
+
+    by_vector: list[Match] = field(default_factory=list[Match])
+    """`passage.score` is the cosine."""
+    by_words: list[Match] = field(default_factory=list[Match])
 
 
 class VectorStore(Protocol):
@@ -83,6 +101,14 @@ class VectorStore(Protocol):
 
         Passages below `min_score` are left out; equal scores stand in the order of writing. Raises InvalidInput for a
         vector of another dimension or a `top_k` below 1.
+        """
+        ...
+
+    async def matches(self, vector: Vectors | None, words: str, limit: int) -> Matches:
+        """At most `limit` passages nearest to the vector, and as many that share words with `words`, by BM25.
+
+        Both are of one state: no document is in it with old and new passages. None and "" ask for nothing. `words` is
+        plain text and no query language. Raises InvalidInput as `search` does.
         """
         ...
 

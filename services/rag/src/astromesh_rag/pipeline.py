@@ -19,6 +19,7 @@ from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_rag.documents import Document, Listing, Unreadable, is_markdown
+from astromesh_rag.retrieval import chosen, depth
 from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
 from astromesh_vectors.ports import Embedder, VectorStore
 from astromesh_vectors.rulers import Words
@@ -74,19 +75,21 @@ class Pipeline:
         self._ingesting = asyncio.Lock()
 
     async def query(self, text: str, top_k: int) -> list[Passage]:
-        """The passages nearest to the text, best first; `top_k` 0 is the pipeline's own.
+        """The passages that answer the text best, found as declared, best first; `top_k` 0 is the pipeline's own.
 
         Raises InvalidInput for an empty text, a `top_k` out of bounds and vectors of another dimension.
         """
         if not text.strip():
             raise InvalidInput("the query is empty; ask for something")
-        wanted = top_k or self.spec.retrieval.top_k
+        retrieval = self.spec.retrieval
+        wanted = top_k or retrieval.top_k
         if not 1 <= wanted <= MOST_PASSAGES:
             raise InvalidInput(f"top_k is {wanted}; it must be from 1 to {MOST_PASSAGES}")
         if await self.store.count() == 0:
             return []  # without the time and the memory that the model takes
-        (vector,) = await self._embedder.embed([text])
-        return await self.store.search(vector, wanted)
+        vector = None if retrieval.mode == "keyword" else (await self._embedder.embed([text]))[0]
+        words = "" if retrieval.mode == "vector" else text
+        return chosen(await self.store.matches(vector, words, depth(retrieval, wanted)), retrieval, wanted)
 
     async def ingest(self, listing: Listing) -> AsyncGenerator[IngestResponse, None]:
         """Takes the documents in, one after the other, each as a whole; progress as it goes, the summary last.

@@ -89,10 +89,26 @@ class Reranking(Spec):
     top_k: int | None = Field(default=None, ge=1)
 
 
-class Retrieval(Spec):
-    """How much is found."""
+class Mmr(Spec):
+    """Passages that repeat others make room: maximal marginal relevance. 1 looks at relevance alone, 0 at novelty."""
 
+    lambda_mult: float = Field(default=0.5, ge=0, le=1, validation_alias=spelled("lambda_mult", "lambda"))
+
+
+class Retrieval(Spec):
+    """How passages are found, and how many."""
+
+    mode: Literal["vector", "keyword", "hybrid"] = "vector"
     top_k: int = Field(default=5, ge=1, le=100)
+    similarity_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Passages that are found by their vector, with a cosine below it, are left out."""
+    mmr: Mmr | None = None
+
+    @model_validator(mode="after")
+    def _compares_vectors(self) -> Self:
+        if self.mode == "keyword" and self.similarity_threshold is not None:
+            raise PydanticCustomError("unused", "keyword retrieval has no similarity_threshold; vector and hybrid have")
+        return self
 
 
 class DirectorySource(Spec):

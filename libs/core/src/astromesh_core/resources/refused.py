@@ -38,9 +38,6 @@ FIELDS: dict[str, dict[str, str]] = {
         "spec.routing.default_strategy": "the strategy is the agent's: write spec.model.routing.strategy in the agent",
         "spec.routing.fallback_enabled": "falling back is the agent's: list the models in spec.model.fallback, or none",
     },
-    "RAGPipeline": {
-        "spec.retrieval.similarity_threshold": "passages are not cut off by similarity; bound them by retrieval.top_k",
-    },
     "RuntimeConfig": {
         "spec.peers": "peers are found through the message bus; there is nothing to list",
         "spec.mesh": "gossip between nodes does not exist; replicas meet on the message bus",

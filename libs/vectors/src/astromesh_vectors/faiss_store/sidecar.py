@@ -16,24 +16,21 @@ from pathlib import Path
 
 from astromesh.v1.values_pb2 import Content, Passage
 from astromesh_core.errors import Conflict, NotFound
+from astromesh_vectors.faiss_store import keywords
 
 SCHEMA = 1
 BUSY_SECONDS = 10.0
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS store (
-    schema INTEGER NOT NULL, identity TEXT NOT NULL, model TEXT NOT NULL, dimension INTEGER NOT NULL,
-    generation INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS documents (
-    id TEXT PRIMARY KEY, sha256 BLOB NOT NULL, metadata TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS passages (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, document TEXT NOT NULL REFERENCES documents (id),
-    ordinal INTEGER NOT NULL, source TEXT NOT NULL, first INTEGER NOT NULL, past INTEGER NOT NULL,
-    headings TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL, UNIQUE (document, ordinal)
-);
-"""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS store (schema INTEGER NOT NULL, identity TEXT NOT NULL, model TEXT NOT NULL,"
+    " dimension INTEGER NOT NULL, generation INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS documents (id TEXT PRIMARY KEY, sha256 BLOB NOT NULL, metadata TEXT NOT NULL)"
+    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS passages (number INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " document TEXT NOT NULL REFERENCES documents (id), ordinal INTEGER NOT NULL, source TEXT NOT NULL,"
+    " first INTEGER NOT NULL, past INTEGER NOT NULL, headings TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL,"
+    " UNIQUE (document, ordinal))",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +60,9 @@ class Sidecar:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         with self._transaction("IMMEDIATE"):
-            for statement in _TABLES.split(";"):
+            for statement in _TABLES:
                 self._connection.execute(statement)
+            keywords.prepare(self._connection)
             if self._connection.execute("SELECT 1 FROM store").fetchone() is None:
                 row = (SCHEMA, secrets.token_hex(8), model, dimension)
                 self._connection.execute("INSERT INTO store VALUES (?, ?, ?, ?, 0)", row)
@@ -127,6 +125,14 @@ class Sidecar:
         """Every passage's number and vector, in the order of writing."""
         return self._connection.execute("SELECT number, vector FROM passages ORDER BY number")
 
+    def with_words(self, text: str, limit: int) -> list[int]:
+        """The numbers of the passages that share words with a text, by BM25, best first, equal ones by number."""
+        return keywords.best(self._connection, text, limit)
+
+    def vector(self, number: int) -> bytes:
+        """The vector of the passage with this number."""
+        return self._connection.execute("SELECT vector FROM passages WHERE number = ?", (number,)).fetchone()[0]
+
     def passage(self, number: int) -> Passage:
         """The passage with this number, `id` (document and ordinal) and `sha256` (of its text) set."""
         document, ordinal, source, first, past, headings, text = self._connection.execute(
@@ -155,7 +161,7 @@ class Sidecar:
                 passage.source,
                 passage.start,
                 passage.end,
-                json.dumps(list(passage.headings)),
+                json.dumps(list(passage.headings), ensure_ascii=False),
                 passage.text.text,
                 vector,
             ),

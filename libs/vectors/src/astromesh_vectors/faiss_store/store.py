@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from astromesh_core.errors import InvalidInput, Unavailable
+from astromesh_vectors.ports import Match, Matches
 from astromesh_vectors.worker import WorkerThread
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class FaissStore:
     async def search(self, vector: Vectors, top_k: int, min_score: float = -1.0) -> list[Passage]:
         return await self._call(lambda: self._search(vector, top_k, min_score))
 
+    async def matches(self, vector: Vectors | None, words: str, limit: int) -> Matches:
+        return await self._call(lambda: self._matches(vector, words, limit))
+
     async def close(self) -> None:
         """Writes the index's file, so that the next start need not build it, and closes. Idempotent."""
         if not self._closed:
@@ -123,20 +127,32 @@ class FaissStore:
         return change is not None
 
     def _search(self, vector: Vectors, top_k: int, min_score: float) -> list[Passage]:
+        sidecar = self._opened()
+        with sidecar.snapshot():
+            nearest = self._nearest(sidecar, vector, top_k)
+            return [_scored(sidecar, number, score) for score, number in nearest if score >= min_score]
+
+    def _matches(self, vector: Vectors | None, words: str, limit: int) -> Matches:
+        import numpy as np
+
+        sidecar = self._opened()
+
+        def match(number: int, score: float) -> Match:
+            return Match(_scored(sidecar, number, score), np.frombuffer(sidecar.vector(number), dtype="<f4"))
+
+        with sidecar.snapshot():
+            nearest = [] if vector is None else self._nearest(sidecar, vector, limit)
+            return Matches(
+                [match(number, score) for score, number in nearest],
+                [match(number, 0.0) for number in sidecar.with_words(words, limit)],
+            )
+
+    def _nearest(self, sidecar: Sidecar, vector: Vectors, top_k: int) -> list[tuple[float, int]]:
         from astromesh_vectors.unit import unit_rows
 
         if top_k < 1:
             raise InvalidInput(f"top_k is {top_k}; it must be at least 1")
-        query = unit_rows([vector], self.dimension)
-        sidecar = self._opened()
-        found: list[Passage] = []
-        with sidecar.snapshot():
-            for score, number in self._fresh_index(sidecar).nearest(query, top_k):
-                if score >= min_score:
-                    passage = sidecar.passage(number)
-                    passage.score = score
-                    found.append(passage)
-        return found
+        return self._fresh_index(sidecar).nearest(unit_rows([vector], self.dimension), top_k)
 
     def _fresh_index(self, sidecar: Sidecar) -> Index:
         """The index of what the sidecar shows, loaded anew after a change by somebody else."""
@@ -159,3 +175,9 @@ class FaissStore:
                     index.save(self._folder, sidecar.identity, loaded)
             finally:
                 sidecar.close()
+
+
+def _scored(sidecar: Sidecar, number: int, score: float) -> Passage:
+    passage = sidecar.passage(number)
+    passage.score = score
+    return passage

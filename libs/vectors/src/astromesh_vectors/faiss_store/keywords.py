@@ -1,0 +1,51 @@
+"""The words of a sidecar's passages, for BM25: an FTS5 table that triggers keep in the transaction of every change.
+
+Words are compared without case, accents and English endings. The table reads texts and headings from `passages` and
+holds its index alone (https://www.sqlite.org/fts5.html, "External Content Tables").
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+MOST_WORDS = 100
+"""Different words of a question that are looked for, from its beginning."""
+
+_TABLE = (
+    "CREATE VIRTUAL TABLE words USING fts5(text, headings, content = 'passages', content_rowid = 'number',"
+    " tokenize = 'porter unicode61 remove_diacritics 2')",
+    "CREATE TRIGGER words_of_new AFTER INSERT ON passages BEGIN"
+    " INSERT INTO words (rowid, text, headings) VALUES (new.number, new.text, new.headings); END",
+    "CREATE TRIGGER words_of_gone AFTER DELETE ON passages BEGIN"
+    " INSERT INTO words (words, rowid, text, headings) VALUES ('delete', old.number, old.text, old.headings); END",
+    # For a sidecar that was filled before it had words.
+    "INSERT INTO words (words) VALUES ('rebuild')",
+)
+
+_WORD = re.compile(r"[^\s\0\"]+")
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Makes the table where there is none. Call in a transaction that has the table `passages`."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'words'").fetchone() is None:
+        for statement in _TABLE:
+            connection.execute(statement)
+
+
+def best(connection: sqlite3.Connection, text: str, limit: int) -> list[int]:
+    """The numbers of the passages that share words with `text`, best first by BM25, equal ones by number."""
+    query = as_query(text)
+    if not query:
+        return []
+    statement = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank, rowid LIMIT ?"
+    return [number for (number,) in connection.execute(statement, (query, limit))]
+
+
+def as_query(text: str) -> str:
+    """What FTS5 is asked: any of the words, each in quotes, where nothing has a meaning of its own.
+
+    FTS5 reads a word like `similarity_threshold` as two that stand beside each other, in the passages too.
+    """
+    words = [word for word in _WORD.findall(text) if any(letter.isalnum() for letter in word)]
+    return " OR ".join(f'"{word}"' for word in list(dict.fromkeys(words))[:MOST_WORDS])
