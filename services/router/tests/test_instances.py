@@ -59,6 +59,27 @@ async def test_who_can_do_without_a_class_waits_for_it_but_once(
     (tmp_path / "go").touch()
 
 
+async def test_an_edit_closes_a_provider_when_its_last_call_has_ended(tmp_path: Path, custom: CustomProviders) -> None:
+    modules = Modules(tmp_path, seconds=iter(float(second) for second in range(1_000)).__next__)
+    providers = CustomProviders(modules, {"LLM_KEY": KEY})
+    async with open_calls(no_embedder, {}, Telemetry(), custom=providers) as opened:
+        patient = replace(named("Closing"), patience=Patience())
+        async with aclosing(opened.complete(Pool((patient,)), asking())) as parts:
+            assert (await anext(parts)).text_delta == "one "
+            (tmp_path / "loud.py").write_text(SHOUT + "\n")
+            assert (await complete(opened, asking(user("hi")), named("Shout"))).text == "HI !"
+            await asyncio.sleep(0.05)
+            assert not (tmp_path / "closed").exists(), "the call goes on"
+            (tmp_path / "go").touch()
+            assert [part.WhichOneof("part") async for part in parts] == ["text_delta", "completion"]
+
+        async def closed() -> bool:
+            return (tmp_path / "closed").exists()
+
+        await until(closed)
+    await providers.close()
+
+
 async def test_of_many_settings_the_ones_used_last_are_kept(
     custom: CustomProviders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
