@@ -21,10 +21,10 @@ from astromesh_testing.waiting import until
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ASTROMESH_")}
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command that is expected to end by itself."""
-    line = [str(COMMAND), *map(str, arguments)]
-    return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False)
+def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command that is expected to end by itself, with these variables."""
+    line, environment = [str(COMMAND), *map(str, arguments)], {**ENVIRONMENT, **variables}
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.fixture
@@ -106,6 +106,22 @@ def test_a_port_that_is_taken_is_named(config: Path, tmp_path: Path, option: lis
     assert f"127.0.0.1:{port}" in ended.stderr
 
 
+@pytest.mark.parametrize("arguments", [["serve", "router"], ["up", "--processes", "--port", "0", "--grpc-port", "0"]])
+def test_a_metrics_port_that_is_taken_is_named_with_its_setting(
+    config: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = (*arguments, "--config", config, "--data", tmp_path / "data")
+        ended = command(*line, ASTROMESH_METRICS_PORT=str(port))
+
+    assert ended.returncode == 75
+    assert "ASTROMESH_METRICS_PORT" in ended.stderr
+    assert f"127.0.0.1:{port}" in ended.stderr
+
+
 @pytest.mark.parametrize("option", [[], ["--processes"]])
 def test_an_address_that_others_reach_is_refused_before_anything_starts(
     config: Path, tmp_path: Path, option: list[str]
@@ -121,6 +137,7 @@ def test_an_address_that_others_reach_is_refused_before_anything_starts(
     ("arguments", "said"),
     [
         (["up", "--port", "70000"], "ASTROMESH_PORT"),
+        (["serve", "router", "--metrics-port", "70000"], "ASTROMESH_METRICS_PORT"),
         (["up", "--once"], "--once belongs to --demo"),
         (["serve", "routr"], "there is no service 'routr'"),
         (["up", "--prot", "1"], "No such option"),

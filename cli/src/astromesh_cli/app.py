@@ -77,6 +77,9 @@ def serve(
     services: Annotated[list[str], typer.Argument(metavar="SERVICE...", help="Which, such as: router tools.")],
     config: Config = None,
     data: Data = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Where the process serves its own metrics; 0 nowhere. [default: 0]")
+    ] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Runs some services as one process, with gRPC to the others of the mesh.
@@ -96,7 +99,8 @@ def serve(
         from astromesh_cli.serving.children import end_with_parent
 
         end_with_parent()
-    given = {name: value for name, value in (("config_dir", config), ("data_dir", data)) if value is not None}
+    options = {"config_dir": config, "data_dir": data, "metrics_port": metrics_port}
+    given = {name: value for name, value in options.items() if value is not None}
     with reported():
         names, settings = checked(services), load_settings(given)
     raise typer.Exit(serve_services(names, settings))

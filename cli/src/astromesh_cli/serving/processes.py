@@ -19,8 +19,9 @@ from astromesh_cli.ports import is_free
 from astromesh_cli.serving.children import Child, serve_command
 from astromesh_cli.serving.chosen import Chosen
 from astromesh_cli.serving.greeting import address, greet_when_ready
+from astromesh_cli.serving.placement import SERVICES
 from astromesh_core.bus.embedded import EmbeddedServer
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.launcher import run_until_signalled
 from astromesh_core.mesh_secrets import mesh_key, mesh_token
 from astromesh_core.settings import PREFIX, Settings
@@ -35,6 +36,8 @@ _GRACE_SECONDS: Final = 3.0
 
 _CALLERS_FIRST: Final = ("gateway", "runtime")
 """Stopped one after the other; then the services that they call, all at once."""
+
+_LAST_PORT: Final = 65535
 
 _PASSED_ON: Final = ("config_dir", "data_dir", "host", "port", "grpc_port", "otlp_endpoint", "record_content")
 
@@ -108,8 +111,14 @@ def _environ(settings: Settings, url: str, credentials: Path, service: str) -> d
     chosen |= {
         "nats_url": url,
         "nats_credentials": credentials / f"{service}.json" if credentials.is_dir() else credentials,
+        "metrics_port": _metrics_port(settings, service),
     }
     return {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in chosen.items()}}
+
+
+def _metrics_port(settings: Settings, service: str) -> int:
+    """Each process has its own, the same whichever services are switched off; 0 where none is wanted."""
+    return settings.metrics_port and settings.metrics_port + SERVICES.index(service)
 
 
 def _grace(settings: Settings) -> float:
@@ -122,6 +131,16 @@ def _check_ports(how: Chosen) -> None:
     for port in (settings.port, settings.grpc_port) if "gateway" in how.services else ():
         if not is_free(settings.host, port):
             raise Unavailable(f"{settings.host}:{port} is taken: choose another port, or stop who listens there")
+    if not settings.metrics_port:
+        return
+    if settings.metrics_port > _LAST_PORT - len(SERVICES) + 1:
+        raise InvalidInput(f"ASTROMESH_METRICS_PORT needs {len(SERVICES)} ports from {settings.metrics_port} on")
+    for port in (_metrics_port(settings, service) for service in how.services):
+        if not is_free(settings.host, port):
+            raise Unavailable(
+                f"{settings.host}:{port} is taken: ASTROMESH_METRICS_PORT needs {len(SERVICES)} ports from "
+                f"{settings.metrics_port} on, one for each process"
+            )
 
 
 async def _greet(how: Chosen) -> None:

@@ -25,11 +25,13 @@ from astromesh_core.rpc.connections import Connections
 from astromesh_core.rpc.gates import MeshGate
 from astromesh_core.rpc.inprocess import InProcessServer
 from astromesh_core.rpc.ports import Registrar
+from astromesh_core.rpc.process_metrics import tells_metrics
 from astromesh_core.rpc.serving import serve
 from astromesh_core.rpc.sockets import socket_address
 from astromesh_core.service import OpenService, Platform
 from astromesh_core.settings import Settings
 from astromesh_core.telemetry.logs import configure_logs, logger
+from astromesh_core.telemetry.scraping import serving_metrics
 from astromesh_core.telemetry.telemetry import telemetry_for
 
 EXIT_CODES: dict[type[AstromeshError], int] = {PermanentError: 78, TemporaryError: 75, AstromeshError: 70}
@@ -81,6 +83,7 @@ async def compose(services: Mapping[str, OpenService], settings: Settings, serve
                 registrars.append(registrar)
         address = ""
         if serve_at:
+            registrars.append(tells_metrics(platform.telemetry.metrics, instance, services))
             gate = MeshGate(mesh_token(settings))
             address = (
                 await stack.enter_async_context(
@@ -178,6 +181,8 @@ async def _platform(
     )
     # Sending the last spans blocks, so it is done in a thread.
     stack.push_async_callback(asyncio.to_thread, telemetry.close)
+    if settings.metrics_port:
+        await stack.enter_async_context(serving_metrics(telemetry.metrics, settings.host, settings.metrics_port))
     bus = await stack.enter_async_context(_open_bus(services, settings, instance))
     bus.dead_letters.on_stored = lambda consumer: telemetry.metrics.dead_letters.labels(consumer).inc()
     readiness = Readiness()

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     serve_metrics: bool = True
     """Whether the gateway answers `/metrics`, to everybody who reaches it. It holds names and counts, never content."""
 
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Where this process serves its own metrics, on `host` and to everybody who reaches it. 0: nowhere. With
+    `up --processes` it is the first one's; each further process has the next port."""
+
     metric_names: int = Field(default=200, ge=1)
     """Distinct agents, models, tools … that metrics tell apart; the others count as "other"."""
 

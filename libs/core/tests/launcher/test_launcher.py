@@ -10,9 +10,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from astromesh.v1 import router_pb2, router_pb2_grpc
+from astromesh.v1.metrics_pb2 import GetMetricsRequest
+from astromesh.v1.metrics_pb2_grpc import MetricsServiceStub
 from astromesh_core import errors
 from astromesh_core.launcher import compose
 from astromesh_core.mesh_secrets import mesh_key, mesh_token
@@ -22,6 +25,7 @@ from astromesh_core.rpc.sockets import socket_address
 from astromesh_core.service import OpenService, Platform
 from astromesh_core.settings import Settings, load_settings
 from astromesh_testing.contracts.placement import ScriptedRouter, named
+from astromesh_testing.mesh import free_ports
 
 REQUEST = router_pb2.CheckProvidersRequest()
 
@@ -92,6 +96,31 @@ async def test_a_composed_process_serves_the_others_over_grpc(settings: Settings
         stub = router_pb2_grpc.RouterServiceStub(channel.stub_channel())
         assert (await stub.CheckProviders(REQUEST)).providers[0].provider == "ok"
         await channel.close()
+
+
+async def test_a_process_serves_its_metrics_until_it_ends(settings: Settings) -> None:
+    (port,) = free_ports(1)
+    settings = settings.model_copy(update={"metrics_port": port})
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with compose({"router": Story().service("router")}, settings) as mesh:
+            mesh.platform.telemetry.metrics.runs_open.set(5)
+            assert "astromesh_runs_open 5.0\n" in (await client.get("/metrics")).text
+        with pytest.raises(httpx.ConnectError):
+            await client.get("/metrics")
+
+
+async def test_a_process_tells_its_mesh_whose_metrics_they_are(settings: Settings) -> None:
+    services = {"router": Story().service("router", register), "guardrails": Story().service("guardrails")}
+    async with compose(services, settings, "127.0.0.1:0") as mesh:
+        channel = RemoteChannel(mesh.address, mesh_token(settings))
+        told = await MetricsServiceStub(channel.stub_channel()).GetMetrics(GetMetricsRequest())
+        await channel.close()
+        stranger = RemoteChannel(mesh.address, "guessed")
+        with pytest.raises(errors.Denied):
+            await MetricsServiceStub(stranger.stub_channel()).GetMetrics(GetMetricsRequest())
+        await stranger.close()
+    assert told.instance == mesh.platform.instance
+    assert 'astromesh_runs_open{service="guardrails+router"} 0.0\n' in told.page
 
 
 async def test_dead_letters_are_counted_by_consumer(settings: Settings) -> None:

@@ -27,6 +27,7 @@ from astromesh_gateway.directory import watching
 from astromesh_gateway.following import Following
 from astromesh_gateway.gateway import Departures, Gateway, Services
 from astromesh_gateway.http import build_app
+from astromesh_gateway.mesh_metrics import MeshMetrics
 from astromesh_gateway.server import serving
 from astromesh_gateway.service import AgentServicer, KeyGate
 from astromesh_gateway.waiting import Sessions
@@ -121,6 +122,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 following=Following(bus, admission, Sessions(bus.log, history)),
                 departures=Departures(bus.signals),
                 telemetry=platform.telemetry,
+                metrics=MeshMetrics(platform.telemetry.metrics, platform.connections, directory.switched_off),
                 readiness=platform.readiness,
                 mesh_key=platform.mesh_key,
             )

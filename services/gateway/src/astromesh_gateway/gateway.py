@@ -21,6 +21,7 @@ from astromesh_gateway.admission import Admission, PreparedRun
 from astromesh_gateway.auth import Authenticator
 from astromesh_gateway.directory import Directory
 from astromesh_gateway.following import Following
+from astromesh_gateway.mesh_metrics import MeshMetrics
 
 if TYPE_CHECKING:
     # Known to type checkers alone: at run time there is one kind of stub.
@@ -56,6 +57,7 @@ class Gateway:
     following: Following
     departures: Departures
     telemetry: Telemetry
+    metrics: MeshMetrics
     readiness: Readiness
     mesh_key: MeshKey
     draining: asyncio.Event = field(default_factory=asyncio.Event)

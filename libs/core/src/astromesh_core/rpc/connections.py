@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from astromesh_core.errors import InvalidInput
 from astromesh_core.readiness import Check
+from astromesh_core.rpc.addresses import is_local
 from astromesh_core.rpc.health import PeerHealth, served_here
 from astromesh_core.rpc.inprocess import InProcessServer
 from astromesh_core.rpc.ports import Channel
@@ -27,6 +28,16 @@ class Connections:
     def elsewhere(self) -> tuple[str, ...]:
         """The services that do not run in this process and have an address, by name."""
         return tuple(sorted(self._peers.keys() - self._here))
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """The services that run in this process, by name."""
+        return tuple(sorted(self._here))
+
+    @property
+    def neighbours(self) -> tuple[str, ...]:
+        """Those elsewhere that no other machine could serve: each is at a socket, or on loopback."""
+        return tuple(name for name in self.elsewhere if is_local(self._peers[name]))
 
     def channel(self, service: str) -> Channel:
         """What the stubs of `service` are made of. Connecting waits for the first call; one connection serves all

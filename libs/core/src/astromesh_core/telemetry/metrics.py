@@ -3,8 +3,12 @@ here."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 OTHER = "other"
 
@@ -53,9 +57,10 @@ class Metrics:
         self._declare_log(registry)
         self._declare_edges(registry)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """The page that Prometheus scrapes, and its content type."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+    def exposition(self, service: str = "") -> tuple[bytes, str]:
+        """The page that Prometheus scrapes, and its content type. With `service`, each sample has it as a label."""
+        source: Collector = _Labelled(self.registry, service) if service else self.registry
+        return generate_latest(source), CONTENT_TYPE_LATEST
 
     def _declare_runs(self, registry: CollectorRegistry) -> None:
         self.runs_admitted = Counter(
@@ -181,3 +186,42 @@ class Metrics:
             ["method", "error"],
             registry=registry,
         )
+
+
+class _Labelled(Collector):
+    """A registry whose samples say which service's process they are from."""
+
+    def __init__(self, registry: CollectorRegistry, service: str) -> None:
+        self._registry = registry
+        self._service = service
+
+    def collect(self) -> Iterable[Metric]:
+        """Part of a collector."""
+        for family in self._registry.collect():
+            family.samples = [
+                sample._replace(labels={**sample.labels, "service": self._service}) for sample in family.samples
+            ]
+            yield family
+
+
+class _Processes(Collector):
+    """Which services' processes a page of several holds."""
+
+    def __init__(self, up: Mapping[str, bool]) -> None:
+        self._up = up
+
+    def collect(self) -> Iterable[Metric]:
+        """Part of a collector."""
+        family = GaugeMetricFamily(
+            "astromesh_process_up",
+            "Whether the process of a service answered this scrape; where it did not, its metrics are missing here.",
+            labels=["service"],
+        )
+        for service in sorted(self._up):
+            family.add_metric([service], self._up[service])
+        yield family
+
+
+def processes_page(up: Mapping[str, bool]) -> str:
+    """The part of a page of several processes that tells by service who answered."""
+    return generate_latest(_Processes(up)).decode()

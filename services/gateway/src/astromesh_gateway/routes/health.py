@@ -60,6 +60,6 @@ async def ready(response: Response, gateway: TheGateway) -> ReadyReply:
 @metrics_router.head("/metrics", include_in_schema=False)
 @metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(gateway: TheGateway) -> Response:
-    """The text exposition format."""
-    page, content_type = gateway.telemetry.metrics.exposition()
+    """The text exposition format. With a process for each service, of all that run on this machine."""
+    page, content_type = await gateway.metrics.exposition()
     return Response(page, headers={"Content-Type": content_type})
