@@ -169,7 +169,8 @@ def test_the_same_calls_and_the_same_seed_give_the_same_rankings(
         strategist = LearningStrategist(watch, Random(seed))
         chosen, told = pool("latency_optimized", A, B), list[str]()
         for name, seconds, succeeds in calls:
-            told.append(str(strategist.rank(chosen, NEEDS)))
+            ranking = strategist.rank(chosen, NEEDS)
+            told.append(f"{ranking} {[ranked.expect() for ranked in ranking.order]}")
             watch.now += seconds
             asked = A if name == "a" else B
             if succeeds:

@@ -44,7 +44,7 @@ class Ranked:
 
     candidate: Candidate
     reason: str
-    expect: Callable[[], Expected] = field(compare=False)
+    expect: Callable[[], Expected] = field(compare=False, repr=False)
     """Works out what is expected of it: only a budget, or a price, wants to know."""
 
 
