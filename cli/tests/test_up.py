@@ -122,6 +122,14 @@ def test_a_metrics_port_that_is_taken_is_named_with_its_setting(
     assert f"127.0.0.1:{port}" in ended.stderr
 
 
+def test_metrics_ports_for_all_processes_have_to_exist(config: Path, tmp_path: Path) -> None:
+    line = ("up", "--processes", "--port", 0, "--grpc-port", 0, "--config", config, "--data", tmp_path / "data")
+    ended = command(*line, ASTROMESH_METRICS_PORT="65528")
+
+    assert ended.returncode == 78
+    assert "ASTROMESH_METRICS_PORT needs 9 ports from 65528 on" in ended.stderr
+
+
 @pytest.mark.parametrize("option", [[], ["--processes"]])
 def test_an_address_that_others_reach_is_refused_before_anything_starts(
     config: Path, tmp_path: Path, option: list[str]
