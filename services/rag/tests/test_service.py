@@ -235,6 +235,17 @@ async def test_a_change_ingests_anew_and_drops_no_query(placement: Placement, bu
         assert len(rag.embedder.embedded) > embedded
 
 
+async def test_a_change_cuts_anew_what_requests_brought(placement: Placement, bus: Bus, config: Path) -> None:
+    await declare(bus, "docs")
+    async with served(placement, bus, config) as rag:
+        await until(lambda: bool(rag.pipelines.of("default")))
+        await ingest(rag.stub, ("note", "Owls hunt at night. Storks build nests."))
+        await declare(bus, "docs", {"chunking": {"strategy": "sentence", "chunk_size": 25, "overlap": 0}})
+        await until(lambda: rag.told.figures["docs"]["chunks"] == 2)
+        (hit,) = (await rag.stub.Query(ask("storks", top_k=1))).passages
+        assert (hit.text.text, hit.source, hit.start) == ("Storks build nests.", "note", 20)
+
+
 async def test_a_deleted_pipeline_is_served_no_more_and_keeps_its_documents(
     placement: Placement, bus: Bus, config: Path
 ) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord
-from astromesh.v1.values_pb2 import ResourceRef
+from astromesh.v1.values_pb2 import Passage, ResourceRef
+from astromesh_core.events.contents import text_content
 from astromesh_core.resources.loading import load_text
 from astromesh_rag.documents import Listing, given
 from astromesh_rag.pipeline import Models, Pipeline
@@ -129,6 +130,35 @@ async def test_another_setting_of_any_kind_takes_documents_in_anew(tmp_path: Pat
             pipeline = here.declare(f"chunking: {chunking}")
             assert (await pipeline.ingest_all(note)).replaced == replaced
             assert (await pipeline.figures()).documents == 1
+
+
+async def test_documents_of_requests_are_renewed_from_their_kept_texts(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as here:
+        pipeline = here.declare("chunking: {}")
+        await pipeline.ingest_all(Listing([given("a.txt", RIVERS), given("b.md", "# Title\n\nOwls.")]))
+        assert (await pipeline.renew()).replaced == 0
+    async with mesh(tmp_path) as here:
+        pipeline = here.declare("chunking: {strategy: sentence, chunk_size: 40}")
+        assert (await pipeline.renew()).replaced == 2
+        assert [hit.text.text for hit in await pipeline.query("Rhine", 1)] == ["The Rhine is long. The Rhine is wide."]
+        embedded = len(here.embedder.embedded)
+        assert (await pipeline.renew()).replaced == 0
+        assert (await pipeline.ingest_all(Listing([given("a.txt", RIVERS)]))).unchanged == 1
+        assert len(here.embedder.embedded) == embedded
+
+
+async def test_a_document_without_a_kept_text_is_reported_until_it_is_sent_again(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as here:
+        pipeline = here.declare("chunking: {}")
+        kept = Passage(source="old", start=0, end=5, text=text_content("Owls."))
+        await pipeline.store.put("given:old", b"1", [kept], await here.embedder.embed(["Owls."]))
+        for _ in range(2):
+            assert list((await pipeline.renew()).refused) == [
+                "old: was taken in with other settings, and its text is not kept; send it again"
+            ]
+        assert len(await pipeline.query("owls", 0)) == 1
+        await pipeline.ingest_all(Listing([given("old", "Owls.")]))
+        assert list((await pipeline.renew()).refused) == []
 
 
 BIRDS = [

@@ -18,7 +18,7 @@ from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
-from astromesh_rag.documents import Document, Listing, Unreadable, is_markdown
+from astromesh_rag.documents import GIVEN_PREFIX, Document, Listing, Unreadable, is_markdown
 from astromesh_rag.retrieval import chosen, depth
 from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
 from astromesh_vectors.ports import Embedder, VectorStore
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MOST_PASSAGES: Final = 100
 
 INGESTED_FILE: Final = "last-ingested"
+SETTINGS_FILE: Final = "settings-of-given"
+"""Stands for the settings that all documents of requests were taken in with."""
 
 _REVISION: Final = 2
 """Of how documents become passages. Counting it up makes every document be ingested again."""
@@ -107,7 +109,7 @@ class Pipeline:
                 await self._take(document, chunking, stored, summary)
             for document_id in listing.vanished(stored):
                 summary.removed += await self.store.remove(document_id)
-            await asyncio.to_thread(self._note_ingested)
+            await asyncio.to_thread(self._note, INGESTED_FILE, str(time_ns()))
             yield _progress("", len(listing.documents), len(listing.documents))
             yield IngestResponse(summary=summary)
 
@@ -119,6 +121,26 @@ class Pipeline:
                 if part.HasField("summary"):
                     summary = part.summary
         return summary
+
+    async def renew(self) -> IngestSummary:
+        """Takes the documents of requests in anew, if the settings are no longer those that they were taken in with.
+
+        A document that an earlier release took in, which kept no text, stays as it was and is reported.
+        """
+        async with self._ingesting:
+            summary = IngestSummary()
+            chunking = _chunking(self.spec)
+            settings = self._settings(chunking).hex()
+            if await asyncio.to_thread(self._noted, SETTINGS_FILE) == settings:
+                return summary
+            stored = await self.store.documents()
+            for document_id in stored:
+                if document_id.startswith(GIVEN_PREFIX):
+                    kept = await self.store.metadata(document_id)
+                    await self._take(_kept_document(document_id, kept), chunking, stored, summary)
+            if not summary.refused:
+                await asyncio.to_thread(self._note, SETTINGS_FILE, settings)
+            return summary
 
     async def figures(self) -> Figures:
         """What the pipeline holds now."""
@@ -140,7 +162,8 @@ class Pipeline:
             return
         chunks = await self._cut(text, chunking, markdown)
         vectors = await self._embedded(chunks)
-        await self.store.put(document.id, sha256, [_passage(document.source, piece) for piece in chunks], vectors)
+        passages = [_passage(document.source, piece) for piece in chunks]
+        await self.store.put(document.id, sha256, passages, vectors, _kept_of(document, text))
         summary.chunks += len(chunks)
         if document.id in stored:
             summary.replaced += 1
@@ -165,23 +188,45 @@ class Pipeline:
 
     def _hash(self, text: str, chunking: Chunking, markdown: bool) -> bytes:
         """Stands for everything that decides a document's passages and their vectors."""
-        settings = orjson.dumps([_REVISION, self._embedder.name, asdict(chunking), markdown])
-        return hashlib.sha256(settings + b"\0" + text.encode()).digest()
+        kind = b"markdown" if markdown else b"text"
+        return hashlib.sha256(self._settings(chunking) + kind + b"\0" + text.encode()).digest()
 
-    def _note_ingested(self) -> None:
-        aside = self._folder / f"{INGESTED_FILE}.new"
+    def _settings(self, chunking: Chunking) -> bytes:
+        """Stands for everything that decides how any document becomes passages."""
+        return hashlib.sha256(orjson.dumps([_REVISION, self._embedder.name, asdict(chunking)])).digest()
+
+    def _note(self, name: str, value: str) -> None:
+        aside = self._folder / f"{name}.new"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            aside.write_text(str(time_ns()))
-            aside.replace(self._folder / INGESTED_FILE)
+            aside.write_text(value)
+            aside.replace(self._folder / name)
         except OSError as error:
             raise Unavailable(f"{self._folder} cannot be written: {error.strerror or error}") from error
 
-    def _last_ingested(self) -> int:
+    def _noted(self, name: str) -> str:
         try:
-            return int((self._folder / INGESTED_FILE).read_text())
+            return (self._folder / name).read_text()
         except (OSError, ValueError):
-            return 0
+            return ""
+
+    def _last_ingested(self) -> int:
+        noted = self._noted(INGESTED_FILE)
+        return int(noted) if noted.isdecimal() else 0
+
+
+def _kept_of(document: Document, text: str) -> dict[str, str]:
+    """What is kept with a document: of one that only a request holds its text, so that it can be cut another way."""
+    return {"source": document.source, "text": text} if document.id.startswith(GIVEN_PREFIX) else {}
+
+
+def _kept_document(document_id: str, kept: dict[str, str]) -> Document:
+    def read() -> str:
+        if "text" not in kept:
+            raise Unreadable("was taken in with other settings, and its text is not kept; send it again")
+        return kept["text"]
+
+    return Document(document_id, kept.get("source", document_id.removeprefix(GIVEN_PREFIX)), read)
 
 
 def _chunking(spec: RAGPipelineSpec) -> Chunking:

@@ -101,7 +101,7 @@ class Upkeep:
             task.add_done_callback(_note_failure)
 
     async def _bring_up(self, declared: Declared) -> None:
-        """Tells how the pipeline is, takes in its sources, and tells how that went."""
+        """Tells how the pipeline is, takes in its sources, tells how that went, and renews what requests brought."""
         assert declared.spec is not None
         observed = self._of(declared)
         try:
@@ -115,6 +115,7 @@ class Upkeep:
             else:
                 observed.note(conditions.ingested(IngestSummary(), declared=False))
             await self._tell(declared, observed)
+            await self._renew(declared, observed)
         except AstromeshError as error:
             _log.error("a pipeline could not be brought up", pipeline=declared.ref.name, reason=error.message)
 
@@ -140,6 +141,16 @@ class Upkeep:
             unchanged=summary.unchanged,
             refused=len(summary.refused),
         )
+
+    async def _renew(self, declared: Declared, observed: Observed) -> None:
+        assert declared.pipeline is not None
+        await asyncio.shield(self._started)
+        async with self._turn:
+            summary = await declared.pipeline.renew()
+        if summary.replaced or summary.refused:
+            observed.note(conditions.ingested(summary, declared=True))
+            await self._look(declared, observed)
+            await self._tell(declared, observed)
 
     def _of(self, declared: Declared) -> Observed:
         """All that is known of a pipeline: an observation takes the place of the last one, so each tells the whole."""
