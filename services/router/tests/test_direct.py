@@ -6,11 +6,13 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from astromesh_router.direct import BUFFERED_BYTES, DirectCarrier, place_of
+from astromesh_router.direct import BUFFERED_BYTES, DirectCarrier, Origin, place_of
 from astromesh_router.exchange import BrokeOff, Dropped, Exchange, NotInTime, Request, Unreachable
+from astromesh_router.idle import IdleConnections
 
 Handle = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -114,6 +116,84 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used(carrier: Dir
             assert await body_of(await asked(carrier, url)) == b"hello"
             await asyncio.sleep(0.05)
         assert len(connections) == 2
+
+
+def together(count: int) -> Handle:
+    """Answers when so many requests are here, so that each needs a connection of its own."""
+    barrier = asyncio.Barrier(count)
+
+    async def handle(head: bytes, writer: asyncio.StreamWriter) -> None:
+        await barrier.wait()
+        writer.write(LENGTH)
+
+    return handle
+
+
+async def answered(carrier: DirectCarrier, url: str) -> bytes:
+    return await body_of(await asked(carrier, url))
+
+
+async def test_calls_after_each_other_share_a_connection_and_calls_at_once_have_one_each(
+    carrier: DirectCarrier,
+) -> None:
+    async with server(together(3)) as (url, connections):
+        for _ in range(4):
+            await asyncio.gather(*(answered(carrier, url) for _ in range(3)))
+        assert len(connections) == 3
+
+
+async def test_what_a_burst_opened_beyond_the_bound_is_closed_after_it() -> None:
+    idle = IdleConnections[Origin, Any](most=2)
+    carrier = DirectCarrier(0.5, ssl.create_default_context, idle)
+    async with server(together(4)) as (url, connections):
+        for _ in range(2):
+            await asyncio.gather(*(answered(carrier, url) for _ in range(4)))
+        assert len(connections) == 4 + 2
+        await carrier.close()
+
+
+async def test_an_idle_connection_is_closed_when_nobody_calls_any_more() -> None:
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(LENGTH)
+        assert await reader.read() == b""
+        left.set()
+        writer.close()
+
+    carrier = DirectCarrier(0.5, ssl.create_default_context, IdleConnections[Origin, Any](seconds=0.1))
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        await answered(carrier, f"http://127.0.0.1:{port}/")
+        async with asyncio.timeout(5):
+            await left.wait()
+        await carrier.close()
+
+
+class Line:
+    """A connection that notes when it is cut."""
+
+    def __init__(self) -> None:
+        self.usable = True
+
+    def cut(self) -> None:
+        self.usable = False
+
+
+async def test_the_connection_used_last_is_taken_first_and_none_that_waited_too_long() -> None:
+    now = 0.0
+    idle = IdleConnections[str, Line](seconds=30, clock=lambda: now)
+    lines = [Line() for _ in range(4)]
+    for line in lines:
+        idle.put("a", line)
+        now += 10
+    assert idle.take("b") is None
+    assert idle.take("a") is lines[3]
+    lines[2].cut()
+    assert idle.take("a") is None
+    assert [line.usable for line in lines] == [False, False, False, True]
+    idle.clear()
 
 
 FAULTS: Sequence[tuple[bytes, type[Exception], type[Exception] | None]] = [

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -30,8 +29,8 @@ from astromesh_router.exchange import (
     Unreachable,
     Untrusted,
 )
+from astromesh_router.idle import IdleConnections
 
-KEEP_ALIVE_SECONDS = 30.0
 BUFFERED_BYTES = 1 << 20
 """Of a body that nobody reads; beyond it the server has to wait."""
 
@@ -76,20 +75,26 @@ def place_of(url: str) -> Place:
 
 
 class DirectCarrier:
-    """Connections to any number of servers, kept for 30 s. Without bound: admission bounds the calls."""
+    """Connections to any number of servers, used again where they are idle. Those in use are not bounded: admission
+    bounds the calls."""
 
-    def __init__(self, connect_seconds: float, make_context: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self,
+        connect_seconds: float,
+        make_context: Callable[[], ssl.SSLContext],
+        idle: IdleConnections[Origin, _Connection] | None = None,
+    ) -> None:
         """`make_context` is called once, in a thread, at the first https request."""
         self._connect_seconds = connect_seconds
         self._make_context = make_context
         self._context: ssl.SSLContext | None = None
-        self._kept: dict[Origin, deque[_Connection]] = {}
+        self._idle = idle or IdleConnections()
         self._open: set[_Connection] = set()
 
     async def send(self, request: Request) -> _Connection:
         """See Carrier.send."""
         place = place_of(request.url)
-        connection = self._take(place.origin) or await self._connect(place.origin)
+        connection = self._idle.take(place.origin) or await self._connect(place.origin)
         try:
             await connection.exchange(_written(place, request))
         except BaseException:
@@ -101,7 +106,7 @@ class DirectCarrier:
         """Closes every connection, those in use too."""
         for connection in list(self._open):
             connection.cut()
-        self._kept.clear()
+        self._idle.clear()
         # One step, in which the loop closes them.
         await asyncio.sleep(0)
 
@@ -111,26 +116,11 @@ class DirectCarrier:
 
     def keep(self, connection: _Connection) -> None:
         """Takes a connection back."""
-        self._kept.setdefault(connection.origin, deque()).append(connection)
+        self._idle.put(connection.origin, connection)
 
     def forget(self, connection: _Connection) -> None:
         """A connection is closed."""
         self._open.discard(connection)
-
-    def _take(self, origin: Origin) -> _Connection | None:
-        kept = self._kept.get(origin)
-        # The one used last is the least likely to be closed meanwhile; the oldest are let go.
-        while kept:
-            connection = kept.pop()
-            if connection.usable:
-                self._let_go(kept)
-                return connection
-            connection.cut()
-        return None
-
-    def _let_go(self, kept: deque[_Connection]) -> None:
-        while kept and not kept[0].usable:
-            kept.popleft().cut()
 
     async def _connect(self, origin: Origin) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -158,7 +148,6 @@ class _Connection(asyncio.Protocol):
         self._carrier = carrier
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._idle_since = 0.0
         self._kept = False
         self._begin()
 
@@ -180,8 +169,7 @@ class _Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another request may be sent on this idle connection."""
-        fresh = time.monotonic() - self._idle_since < KEEP_ALIVE_SECONDS
-        return fresh and self._transport is not None and not self._transport.is_closing() and not self._heard
+        return self._transport is not None and not self._transport.is_closing() and not self._heard
 
     async def exchange(self, request: bytes) -> None:
         """Sends a request; returns when the head of its reply is there."""
@@ -235,7 +223,6 @@ class _Connection(asyncio.Protocol):
         elif self._has_head:
             self._begin()
             self._kept = True
-            self._idle_since = time.monotonic()
             self._carrier.keep(self)
 
     async def _something(self) -> None:

@@ -8,8 +8,8 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from astromesh_router.direct import KEEP_ALIVE_SECONDS
 from astromesh_router.exchange import BrokeOff, Dropped, NotInTime, NoTls, Request, UnknownHost, Unreachable, Untrusted
+from astromesh_router.idle import KEEP_ALIVE_SECONDS
 
 
 class ProxiedCarrier:
