@@ -152,6 +152,24 @@ async def test_a_schema_is_asked_for_by_grammar_where_it_can_be(
     assert ("JSON Schema" in str(body.get("system", ""))) is not by_grammar
 
 
+async def test_a_schema_stands_beside_what_else_an_agent_sets_of_the_output(calls: Calls) -> None:
+    request = asking()
+    request.output_schema_json = CLOSED
+    async with AnthropicServer(otherwise=Reply('{"a": 1}')) as server:
+        careful = replace(claude(server), parameters={"output_config": {"effort": "low"}})
+        await complete(calls, request, careful)
+        await complete(calls, request, replace(careful, parameters={"output_config": {"format": {"type": "x"}}}))
+        await complete(calls, request, replace(careful, parameters={"output_config": None}))
+        beside, own, none = (request.body for request in server.requests)
+    config = beside["output_config"]
+    assert isinstance(config, dict)
+    assert (config["effort"], config["format"]["type"], "system" in beside) == ("low", "json_schema", False)
+    assert own["output_config"] == {"format": {"type": "x"}}
+    assert "output_config" not in none
+    assert "JSON Schema" in str(own["system"])
+    assert "JSON Schema" in str(none["system"])
+
+
 async def test_an_older_model_goes_on_where_another_broke_off(calls: Calls) -> None:
     broken = Reply("The answer is five.", ending=Ending.BREAK_OFF, after=3)
     async with AnthropicServer(broken) as first, AnthropicServer(Reply(" five.")) as second:

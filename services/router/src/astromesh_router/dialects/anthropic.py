@@ -9,21 +9,16 @@ Source: Claude API reference, "Messages" and "Streaming Messages".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import orjson
-from pydantic import JsonValue
 
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import Usage
 from astromesh_router.candidates import Candidate
-from astromesh_router.dialects.anthropic_messages import (
-    may_think,
-    system_text,
-    written_messages,
-    written_tool,
-)
+from astromesh_router.dialects.anthropic_messages import system_text, written_messages, written_tool
+from astromesh_router.dialects.anthropic_parameters import schema_for, written_parameters
 from astromesh_router.dialects.decoding import (
     JsonObject,
     Malformed,
@@ -40,7 +35,6 @@ from astromesh_router.dialects.decoding import (
 from astromesh_router.dialects.lines import EventReader
 from astromesh_router.dialects.port import Delta, Reasoning, Reply, Thought, WrittenCall
 from astromesh_router.dialects.profiles import Profile, profile_of
-from astromesh_router.dialects.requesting import asked_schema, parameters
 
 DATED = re.compile(r"(.+)-20\d{6}")
 """A model's version. The API takes the name without the date for it, and does not list that."""
@@ -59,26 +53,17 @@ class Anthropic:
     def body(self, candidate: Candidate, request: CompleteRequest, prefill: str) -> bytes:
         """The request's JSON."""
         profile = profile_of(candidate)
-        schema = asked_schema(candidate, request, profile)
+        schema = schema_for(candidate, request, profile)
         messages = written_messages(request.messages)
         if prefill:
             messages.append({"role": "assistant", "content": prefill})
-        fields: dict[str, object] = {
-            "model": candidate.model,
-            "messages": messages,
-            "stream": True,
-            **schema.fields,
-        }
+        fields: dict[str, object] = {"model": candidate.model, "messages": messages, "stream": True}
         system = "\n\n".join(filter(None, (system_text(request.messages), schema.words)))
         if system:
             fields["system"] = system
         if request.tools:
             fields["tools"] = [written_tool(tool) for tool in request.tools]
-        written = parameters(candidate, profile)
-        if not may_think(request.messages) and thinking_budget(written):
-            del written["thinking"]
-        # The bound holds for thinking and answer together.
-        fields.update({"max_tokens": profile.longest_reply + thinking_budget(written), **written})
+        fields.update(written_parameters(candidate, request, profile, schema))
         return orjson.dumps({name: value for name, value in fields.items() if value is not None})
 
     def decoder(self, profile: Profile) -> AnthropicDecoder:
@@ -90,12 +75,6 @@ class Anthropic:
         listed = [as_text(as_object(entry).get("id")) for entry in as_list(body.get("data"))]
         undated = [found[1] for name in listed if (found := DATED.fullmatch(name))]
         return [*listed, *(f"{name}{end}" for name in undated for end in ("", "-0", "-latest"))]
-
-
-def thinking_budget(written: Mapping[str, JsonValue]) -> int:
-    """The tokens that a request sets aside for thinking; 0 where it sets none."""
-    thinking = as_object(written.get("thinking"))
-    return as_count(thinking.get("budget_tokens")) if thinking.get("type") == "enabled" else 0
 
 
 @dataclass
