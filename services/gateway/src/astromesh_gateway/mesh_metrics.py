@@ -4,7 +4,7 @@ process's own matter."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 from astromesh.v1.metrics_pb2 import GetMetricsRequest, GetMetricsResponse
@@ -50,6 +50,10 @@ class MeshMetrics:
         told = await self._told()
         if not told:
             return self._own.exposition()
+        # In a thread: hundreds of agents make a page of tens of milliseconds.
+        return await asyncio.to_thread(self._joint, told)
+
+    def _joint(self, told: Mapping[str, GetMetricsResponse | None]) -> tuple[bytes, str]:
         own, content_type = self._own.exposition(service_label(self._here))
         up = {name: reply is not None for name, reply in told.items()} | dict.fromkeys(self._here, True)
         # By process, as several services may run in one.

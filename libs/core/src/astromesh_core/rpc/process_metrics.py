@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from astromesh.v1.metrics_pb2 import GetMetricsRequest, GetMetricsResponse
@@ -22,7 +23,8 @@ class MetricsServicer(MetricsServiceServicer):
         self, request: GetMetricsRequest, context: ServicerContext
     ) -> GetMetricsResponse:
         """Returns the page as it is now."""
-        page, _ = self._metrics.exposition(self._label)
+        # In a thread: hundreds of agents make a page of tens of milliseconds.
+        page, _ = await asyncio.to_thread(self._metrics.exposition, self._label)
         return GetMetricsResponse(instance=self._instance, page=page.decode())
 
 
