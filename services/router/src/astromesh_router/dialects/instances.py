@@ -94,7 +94,8 @@ class Instances:
         kept = self._of(candidate)
         kept.users += 1
         try:
-            await asyncio.wait([kept.making])
+            if not kept.making.done():
+                await asyncio.wait([kept.making])
             made = kept.making.result()
             if isinstance(made, CandidateFailed):
                 raise made.with_traceback(None)
@@ -108,7 +109,7 @@ class Instances:
         await self._look()
         kept = self._of(candidate)
         left = kept.begun + MAKING_SECONDS - self._seconds()
-        if left > 0:
+        if left > 0 and not kept.making.done():
             await asyncio.wait([kept.making], timeout=left)
         return kept.provider
 
