@@ -76,8 +76,7 @@ class HttpDialect:
             if prefill and profile.continuing_server not in exchange.header("server"):
                 raise failed(candidate, InvalidInput, "does not go on with an answer that has begun")
             reading = Reading(candidate, self._format.decoder(profile), to)
-            while not reading.decoder.done:
-                chunk = await next_chunk(candidate, exchange)
+            while not reading.decoder.done and (chunk := await reading.next(exchange)) is not None:
                 for delta in reading.take(chunk):
                     yield delta
                 if not chunk:
@@ -143,6 +142,19 @@ class Reading:
         self._first = b""
         self._silent = True
         self._wordless = 0
+
+    async def next(self, exchange: Exchange) -> bytes | None:
+        """The body's next bytes; None where the connection breaks and the reply was whole. Raises CandidateFailed."""
+        try:
+            return await next_chunk(self._candidate, exchange)
+        except CandidateFailed:
+            try:
+                self.decoder.reply()
+            except UNREADABLE:
+                pass
+            else:
+                return None
+            raise
 
     def take(self, chunk: bytes) -> list[Delta]:
         """The deltas that the body's next bytes bring; no bytes mean its end. Raises CandidateFailed."""
