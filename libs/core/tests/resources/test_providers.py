@@ -118,3 +118,12 @@ def test_azure_takes_both() -> None:
     where = "endpoint: 'https://x.openai.azure.com', api_version: 2024-10-21"
     assert load_text(AGENT % f"provider: azure_openai, model: m, {where}", "a.yaml").problems == ()
     assert load_text(TYPED % f"type: azure_openai, {where}", "p.yaml").problems == ()
+
+
+@pytest.mark.parametrize("endpoint", ["https://me:sk-secret@models.example/v1", "http://${HOST}:${P}@h", "http://me@h"])
+def test_a_password_in_an_endpoint_is_refused_because_errors_and_routes_name_endpoints(endpoint: str) -> None:
+    config = "apiVersion: astromesh/v1\nkind: Provider\nmetadata: {name: p}\nspec:\n  type: vllm\n  endpoint: %s\n"
+    told = " ".join(map(str, load_text(config % endpoint, "p.yaml").problems))
+    assert "has a user name or a password in its endpoint" in told
+    assert "api_key_env" in told
+    assert "sk-secret" not in told

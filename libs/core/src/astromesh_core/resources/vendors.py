@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
@@ -90,8 +91,11 @@ def vendor_of(provider_type: str) -> Vendor:
 
 def check_address(provider_type: str, endpoint: str | None, api_version: str | None, *, has_key: bool) -> None:
     """Raises PydanticCustomError where a type needs an endpoint and has none, or has an endpoint, a key or a version
-    that nobody reads."""
+    that nobody reads, or the endpoint holds a password: errors and routes name it."""
     vendor = vendor_of(provider_type)
+    if endpoint and "@" in urlsplit(endpoint.replace("${", "")).netloc:
+        hint = "leave it out; name the key in api_key_env"
+        raise PydanticCustomError("provider", "has a user name or a password in its endpoint", {"hint": hint})
     if provider_type in VENDORS and not vendor.over_http and (endpoint or has_key):
         what = "an endpoint" if endpoint else "a key"
         context = {"what": what, "hint": "leave it out; it is part of the router"}
