@@ -108,6 +108,12 @@ async def test_operators_are_words(store: FaissStore, text: str) -> None:
     assert await worded(store, text) == expected.get(text, ["owls"])
 
 
+async def test_words_without_meaning_are_looked_for_where_there_are_no_others(store: FaissStore) -> None:
+    await write(store, "a", "to be or not to be", "what is this", "owls")
+    assert await worded(store, "what is this?") == ["what is this"]
+    assert await worded(store, "What, is this (about) owls?") == ["owls"]
+
+
 async def test_a_question_of_very_many_words_is_answered(store: FaissStore) -> None:
     await write(store, "a", "owls")
     assert await worded(store, "owls " + " ".join(f"w{number}" for number in range(100_000))) == ["owls"]

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
 
 _WORD = re.compile(r"\w+")
-_STOP_WORDS = frozenset(
+STOP_WORDS = frozenset(
     _WORD.findall(
         "a an and are as at be been but by can could did do does for from had has have how i if in into is it its me "
         "my of on or our shall should so such than that the their them then there these they this to was we were what "
         "when where which who whom whose why will with would you your"
     )
 )
+"""English words without a meaning of their own, in lower case."""
+
 SHORTEST_STEM = 3
 """Letters. Below it an ending is part of the word: `bed`, `gas`."""
 
@@ -59,7 +61,7 @@ def best(texts: Sequence[str], scores: Sequence[float], limit: int, min_score: f
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS)
+    return frozenset(_stem(word) for word in _WORD.findall(text.casefold()) if word not in STOP_WORDS)
 
 
 def _stem(word: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import sqlite3
 
+from astromesh_vectors.nearest import STOP_WORDS
+
 MOST_WORDS = 100
 """Different words of a question that are looked for, from its beginning."""
 
@@ -22,6 +24,8 @@ _TABLE = (
     # For a sidecar that was filled before it had words.
     "INSERT INTO words (words) VALUES ('rebuild')",
 )
+
+_AROUND = ".,;:!?()'"
 
 _WORD = re.compile(r"[^\s\0\"]+")
 
@@ -43,9 +47,12 @@ def best(connection: sqlite3.Connection, text: str, limit: int) -> list[int]:
 
 
 def as_query(text: str) -> str:
-    """What FTS5 is asked: any of the words, each in quotes, where nothing has a meaning of its own.
+    """What FTS5 is asked: any of the words, each in quotes, where nothing is an operator.
 
-    FTS5 reads a word like `similarity_threshold` as two that stand beside each other, in the passages too.
+    Words without a meaning of their own are left out unless there are no others: most passages have them, so they cost
+    the most and decide nothing. FTS5 reads a word like `similarity_threshold` as two that stand beside each other, in
+    the passages too.
     """
-    words = [word for word in _WORD.findall(text) if any(letter.isalnum() for letter in word)]
-    return " OR ".join(f'"{word}"' for word in list(dict.fromkeys(words))[:MOST_WORDS])
+    words = [word for word in dict.fromkeys(_WORD.findall(text)) if any(letter.isalnum() for letter in word)]
+    telling = [word for word in words if word.strip(_AROUND).casefold() not in STOP_WORDS]
+    return " OR ".join(f'"{word}"' for word in (telling or words)[:MOST_WORDS])
