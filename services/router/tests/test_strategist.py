@@ -19,8 +19,8 @@ from astromesh_router.observations import FIRST_CALL_SECONDS, HALF_LIFE_SECONDS,
 from astromesh_router.ports import Needs
 from astromesh_router.strategist import LearningStrategist
 
-NEEDS = Needs(800, 0, tools=False, vision=False, structured_output=False)
-WITH_TOOLS = Needs(800, 0, tools=True, vision=False, structured_output=False)
+NEEDS = Needs(lambda: 800, 0, tools=False, vision=False, structured_output=False)
+WITH_TOOLS = Needs(lambda: 800, 0, tools=True, vision=False, structured_output=False)
 
 
 def candidate(name: str, *, tools: bool | None = None, prices: Prices | None = None) -> Candidate:

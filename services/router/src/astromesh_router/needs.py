@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh_router.ports import Needs
 from astromesh_router.tokens import prompt_tokens
@@ -10,7 +12,7 @@ from astromesh_router.tokens import prompt_tokens
 def needs_of(request: CompleteRequest) -> Needs:
     """The needs of one request."""
     return Needs(
-        input_tokens=prompt_tokens(request),
+        count_tokens=partial(prompt_tokens, request),
         max_output_tokens=0,
         tools=bool(request.tools),
         vision=any(message.images for message in request.messages),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
@@ -23,11 +24,16 @@ from astromesh_router.failures import CandidateFailed
 class Needs:
     """What a request asks of a model. Tokens are estimates; `max_output_tokens` is 0 where nobody sets a bound."""
 
-    input_tokens: int
+    count_tokens: Callable[[], int] = field(compare=False, repr=False)
     max_output_tokens: int
     tools: bool
     vision: bool
     structured_output: bool
+
+    @cached_property
+    def input_tokens(self) -> int:
+        """Of the prompt. Counted when somebody wants to know, which a long one makes worth while."""
+        return self.count_tokens()
 
 
 @dataclass(frozen=True)
