@@ -85,3 +85,8 @@ def test_a_replay_that_differs_and_a_broken_chain_end_with_1(nowhere: Terminal) 
     broken = {"run_id": "17-x", "ok": False, "events": 9, "broken_at": 3, "reason": "a gap"}
     with answering(nowhere, 200, orjson.dumps(broken)) as terminal:
         assert "chain broken at event 3: a gap" in terminal("runs", "verify", "17-x", code=1).out
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (119, "119 s"), (121, "3 min"), (28_335.7, "7 h 53 min")])
+def test_a_wait_is_told_as_people_say_it(seconds: float, said: str) -> None:
+    assert waiting(seconds) == said

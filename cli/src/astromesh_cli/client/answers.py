@@ -133,7 +133,7 @@ def summary(run: RunReply) -> str:
     tokens = f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out" + (" (estimated)" * usage["estimated"])
     parts = [f"{milliseconds(spent)} in {len(run['steps'])} steps", f"tokens {tokens}"]
     if run["cost"]:
-        parts.append(f"cost {run['cost']:.6f}")
+        parts.append(f"${run['cost']:.6f}")
     if models:
         parts.append("by " + ", ".join(models))
     return " · ".join(parts)

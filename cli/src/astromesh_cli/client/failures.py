@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from math import ceil
 from typing import TYPE_CHECKING
 
 import typer
@@ -82,10 +83,19 @@ def problem_message(document: Mapping[str, JsonValue]) -> str:
     lines = [title or detail] if reasons else [f"{title}: {detail}" if title and detail else title or detail]
     lines += [f"  {reason}" for reason in reasons]
     if document.get("retry_after") is not None:
-        lines.append(f"  try again in {document['retry_after']} s")
+        lines.append(f"  try again in {waiting(document['retry_after'])}")
     if document.get("run_id"):
         lines.append(f"  run {document['run_id']} (astromesh runs show {document['run_id']})")
     return "\n".join(lines)
+
+
+def waiting(seconds: JsonValue) -> str:
+    """How long to wait, as people say it: to the second below two minutes, else in hours and minutes."""
+    whole = ceil(seconds) if isinstance(seconds, int | float) else 0
+    if whole < 120:
+        return f"{whole} s"
+    hours, minutes = divmod(ceil(whole / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _refusal(error: Refused) -> str:
