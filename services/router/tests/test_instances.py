@@ -59,6 +59,14 @@ async def test_who_can_do_without_a_class_waits_for_it_but_once(
     (tmp_path / "go").touch()
 
 
+async def test_a_class_that_empties_its_settings_is_made_once_all_the_same(calls: Calls, tmp_path: Path) -> None:
+    greedy = named("Greedy", mark="?")
+    for _ in range(2):
+        assert (await complete(calls, asking(user("hi")), greedy)).text == "HI ?"
+    assert (tmp_path / "made").read_text() == "x"
+    assert greedy.parameters == {"mark": "?"}
+
+
 async def test_an_edit_closes_a_provider_when_its_last_call_has_ended(tmp_path: Path, custom: CustomProviders) -> None:
     modules = Modules(tmp_path, seconds=iter(float(second) for second in range(1_000)).__next__)
     providers = CustomProviders(modules, {"LLM_KEY": KEY})

@@ -11,6 +11,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -166,7 +167,7 @@ class Instances:
             model=candidate.model,
             endpoint=endpoint,
             api_key=api_key,
-            parameters=candidate.parameters,
+            parameters=deepcopy(candidate.parameters),  # a class may take out what it has read
         )
         try:
             provider = await _in(self._making, make)
