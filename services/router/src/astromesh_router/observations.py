@@ -203,7 +203,7 @@ class Observations:
 
     def begun(self, candidate: Candidate) -> None:
         """A call goes to this candidate."""
-        pace = self._pace(candidate)
+        pace = self._pace(_key(candidate))
         if not pace.success.calls:
             pace.asked_first = self._clock()
 
@@ -211,19 +211,18 @@ class Observations:
         """A call was completed: its first token and its last came after so many seconds."""
         now, pool_key = self._clock(), _pool_key(pool)
         known = self._pools.get(pool_key) or self._pools.put(pool_key, (_Pace(), _Habits()))
-        key = (pool_key, _key(candidate))
-        habits = self._habits.get(key) or self._habits.put(key, _Habits())
-        for pace in (self._pace(candidate), known[0]):
+        key = _key(candidate)
+        habits = self._habits.get((pool_key, key)) or self._habits.put((pool_key, key), _Habits())
+        for pace in (self._pace(key), known[0]):
             pace.replied(first_token, seconds, usage.output_tokens, now)
         for each in (habits, known[1]):
             each.replied(usage, now)
 
     def failed(self, candidate: Candidate, seconds: float) -> None:
         """A call failed after so many seconds."""
-        self._pace(candidate).failed(seconds, self._clock())
+        self._pace(_key(candidate)).failed(seconds, self._clock())
 
-    def _pace(self, candidate: Candidate) -> _Pace:
-        key = _key(candidate)
+    def _pace(self, key: _CandidateKey) -> _Pace:
         return self._paces.get(key) or self._paces.put(key, _Pace())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from astromesh_core.errors import AstromeshError
@@ -50,12 +51,16 @@ class Addresses:
             key = resolve(candidate.key, self._environ) if candidate.key else ""
         except AstromeshError as error:
             raise failed(candidate, type(error), error.message) from error
-        filled = path.replace("{model}", quote(candidate.model, safe=""))
-        filled = filled.replace("{api_version}", quote(candidate.api_version, safe=""))
         headers = dict(profile.headers)
         if key:
             headers[profile.key_header] = profile.key_prefix + key
-        return address(candidate, base + filled, key, headers)
+        return address(candidate, base + filled(path, candidate.model, candidate.api_version), key, headers)
+
+
+@lru_cache(maxsize=1024)
+def filled(path: str, model: str, api_version: str) -> str:
+    """A profile's path with what it names filled in."""
+    return path.replace("{model}", quote(model, safe="")).replace("{api_version}", quote(api_version, safe=""))
 
 
 def root(endpoint: str, profile: Profile) -> str:
