@@ -11,6 +11,8 @@ import orjson
 import pytest
 from pydantic import JsonValue
 
+from astromesh_cli.client.failures import waiting
+
 from .conftest import Terminal
 
 
