@@ -136,6 +136,11 @@ async def test_pictures_and_schemas_come_over_sockets_and_grpc_too(mesh: Mesh) -
         ([{"url": ADDRESS}, {"url": "file:///etc/passwd"}], "images[1] has a URL"),
         ([{"url": "data:image/png,plain"}], "images[0] has a URL"),
         ([{"url": "https://"}], "images[0] has a URL"),
+        ([{"url": "https://me:secret@example.org/cat.jpg"}], "images[0] has a URL"),
+        ([{"url": "https://169.254.169.254/latest"}], "an address of a private network; send the picture itself"),
+        ([{"url": "https://0x7f.1:8443/"}], "an address of a private network"),
+        ([{"url": "https://[::ffff:10.0.0.1]/"}], "an address of a private network"),
+        ([{"url": "https://localhost./"}], "an address of a private network"),
         (
             [{"media_type": "image/svg+xml", "data": PICTURE}],
             "images[0] is of type 'image/svg+xml'; known are image/png",
@@ -225,11 +230,11 @@ async def test_json_of_any_shape_may_be_asked_for(mesh: Mesh) -> None:
         assert (await mesh.runtime.next_run()).requested.output_schema_json == schema
 
 
-@pytest.mark.parametrize("schema", [{"type": "objekt"}, {"$ref": "https://example.org/s.json"}, {"pattern": "("}])
+@pytest.mark.parametrize("schema", [{"type": "objekt"}, {"$ref": "#/nowhere"}, {"pattern": "("}])
 async def test_refuses_what_is_no_schema(mesh: Mesh, schema: dict[str, Any]) -> None:
     response = await mesh.client.post(RUN, json={"query": "x", "output_schema": schema})
     assert response.status_code == 400
-    assert "output_schema is no JSON Schema that can be used" in response.json()["detail"]
+    assert response.json()["detail"].startswith("output_schema ")
 
 
 async def test_what_a_model_thinks_is_told_apart_from_what_it_says(mesh: Mesh) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.requests import ClientDisconnect
 
@@ -20,6 +20,14 @@ MAX_BODY_BYTES = 4 << 20
 
 MAX_QUESTION_BYTES = 15 << 20
 """Of the body of a question, pictures in base64 included."""
+
+MOST_MISTAKES = 100
+"""Told of one body: each costs more than the text that made it."""
+
+MOST_QUOTES = 1 << 18
+"""Quotation marks in a body that is large for its pictures."""
+
+LONG = 1024
 
 Model = TypeVar("Model", bound=BaseModel)
 Asked = TypeVar("Asked", bound="Question")
@@ -75,7 +83,7 @@ class RunBody(Question):
     )
     user: str = Field(default="", max_length=512, description="Whom the content is about, as you name them.")
     context: dict[str, JsonValue] = Field(default_factory=dict, description="Variables for the agent's prompt.")
-    images: list[ImageBody] = Field(
+    images: Annotated[list[ImageBody], FailFast()] = Field(
         default_factory=list[ImageBody],
         description="Pictures that go with the question: at most 16, together at most 10 MB.",
     )
@@ -126,7 +134,7 @@ class IngestBody(Body):
     """What a pipeline takes in: the documents given, else its own sources."""
 
     pipeline: str
-    documents: list[IngestDocument] = Field(default_factory=list[IngestDocument])
+    documents: Annotated[list[IngestDocument], FailFast()] = Field(default_factory=list[IngestDocument])
 
 
 class RagQueryBody(Body):
@@ -181,11 +189,28 @@ async def read_question(request: Request, model: type[Asked]) -> Asked:
 
 def parse_question(data: bytes | str, model: type[Asked]) -> Asked:
     """Text as a model that may hold pictures. Raises as `parse_body`, and TooLarge for what is large without them."""
+    # Before it is parsed, whatever may be a picture counts as one: small values take a hundred times the memory then.
+    _check_beside(len(data) - _long_strings(data))
     body = parse_body(data, model)
-    beside = len(data) - body.picture_characters()
-    if beside > MAX_BODY_BYTES:
-        raise TooLarge(f"the body has {beside} bytes beside its pictures; at most {MAX_BODY_BYTES} are read")
+    _check_beside(len(data) - body.picture_characters())
     return body
+
+
+def _check_beside(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        raise TooLarge(f"the body has {size} bytes beside its pictures; at most {MAX_BODY_BYTES} are read")
+
+
+def _long_strings(data: bytes | str) -> int:
+    """How much of a body is strings of a picture's length; none is looked for where there is no need."""
+    if len(data) <= MAX_BODY_BYTES:
+        return 0
+    # One byte a character, and for bytes no copy.
+    raw = data if isinstance(data, bytes) else data.encode()
+    if raw.count(b'"') > MOST_QUOTES:
+        return 0
+    # Between two strings there may be a long list of short values, which has commas; a `data:` URL has one.
+    return sum(len(each) for each in raw.split(b'"') if len(each) >= LONG and each.count(b",") <= 1)
 
 
 def parse_body(data: bytes | str, model: type[Model]) -> Model:
@@ -193,6 +218,8 @@ def parse_body(data: bytes | str, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
+        if error.error_count() > MOST_MISTAKES:
+            raise InvalidInput(f"the body has {error.error_count()} mistakes: compare it with /openapi.json") from None
         details = error.errors(include_url=False, include_context=False, include_input=False)
         if details[0]["type"] == "json_invalid":
             raise InvalidInput(f"the body is not JSON in UTF-8: {details[0]['msg']}") from None

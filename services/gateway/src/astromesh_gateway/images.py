@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
+import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -71,11 +73,30 @@ def _check_url(url: str) -> None:
         raise InvalidInput(f"has a URL of {len(url)} characters; {LONGEST_URL} are read")
     try:
         parts = urlsplit(url)
-        reachable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+        reachable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        private = _is_private(parts.hostname or "")
     except ValueError:
-        reachable = False
+        reachable = private = False
+    if private:
+        # A model server of one's own fetches it, from inside the network.
+        raise InvalidInput("has a URL that leads to an address of a private network; send the picture itself")
     if not reachable or not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidInput("has a URL that is neither https nor data:<media type>;base64,<file>")
+
+
+def _is_private(host: str) -> bool:
+    """Whether a host that is written as an address, or as this machine, is no public one. Names are not looked up."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        # As resolvers read it: 127.1, 0x7f.1 and 2130706433 are addresses too.
+        packed = socket.inet_pton(socket.AF_INET6, name) if ":" in name else socket.inet_aton(name)
+    except OSError:
+        return False
+    address = ipaddress.ip_address(packed)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (mapped or address).is_global
 
 
 def _check_data(media_type: str, data: str) -> int:

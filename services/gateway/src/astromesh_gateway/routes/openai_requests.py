@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
+from typing_extensions import TypeAliasType
 
 from astromesh.v1.values_pb2 import (
     ROLE_ASSISTANT,
@@ -115,14 +116,20 @@ class ChatToolCall(BaseModel):
     function: FunctionCall
 
 
+ContentParts = TypeAliasType(
+    "ContentParts", Annotated[list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], FailFast()]
+)
+ToolCalls = TypeAliasType("ToolCalls", Annotated[list[ChatToolCall], FailFast()])
+
+
 class ChatMessage(BaseModel):
     """One message of the transcript."""
 
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = None
-    tool_calls: list[ChatToolCall] | None = None
+    content: str | ContentParts | None = None
+    tool_calls: ToolCalls | None = None
     tool_call_id: str = ""
     name: str = ""
 
@@ -142,7 +149,7 @@ class ChatBody(Question):
     """A chat completion. What would change the answer's form and is not built is refused."""
 
     model: str = Field(description="The agent.", examples=["docs-agent"])
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
