@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_USER, Image, Message, Reasoning
-from astromesh_core.errors import Denied, InvalidInput, RateLimited, Unavailable
+from astromesh_core.errors import BudgetExceeded, Denied, InvalidInput, RateLimited, TimedOut, Unavailable
 from astromesh_core.events.contents import plain, text_content
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.anthropic import AnthropicDecoder
 from astromesh_router.dialects.decoding import Malformed, Reported
+from astromesh_router.failures import reported
 from astromesh_router.health import Health
 from astromesh_testing.models.anthropic import SIGNATURE, AnthropicServer, blocks, end, event, failure, pieces, start
 from astromesh_testing.models.replies import Call, Ending, Refusal, Reply, Tokens
@@ -189,6 +190,7 @@ FAULTS = [
     (Refusal(401, f"invalid x-api-key {KEY}", "authentication_error"), Denied, "check"),
     (Refusal(429, "slow down", "rate_limit_error", retry_after="7"), RateLimited, "answered 429"),
     (Refusal(529, "Overloaded", "overloaded_error"), Unavailable, "answered 529"),
+    (Refusal(402, "no credit", "billing_error"), BudgetExceeded, "its credit is spent"),
     (Refusal(400, "messages: at least one message is required", "invalid_request_error"), InvalidInput, "at least one"),
     (Reply("a b c d", ending=Ending.ERROR, after=2), Unavailable, "the engine died"),
     (Reply("a b c d", ending=Ending.STOP_SHORT, after=2), Unavailable, "before the reply was complete"),
@@ -267,6 +269,28 @@ def test_rubbish_is_malformed_and_nothing_else(events: list[tuple[str, dict[str,
         decoder.reply()
     except (Malformed, Reported):
         pass
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "said", "blamed"),
+    [
+        ("overloaded_error", Unavailable, "answered 529", True),
+        ("api_error", Unavailable, "answered 500", True),
+        ("timeout_error", TimedOut, "answered 504", True),
+        ("billing_error", BudgetExceeded, "its credit is spent", False),
+        ("request_too_large", InvalidInput, "answered 413", False),
+        ("rate_limit_error", RateLimited, "answered 429", False),
+        ("a word of tomorrow", Unavailable, "reported an error in mid-reply", True),
+    ],
+)
+async def test_an_error_in_mid_stream_is_what_its_word_means(
+    calls: Calls, word: str, kind: type[Exception], said: str, blamed: bool
+) -> None:
+    reply = Reply("a b c d", ending=Ending.ERROR, after=2, error=word)
+    async with AnthropicServer(reply) as server:
+        with pytest.raises(kind, match=said):
+            await complete(calls, asking(), claude(server))
+        assert reported(claude(server), "", word).blames_endpoint is blamed
 
 
 def test_an_error_event_says_what_the_vendor_said() -> None:

@@ -13,7 +13,16 @@ import orjson
 import pytest
 
 import astromesh_testing.models
-from astromesh_core.errors import AstromeshError, Denied, InvalidInput, LimitExceeded, NotFound, TimedOut, Unavailable
+from astromesh_core.errors import (
+    AstromeshError,
+    BudgetExceeded,
+    Denied,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    TimedOut,
+    Unavailable,
+)
 from astromesh_core.events.contents import plain
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate, Patience, Pool
@@ -119,7 +128,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "200 with an error body that names a status": Fault(
         whole(200, error("Insufficient credits", code=402)),
-        *(InvalidInput, "answered 402 (Insufficient credits)", "mend what it names"),
+        *(BudgetExceeded, "answered 402 (Insufficient credits)", "pay into the vendor's account: its credit is spent"),
     ),
     "200 with nothing": Fault(
         whole(200, b"{}"),

@@ -64,6 +64,7 @@ STAYING: dict[str, Scripted] = {
     "a wrong key": Refused(401),
     "an unknown model": Refused(404),
     "a spent account": Refused(429, "pay", "insufficient_quota"),
+    "a spent credit": Refused(402, "Insufficient Balance"),
     "a silent model": Hang(),
     "a limit for an hour": limited("3600"),
     "a redirect": Refused(302, location="http://elsewhere.example"),

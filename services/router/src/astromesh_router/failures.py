@@ -29,12 +29,17 @@ STATUS_OF_CODE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
+    "billing_error": 402,
     "permission_error": 403,
     "not_found_error": 404,
     "model_not_found": 404,
+    "request_too_large": 413,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
 }
 """What a vendor's word for an error would be as a status
 (https://docs.claude.com/en/api/errors, https://platform.openai.com/docs/guides/error-codes)."""
@@ -127,6 +132,8 @@ def _message(candidate: Candidate, kind: type[AstromeshError], reason: str, said
 def _by_status(candidate: Candidate, status: int, vendor_code: str) -> tuple[type[AstromeshError], str]:
     if status in {401, 403}:
         return Denied, f"check {candidate.key_name}" if candidate.key_name else "give it a key with api_key_env"
+    if status == 402:
+        return BudgetExceeded, "pay into the vendor's account: its credit is spent"
     if status == 404:
         return NotFound, f"check the endpoint, and that it serves the model {candidate.model}"
     if status == 429:

@@ -50,7 +50,10 @@ class AnthropicServer(ScriptedModelServer):
             return
         await exchange.begin("text/event-stream")
         await exchange.piece(start(str(request.body.get("model")), reply))
-        bad = (event(failure("overloaded_error", "the engine died")), b"event: ping\ndata: {not json\n\n")
+        bad = (
+            event(failure(reply.error or "overloaded_error", "the engine died")),
+            b"event: ping\ndata: {not json\n\n",
+        )
         await play_pieces(exchange, reply, list(pieces(reply)), end(reply), bad)
 
 

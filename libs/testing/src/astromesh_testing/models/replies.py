@@ -54,6 +54,8 @@ class Reply:
     ending: Ending = Ending.COMPLETE
     after: int = 1_000_000
     """How many deltas are sent before an ending that is not COMPLETE."""
+    error: str = ""
+    """Anthropic's word for the error of an ending ERROR; by default that it is overloaded."""
 
     def words(self) -> list[str]:
         """The text in deltas of one word, the space before it included."""
