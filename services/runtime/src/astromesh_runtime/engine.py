@@ -199,7 +199,7 @@ class RunDriver:
         return Ended()
 
     async def _end_cancelled(self, signal: Signal) -> Ended:
-        seen = self._scope.seen
+        seen = "".join(self._scope.seen)
         await self._stop_main()
         if self._terminal is not None:
             # The cancel came while the run's end was being stored: it ended as it did.

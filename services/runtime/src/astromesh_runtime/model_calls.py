@@ -52,7 +52,7 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
     outcome.partial_charges.extend(scope.bill.unbilled(effect.path).charges)
     await call.settle()
     outcome.timing.CopyFrom(scope.timing(start))
-    scope.seen = ""
+    scope.seen = []
     scope.record(RunEvent(model_replied=outcome))
     return outcome
 
@@ -127,7 +127,7 @@ class _ModelCall:
         self._offset = self.answered = 0
         self.charged = False
         scope, effect = self._scope, self._effect
-        scope.seen = ""
+        scope.seen = []
         unbilled = scope.bill.unbilled(effect.path)
         begun = ModelCallBegun(
             path=effect.path,
@@ -166,7 +166,7 @@ class _ModelCall:
         if self._publishes:
             await self._publish(Delta(offset=self._offset, text=text))
             self._offset += len(text)
-            self._scope.seen += text
+            self._scope.seen.append(text)
 
     async def _think(self, text: str) -> None:
         self._hear(text)

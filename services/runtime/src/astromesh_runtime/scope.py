@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from astromesh.v1.run_events_pb2 import RunEvent, RunRequested
@@ -72,8 +72,8 @@ class RunScope:
     after_position: bytes = b""
     """Memory must have applied the log up to here before the context is assembled."""
     traceparent: str = ""
-    seen: str = ""
-    """What the user has read of the reply under way."""
+    seen: list[str] = field(default_factory=list[str])
+    """What the user has read of the reply under way, in pieces: there are thousands."""
     cancelling: bool = False
 
     @property

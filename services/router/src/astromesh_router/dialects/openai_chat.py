@@ -9,7 +9,7 @@ Source: OpenAI API reference, "Chat Completions" and "Streaming events".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -79,7 +79,8 @@ class Fragments:
 
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    pieces: list[str] = field(default_factory=list[str])
+    """Of its arguments."""
 
 
 class OpenAIChatDecoder:
@@ -111,7 +112,7 @@ class OpenAIChatDecoder:
         if not (self._finish or self._said.whole_text or self._calls):
             raise Malformed("sent no reply in its stream")
         calls = tuple(
-            WrittenCall(call.id, call.name, call.arguments or "{}") for _, call in sorted(self._calls.items())
+            WrittenCall(call.id, call.name, "".join(call.pieces) or "{}") for _, call in sorted(self._calls.items())
         )
         if any(not call.name for call in calls):
             raise Malformed("sent a tool call without a name")
@@ -174,7 +175,7 @@ class OpenAIChatDecoder:
         call.name = call.name or as_text(function.get("name"))
         arguments = function.get("arguments")
         # Some servers send the arguments as an object, whole.
-        call.arguments += arguments if isinstance(arguments, str) else json_text(arguments)
+        call.pieces.append(arguments if isinstance(arguments, str) else json_text(arguments))
 
     def _unnumbered(self, fragment: JsonObject, position: int) -> int:
         """The place of a fragment without index: a new call where it brings a name, else the last one's."""
