@@ -44,6 +44,31 @@ async def test_streams_with_usage_last(mesh: Mesh, client: openai.AsyncOpenAI) -
     assert chunks[-2].choices[0].finish_reason == "stop"
 
 
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [("length", "length"), ("content_filter", "content_filter"), ("tool_calls", "stop"), ("", "stop")],
+)
+async def test_an_answer_that_was_cut_off_says_so(
+    mesh: Mesh, client: openai.AsyncOpenAI, reply: str, told: str
+) -> None:
+    async def script(run: ScriptedRun) -> None:
+        await run.start()
+        await run.begin("1")
+        await run.reply("1", "", finish_reason="length")
+        await run.begin("2")
+        await run.reply("2", "it is", finish_reason=reply)
+        await run.complete("it is")
+
+    mesh.runtime.script = script
+    whole = await client.chat.completions.create(model="agent", messages=[{"role": "user", "content": "x"}])
+    stream = await client.chat.completions.create(
+        model="agent", messages=[{"role": "user", "content": "x"}], stream=True
+    )
+    chunks = [chunk async for chunk in stream]
+    assert whole.choices[0].finish_reason == told
+    assert [chunk.choices[0].finish_reason for chunk in chunks][-2:] == [None, told]
+
+
 async def test_the_messages_are_the_transcript_and_memory_stays_out(mesh: Mesh, client: openai.AsyncOpenAI) -> None:
     await client.chat.completions.create(
         model="agent",

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _ARGUMENT_WIDTH = 72
 
+CUT_OFF = {"length": "cut off at max_tokens", "content_filter": "cut off by the vendor's content filter"}
+"""What befell a reply that is not whole, by its finish reason."""
+
 
 class AnswerPrinter:
     """Draws the events of one run, its steps on the console `says` (stderr). `text` is what of the answer is drawn."""
@@ -110,8 +113,15 @@ def print_footer(run: RunReply, console: Console | None = None) -> None:
     line = Text.assemble("\n", ("run ", QUIET), run["run_id"], "  ", status_text(run["status"]))
     line.append(f"  {summary(run)}", QUIET)
     (console or err()).print(line)
+    warn_if_cut_off(run, console)
     if run.get("waiting_for"):
         tell_how_to_go_on(run)
+
+
+def warn_if_cut_off(run: RunReply, console: Console | None = None) -> None:
+    """Says so where the last reply, and with it the answer, is not whole; on stderr unless told otherwise."""
+    if why := CUT_OFF.get(run.get("finish_reason", "")):
+        (console or err()).print(Text(f"the model's last reply was {why}", WARN))
 
 
 def tell_how_to_go_on(run: RunReply) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 
-from astromesh_cli.client.answers import print_footer, print_sources
+from astromesh_cli.client.answers import CUT_OFF, print_footer, print_sources
 from astromesh_cli.client.routes import print_routes
 from astromesh_cli.client.streams import Event
 from astromesh_cli.client.terminal import (
@@ -175,9 +175,11 @@ def _reply(body: dict[str, JsonValue]) -> str:
     if isinstance(calls, list):
         names = [str(call.get("name")) for call in calls if isinstance(call, dict)]
         asks = f", asks for {', '.join(names)}"
+    why = CUT_OFF.get(_text(body, "finish_reason"))
+    cut = f", {why}" if why else ""
     model = f"{charge.get('provider')} {charge.get('model')}" if charge else ""
     same = charge.get("provider") == charge.get("model")
-    return f"{charge.get('model') if same else model}, {usage.get('output_tokens', 0)} tokens{asks}"
+    return f"{charge.get('model') if same else model}, {usage.get('output_tokens', 0)} tokens{asks}{cut}"
 
 
 def _verdicts(body: dict[str, JsonValue]) -> str:

@@ -20,6 +20,7 @@ REPLIED = ev.RunEvent(
     )
 )
 INTENDED = ev.RunEvent(tool_intended=ev.ToolIntended(path="2.1", call=ToolCall(id="c", name="add")))
+FINISHED = [("1", "tool_calls"), ("3", "length")]
 UNKNOWN = ev.RunEvent(tool_outcome_unknown=ev.ToolOutcomeUnknown(path="2.1", reason="crash"))
 
 
@@ -66,6 +67,15 @@ def test_steps_and_the_bill_are_folded() -> None:
     assert (run.usage.input_tokens, run.usage.output_tokens, run.cost_nanos) == (3, 2, 7)
     assert [step.cost_nanos for step in run.steps] == [7, 0]
     assert run.events == 6
+
+
+def test_why_the_last_model_reply_ended_is_the_runs_and_each_steps() -> None:
+    replies = [ev.ModelReplied(path=path, message=Message(), finish_reason=why) for path, why in FINISHED]
+    refused = ev.ModelReplied(path="4", failure=Failure(error_class="unavailable"))
+    events = [ev.RunEvent(model_replied=reply) for reply in (*replies, refused)]
+    run = fold(envelopes(REQUESTED, STARTED, *events))
+    assert [(step.path, step.finish_reason) for step in run.steps] == [*FINISHED, ("4", "")]
+    assert run.finish_reason == "length"
 
 
 def test_applying_an_event_twice_changes_nothing() -> None:

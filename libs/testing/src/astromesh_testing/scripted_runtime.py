@@ -78,13 +78,16 @@ class ScriptedRun:
         delta = Delta(run_id=self.aggregate.id, path=path, epoch=1, attempt=attempt, thought=thought)
         self._bus.deltas.publish(self.aggregate.namespace, delta)
 
-    async def reply(self, path: str, text: str, *calls: ToolCall, thought: str = "") -> None:
+    async def reply(
+        self, path: str, text: str, *calls: ToolCall, thought: str = "", finish_reason: str = "stop"
+    ) -> None:
         """model replied."""
         message = Message(role=ROLE_ASSISTANT, content=text_content(text), tool_calls=calls)
         if thought:
             message.reasoning.add(text=text_content(thought))
         charge = Charge(provider="fake", model="fake-1", usage=Usage(input_tokens=10, output_tokens=5))
-        await self.append(RunEvent(model_replied=ModelReplied(path=path, message=message, charge=charge)))
+        replied = ModelReplied(path=path, message=message, charge=charge, finish_reason=finish_reason)
+        await self.append(RunEvent(model_replied=replied))
 
     async def call(self, path: str, name: str = "add", arguments: str = '{"a": 1}') -> None:
         """tool intended."""

@@ -42,7 +42,7 @@ RUN_EXAMPLE: Extra = {
     "status": "completed",
     "answer": "Every step is an event in the log, so a run goes on where it stopped.",
     "steps": [
-        {"path": "1", "kind": "model", "name": "llama3", "status": "succeeded"},
+        {"path": "1", "kind": "model", "name": "llama3", "status": "succeeded", "finish_reason": "tool_calls"},
         {
             "path": "2.1",
             "kind": "tool",
@@ -73,6 +73,7 @@ RUN_EXAMPLE: Extra = {
         }
     ],
     "cost": 0.0,
+    "finish_reason": "stop",
 }
 
 STREAM_EXAMPLE = (

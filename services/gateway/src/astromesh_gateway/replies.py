@@ -71,7 +71,8 @@ class RouteReply(TypedDict):
 
 
 class StepReply(TypedDict):
-    """One effect and what came of it. Of a model call, `route` says why it went where it went."""
+    """One effect and what came of it. Of a model call, `route` says why it went where it went, and `finish_reason` why
+    the model ended its reply: `stop`, `tool_calls`, or what cut it off, `length` or `content_filter`."""
 
     path: str
     kind: str
@@ -80,6 +81,7 @@ class StepReply(TypedDict):
     input: NotRequired[str]
     output: NotRequired[str]
     reasoning: NotRequired[str]
+    finish_reason: NotRequired[str]
     failure: NotRequired[FailureReply]
     started_at: NotRequired[str]
     duration_ms: NotRequired[float]
@@ -100,7 +102,8 @@ class SourceReply(TypedDict):
 
 
 class RunReply(TypedDict):
-    """A run as it stands. `data` is the answer, parsed, where the run has a schema for it."""
+    """A run as it stands. `data` is the answer, parsed, where the run has a schema for it; `finish_reason` is the last
+    model reply's, so that an answer which was cut off tells it."""
 
     run_id: str
     session_id: str
@@ -112,6 +115,7 @@ class RunReply(TypedDict):
     usage: UsageReply
     sources: list[SourceReply]
     cost: float
+    finish_reason: NotRequired[str]
     failure: NotRequired[FailureReply]
     waiting_for: NotRequired[str]
     waiting_path: NotRequired[str]
@@ -145,6 +149,8 @@ def run_reply(run: Run) -> RunReply:
     )
     if run.structured and run.status == RUN_STATUS_COMPLETED:
         reply["data"] = parsed_answer(reply["answer"] or "")
+    if run.finish_reason:
+        reply["finish_reason"] = run.finish_reason
     if run.HasField("failure"):
         reply["failure"] = failure_reply(run.failure)
     if run.waiting_for:
@@ -187,6 +193,8 @@ def step_reply(step: Step) -> StepReply:
         reply["output"] = shown(step.output)
     if step.reasoning:
         reply["reasoning"] = "".join(map(shown, step.reasoning))
+    if step.finish_reason:
+        reply["finish_reason"] = step.finish_reason
     if step.HasField("failure"):
         reply["failure"] = failure_reply(step.failure)
     if step.timing.start_unix_nano:

@@ -158,6 +158,7 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     else:
         step.status = STEP_STATUS_SUCCEEDED
         step.output.CopyFrom(event.message.content)
+        step.finish_reason = folder.run.finish_reason = event.finish_reason
         step.reasoning.extend(part.text for part in event.message.reasoning if part.HasField("text"))
     if event.HasField("route"):
         step.route.CopyFrom(event.route)

@@ -115,6 +115,7 @@ class Run(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     COST_NANOS_FIELD_NUMBER: _builtins.int
     STRUCTURED_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -132,6 +133,8 @@ class Run(_message.Message):
     cost_nanos: _builtins.int
     structured: _builtins.bool
     """The answer is JSON: the run has a schema for it."""
+    finish_reason: _builtins.str
+    """Of the last model reply: stop, length, tool_calls, content_filter."""
     @_builtins.property
     def session_id(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -173,10 +176,11 @@ class Run(_message.Message):
         traceparent: _builtins.str = ...,
         cost_nanos: _builtins.int = ...,
         structured: _builtins.bool = ...,
+        finish_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "finish_reason", b"finish_reason", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,6 +204,7 @@ class Step(_message.Message):
     COST_NANOS_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
@@ -207,6 +212,8 @@ class Step(_message.Message):
     status: Global___StepStatus.ValueType
     cost_nanos: _builtins.int
     """Of a model call, broken-off candidates included."""
+    finish_reason: _builtins.str
+    """Of a model's reply: stop, length, tool_calls, content_filter."""
     @_builtins.property
     def input(self) -> _values_pb2.Content:
         """Of a tool: its arguments as JSON text."""
@@ -242,10 +249,11 @@ class Step(_message.Message):
         cost_nanos: _builtins.int = ...,
         reasoning: _abc.Iterable[_values_pb2.Content] | None = ...,
         route: _values_pb2.Route | None = ...,
+        finish_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "route", b"route", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

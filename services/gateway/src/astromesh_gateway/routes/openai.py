@@ -34,6 +34,7 @@ from astromesh_gateway.routes.openai_replies import (
     completion,
     error_document,
     error_response,
+    finish_reason,
     usage,
 )
 from astromesh_gateway.routes.openai_requests import ChatBody, split_transcript
@@ -142,7 +143,7 @@ async def _chunks(
         if run is None or run.status != RUN_STATUS_COMPLETED:
             raise _ending(run)
         stream.settle()
-        yield stream.chunk({}, "stop")
+        yield stream.chunk({}, finish_reason(run))
         if with_usage:
             yield stream.usage_chunk(run.usage)
         yield b"data: [DONE]\n\n"
@@ -162,8 +163,8 @@ class _ChunkStream:
         self._model = model
         self._created = created
         self._path = ""
-        self._sent: dict[str, str] = {}
-        """By the path of the model call."""
+        self._sent: dict[str, list[str]] = {}
+        """By the path of the model call, in pieces: there are thousands."""
         self._again: dict[str, str] = {}
         """The text of a call's new attempt, for as long as it only repeats what was sent."""
 
@@ -185,24 +186,24 @@ class _ChunkStream:
             return self._repeated(part)
         # What a model says before it calls tools is set apart from what it says after.
         gap = "\n\n" if self._path and part.path != self._path else ""
-        self._sent[part.path] = self._sent.get(part.path, "") + part.text
+        self._sent.setdefault(part.path, []).append(part.text)
         self._path = part.path
         return gap + part.text
 
     def settle(self) -> None:
         """The run is over. Raises Unavailable where a new attempt has said less than was sent."""
-        if any(self._sent[path] != again for path, again in self._again.items()):
+        if any("".join(self._sent[path]) != again for path, again in self._again.items()):
             raise self._contradicted()
 
     def _repeated(self, part: Token) -> str:
-        sent, again = self._sent[part.path], self._again[part.path] + part.text
+        sent, again = "".join(self._sent[part.path]), self._again[part.path] + part.text
         if again[: len(sent)] != sent[: len(again)]:
             raise self._contradicted()
         if len(again) <= len(sent):
             self._again[part.path] = again
             return ""
         del self._again[part.path]
-        self._sent[part.path] = again
+        self._sent[part.path] = [again]
         return again[len(sent) :]
 
     def _contradicted(self) -> Unavailable:

@@ -19,6 +19,9 @@ from astromesh_gateway.replies import shown
 
 Document = dict[str, JsonValue]
 
+CUT_OFF = frozenset({"length", "content_filter"})
+"""Finish reasons of an answer that is not whole."""
+
 
 def completion(run: Run, created: int) -> Document:
     """A whole chat completion."""
@@ -34,7 +37,7 @@ def completion(run: Run, created: int) -> Document:
                 "index": 0,
                 "message": {"role": "assistant", "content": shown(run.answer), "refusal": None},
                 "logprobs": None,
-                "finish_reason": "stop",
+                "finish_reason": finish_reason(run),
             }
         ],
         "usage": usage(run.usage),
@@ -51,6 +54,11 @@ def chunk(run_id: str, model: str, created: int, delta: Document, finish_reason:
         "run_id": run_id,
         "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
     }
+
+
+def finish_reason(run: Run) -> str:
+    """Why an answer ended. Calls of tools are the agent's own affair: to a caller they end nothing."""
+    return run.finish_reason if run.finish_reason in CUT_OFF else "stop"
 
 
 def usage(used: Usage) -> Document:
