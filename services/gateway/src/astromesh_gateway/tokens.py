@@ -44,7 +44,9 @@ class _Attempt:
     """The text of one model call."""
 
     begun: int = 0
-    text: str = ""
+    pieces: list[str] = field(default_factory=list[str])
+    length: int = 0
+    """Of its pieces together, of which there may be thousands: they are joined once, at the end."""
     broken: bool = False
     early: list[Delta] = field(default_factory=list[Delta])
 
@@ -56,7 +58,7 @@ class Tokens:
         self._open: dict[str, _Attempt] = {}
         self._closed: set[str] = set()
         self._checked = self._holds_text = False
-        self.text = ""
+        self._told: list[str] = []
         """Of the model call told last: what the caller has seen of the answer."""
 
     def delta(self, delta: Delta) -> Iterator[Token | Thought | Restart]:
@@ -80,9 +82,9 @@ class Tokens:
         elif kind == "model_replied":
             reply = event.model_replied
             yield from self._reply(reply.path, plain(reply.message.content) if reply.HasField("message") else None)
-        elif kind == "completed" and (answer := plain(event.completed.answer)) != self.text:
+        elif kind == "completed" and (answer := plain(event.completed.answer)) != "".join(self._told):
             yield Token(answer, "")
-            self.text = answer
+            self._told = [answer]
 
     def early(self, path: str) -> Iterator[Token | Thought | Restart]:
         """The pieces that came before their `begun`: to be told after it."""
@@ -96,10 +98,10 @@ class Tokens:
     def _begin(self, path: str) -> Iterator[Restart]:
         attempt = self._open.setdefault(path, _Attempt())
         attempt.begun += 1
-        if attempt.text:
+        if attempt.length:
             yield Restart(path)
-        attempt.text, attempt.broken = "", False
-        self.text = ""
+        attempt.pieces, attempt.length, attempt.broken = [], 0, False
+        self._told = []
 
     def _tell(self, delta: Delta, attempt: _Attempt) -> Iterator[Token | Thought]:
         if delta.attempt < attempt.begun:
@@ -109,14 +111,15 @@ class Tokens:
             return
         if attempt.broken:
             return
-        known = len(attempt.text)
+        known = attempt.length
         if delta.offset > known:
             attempt.broken = True
             return
         fresh = delta.text[known - delta.offset :]
         if fresh:
-            attempt.text += fresh
-            self.text = attempt.text
+            attempt.pieces.append(fresh)
+            attempt.length += len(fresh)
+            self._told = attempt.pieces
             yield Token(fresh, delta.path)
 
     def _reply(self, path: str, text: str | None) -> Iterator[Token | Restart]:
@@ -124,11 +127,11 @@ class Tokens:
         self._closed.add(path)
         if text is None or self._holds_text:
             return
-        if text.startswith(attempt.text):
-            missing = text[len(attempt.text) :]
+        if text.startswith("".join(attempt.pieces)):
+            missing = text[attempt.length :]
         else:
             yield Restart(path)
             missing = text
-        self.text = text
+        self._told = [text]
         if missing:
             yield Token(missing, path)

@@ -42,14 +42,19 @@ class SeenText:
     """The text of the current step, as the caller has it before them."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All of it by now."""
+        return "".join(self._pieces)
 
     def note(self, part: Part) -> None:
         """Takes a part that was sent."""
         if isinstance(part, Token):
-            self.text += part.text
+            self._pieces.append(part.text)
         elif isinstance(part, Restart) or (isinstance(part, Told) and part.envelope.run.HasField("model_call_begun")):
-            self.text = ""
+            self._pieces.clear()
 
 
 @router.post(
