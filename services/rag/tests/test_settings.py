@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord
 from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.events.contents import text_content
+from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.loading import load_text
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_rag.documents import Listing, given
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_rag.pipelines import Pipelines
@@ -217,3 +221,39 @@ async def test_another_way_of_finding_takes_nothing_in_anew(tmp_path: Path) -> N
         pipeline = here.declare("retrieval: {mode: hybrid, mmr: {}, similarity_threshold: 0.2}")
         assert (await pipeline.ingest_all(note)).unchanged == 1
         assert len(await pipeline.query("Rhine", 0)) == 1
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "dot", "l2"])
+async def test_the_nearest_by_each_distance_are_found(tmp_path: Path, metric: str) -> None:
+    words = ("owls", "mice", "night", "hunt", "sleep")
+    texts_of = [
+        " ".join(words[place % 5] for place in range(start, start + length))
+        for start in range(5)
+        for length in (1, 3, 7)
+    ]
+    question = "owls mice night night"
+    async with mesh(tmp_path) as here:
+        # What was taken in under one distance is found by another.
+        await here.declare("vector_store: {}").ingest_all(
+            Listing([given(f"{number}", text) for number, text in enumerate(texts_of)])
+        )
+        pipeline = here.declare(f"vector_store: {{distanceMetric: {metric}}}")
+        stored, (asked,) = await here.embedder.embed(texts_of), await here.embedder.embed([question])
+        hits = await pipeline.query(question, 6)
+        lengths = np.linalg.norm(stored - asked, axis=1)
+        distances = {"cosine": 1 - stored @ asked, "ip": -(stored @ asked), "dot": -(stored @ asked), "l2": lengths}[
+            metric
+        ]
+        found = [distances[int(hit.source)] for hit in hits]
+        assert found == pytest.approx(np.sort(distances)[:6].tolist(), abs=1e-6)
+
+
+def test_the_example_of_the_guide_is_served() -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "retrieval.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    loaded = load_text(example, "docs/retrieval.md")
+    assert loaded.problems == ()
+    assert [unsupported(resource) for resource in loaded.resources] == [[]]
+    (knowledge,) = [resource.spec for resource in loaded.resources]
+    assert isinstance(knowledge, RAGPipelineSpec)
+    assert knowledge.retrieval.mode == "hybrid"

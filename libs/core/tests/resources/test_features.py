@@ -99,7 +99,6 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
     [
         ("embedding: {model: other}", "embedding.model"),
         ("embeddings: {endpoint: 'http://e'}", "embeddings.endpoint"),
-        ("store: {backend: faiss, distanceMetric: l2}", "store.distanceMetric"),
         ("vector_store: {persist_directory: x}", "vector_store.persist_directory"),
         ("reranking: {enabled: true}", "reranking.enabled"),
         ("ingestion: {sources: [{type: url, urls: ['http://a']}]}", "ingestion.sources[0].type"),

@@ -178,8 +178,6 @@ def _vector_store(store: VectorStore) -> Iterator[Gap]:
     for field in ("connection", "dsn", "url", "api_key", "host", "port", "persist_directory"):
         if getattr(store, field) is not None:
             yield ("vector_store", field), "faiss keeps its index in the mesh's data folder and is not connected to"
-    if store.distance_metric != "cosine":
-        yield ("vector_store", "distance_metric"), f"the distance {store.distance_metric} is not built yet"
 
 
 def _runtime_config(config: RuntimeConfigSpec) -> Iterator[Gap]:

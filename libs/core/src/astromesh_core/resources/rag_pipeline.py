@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
@@ -63,13 +63,18 @@ class Chunking(Spec):
         return self
 
 
+def _metric(value: object) -> object:
+    return "ip" if value == "dot" else value
+
+
 class VectorStore(Spec):
     """Where a pipeline's vectors are kept. `collection` None: one of the pipeline's own name."""
 
     backend: StoreName = "faiss"
     collection: str | None = Field(default=None, min_length=1)
     dimensions: int | None = Field(default=None, gt=0, validation_alias=spelled("dimensions", "dimension"))
-    distance_metric: Literal["cosine", "l2", "ip"] = "cosine"
+    distance_metric: Annotated[Literal["cosine", "l2", "ip"], BeforeValidator(_metric)] = "cosine"
+    """`dot` is `ip`. Embeddings are of unit length, where all three have the same passages in the same order."""
     connection: Connection | None = None
     dsn: str | None = None
     url: HttpUrl | None = None
