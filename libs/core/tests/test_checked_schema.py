@@ -59,6 +59,7 @@ def errors(schema: dict[str, Any], value: Any) -> int:
         {"$defs": {"a": {"$id": "https://a.example/", "$ref": "#/$defs/b"}}, "$ref": "#/$defs/a"},
         {"$ref": "http://127.0.0.1:9/schema.json"},
         {"$ref": "file:///etc/passwd"},
+        {"$defs": {"a/b": {"type": "string"}, "a": {"b": {}}}, "$ref": "#/$defs/a%2Fb"},
         {"allOf": [{"pattern": f"a{{{n}}}"} for n in range(100)]},
         {"pattern": "((a{1000}){1000}){1000}"},
         {"properties": {str(n): {"type": "string"} for n in range(2_001)}},

@@ -118,7 +118,8 @@ class SchemaEffort:
 
     def _referred(self, reference: str) -> Schema | None:
         """What a reference names; None for a schema that is true or false."""
-        if reference != "#" and not reference.startswith("#/"):
+        # What %2F means is read in two ways: a step is parted there before it is unquoted, or after.
+        if (reference != "#" and not reference.startswith("#/")) or "%2f" in reference.lower():
             raise InvalidInput(f"refers to {reference[:100]!r}: only what stands in it is read, as #/$defs/…")
         found: JsonValue = cast("JsonValue", self._root)
         for step in unquote(reference).split("/")[1:]:
