@@ -44,9 +44,11 @@ class DeclaredCandidates:
             name = f"{ref.namespace}/{ref.name}"
             return pool_of_provider(NamedProvider(name, await self._providers.of(version)))
         agent = await self._agents.of(version)
+        kept = agent.pools.get(role)
+        if kept is not None and not agent.references:
+            return kept.pool
         current = {name: await self._current(refer("Provider", name, ref.namespace)) for name in agent.references}
         versions = [provider.sha256 for provider in current.values()]
-        kept = agent.pools.get(role)
         if kept is None or kept.versions != versions:
             providers = {name: await self._provider(provider) for name, provider in current.items()}
             kept = agent.pools[role] = _Kept(pool_of(version, agent.spec, providers, role), versions)

@@ -89,8 +89,10 @@ class Telling:
             rest = self._joint.feed(rest) + self._joint.finish()
         shown = self._show_text(rest) or self._restart()
         self._mark()
-        usage = reply.usage or self._estimated(called_tokens(reply.calls))
-        return shown, replace(reply, text="".join(self._standing), usage=usage)
+        text = "".join(self._standing)
+        if text == reply.text and reply.usage:
+            return shown, reply
+        return shown, replace(reply, text=text, usage=reply.usage or self._estimated(called_tokens(reply.calls)))
 
     def broke_off(self, failure: CandidateFailed) -> Charge | None:
         """The candidate failed; returns what it will have cost, where it had begun to answer."""
