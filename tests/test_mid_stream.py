@@ -33,7 +33,7 @@ OTHER = "Ein anderer Käse 🧀, ein anderes Wort."
 
 @dataclass(frozen=True)
 class Heard:
-    """One thing that a caller hears: `token`, `restart`, `done` with the answer, or `error`."""
+    """One thing that a caller hears: `token`, `restart` with its reason, `done` with the answer, or `error`."""
 
     kind: str
     text: str = ""
@@ -44,9 +44,8 @@ async def over_sse(mesh: Mesh, agent: str) -> AsyncGenerator[Heard, None]:
     path = f"/v1/agents/{agent}/run"
     async with mesh.client.stream("POST", path, json={"query": "x"}, headers=STREAM) as response:
         async for message in messages(response):
-            yield Heard(
-                message.name, message.data.get("text") or message.data.get("answer", ""), message.data["run_id"]
-            )
+            data = message.data
+            yield Heard(message.name, data.get("text") or data.get("reason") or data.get("answer", ""), data["run_id"])
 
 
 async def over_websocket(mesh: Mesh, agent: str) -> AsyncGenerator[Heard, None]:
@@ -54,7 +53,8 @@ async def over_websocket(mesh: Mesh, agent: str) -> AsyncGenerator[Heard, None]:
         await socket.send(orjson.dumps({"query": "x"}).decode())
         while True:
             frame = orjson.loads(await socket.recv())
-            yield Heard(frame["type"], frame.get("content") or frame.get("answer", ""), frame["run_id"])
+            said = frame.get("content") or frame.get("reason") or frame.get("answer", "")
+            yield Heard(frame["type"], said, frame["run_id"])
             if frame["type"] in ("done", "error"):
                 return
 
@@ -64,7 +64,7 @@ async def over_grpc(mesh: Mesh, agent: str) -> AsyncGenerator[Heard, None]:
         asked = StreamAgentRequest(run=RunAgentRequest(agent=agent, query="x"))
         async for part in AgentServiceStub(channel).StreamAgent(asked):
             kind = part.WhichOneof("part") or ""
-            yield Heard(kind, part.token or part.done.answer.text, part.run_id)
+            yield Heard(kind, part.token or part.restart.reason or part.done.answer.text, part.run_id)
 
 
 async def over_openai(mesh: Mesh, agent: str) -> AsyncGenerator[Heard, None]:
@@ -140,6 +140,7 @@ async def test_a_text_that_nobody_goes_on_with_is_taken_back_once(talking: Talki
     async with two_models(talking, second, "openai_compat") as (agent, life):
         heard = await heard_through_a_kill(TAKING_BACK[surface](talking.mesh, agent), life)
     (place,) = [number for number, each in enumerate(heard) if each.kind == "restart"]
+    assert heard[place].text == "openai_compat stub-1: broke off in mid-reply"
     assert joined(heard[:place]) == BEGINNING
     assert joined(heard[place:]) == OTHER
     assert (heard[-1].kind, heard[-1].text) == ("done", OTHER)

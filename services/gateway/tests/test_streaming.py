@@ -46,7 +46,7 @@ async def test_a_new_attempt_is_a_restart(mesh: Mesh) -> None:
         await run.start()
         await run.begin("1")
         run.tell("1", "wrong", 0)
-        await run.begin("1")
+        await run.begin("1", "it broke off")
         run.tell("1", "right", 0)
         await run.reply("1", "right answer")
         await run.complete("right answer")
@@ -54,6 +54,7 @@ async def test_a_new_attempt_is_a_restart(mesh: Mesh) -> None:
     mesh.runtime.script = script
     told = [message for message in await run_stream(mesh) if message.name in ("token", "restart")]
     after = next(place for place, message in enumerate(told) if message.name == "restart")
+    assert told[after].data["reason"] == "it broke off"
     assert text(told[:after]) == "wrong"
     assert text(told[after:]) == "right answer"
 

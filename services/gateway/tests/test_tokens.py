@@ -12,8 +12,8 @@ from astromesh_core.events.contents import text_content
 from astromesh_gateway.tokens import Restart, Thought, Token, Tokens
 
 
-def begun(path: str = "1") -> RunEvent:
-    return RunEvent(model_call_begun=ModelCallBegun(path=path))
+def begun(path: str = "1", reason: str = "") -> RunEvent:
+    return RunEvent(model_call_begun=ModelCallBegun(path=path, reason=reason))
 
 
 def replied(text: str, path: str = "1") -> RunEvent:
@@ -37,9 +37,10 @@ def test_a_piece_waits_for_the_begun_of_its_attempt() -> None:
 
 def test_a_piece_of_an_attempt_that_was_replaced_is_dropped() -> None:
     tokens = Tokens()
-    told = [*tokens.event(begun()), *tokens.delta(Delta(path="1", attempt=1, text="old")), *tokens.event(begun())]
+    told = [*tokens.event(begun()), *tokens.delta(Delta(path="1", attempt=1, text="old"))]
+    told += tokens.event(begun(reason="it broke off"))
     told += tokens.delta(Delta(path="1", attempt=1, offset=3, text="er"))
-    assert told == [Token("old", "1"), Restart("1")]
+    assert told == [Token("old", "1"), Restart("1", "it broke off")]
 
 
 @given(

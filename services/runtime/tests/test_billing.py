@@ -222,7 +222,9 @@ async def test_calls_lost_with_their_workers_are_billed_beside_the_one_that_answ
     services.router.parts = answers
     async with start_worker(bus, services, "last"):
         events = await events_until(bus, run)
-    assert [begun.model_call_begun.lost_usage for begun in events_of(events, "model_call_begun")[1:]] == [lost(1)] * 2
+    again = [event.model_call_begun for event in events_of(events, "model_call_begun")[1:]]
+    assert [begun.lost_usage for begun in again] == [lost(1)] * 2
+    assert [begun.reason for begun in again] == [model_calls.WORKER_GONE] * 2
     assert billed(events) == Usage(input_tokens=10 + 2 * PROMPT, output_tokens=5, estimated=True)
 
 
@@ -284,6 +286,7 @@ async def test_a_call_whose_router_goes_away_is_begun_anew_and_both_are_billed(
                 events = await events_until(bus, run)
     begun = events_of(events, "model_call_begun")
     assert [event.model_call_begun.lost_usage for event in begun[1:]] == losses
+    assert (begun[0].model_call_begun.reason, begun[-1].model_call_begun.reason) == ("", model_calls.ROUTER_GONE)
     assert [(delta.attempt, delta.text) for delta in heard] == [*told, (len(begun), "good ")]
     assert kinds(events)[-1] == "completed"
     assert billed(events).input_tokens == 10 + len(losses) * PROMPT

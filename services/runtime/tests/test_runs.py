@@ -127,7 +127,9 @@ async def test_tokens_are_told_with_their_attempt_and_never_before_begun_is_stor
         (2, 0, "good "),
         (2, 5, "day"),
     ]
-    assert kinds(await events_until(bus, run)).count("model_call_begun") == 2
+    events = [event.envelope.run for event in await events_until(bus, run)]
+    begun = [event.model_call_begun for event in events if event.HasField("model_call_begun")]
+    assert [event.reason for event in begun] == ["", "fallback"]
 
 
 async def test_an_agent_with_output_rules_streams_nothing_unchecked(

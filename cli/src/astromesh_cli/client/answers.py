@@ -52,7 +52,7 @@ class AnswerPrinter:
             case "reasoning":
                 pass  # what a model thinks is no part of its answer; it is in the run's step
             case "restart":
-                self._restart()
+                self._restart(event.text("reason"))
             case "tool_call":
                 self._say(Text("→ ", NAME) + Text(event.text("name"), NAME) + Text(f" {_arguments(event)}", QUIET))
             case "tool_result":
@@ -73,9 +73,10 @@ class AnswerPrinter:
             sys.stdout.flush()
             self._open_line = not text.endswith("\n")
 
-    def _restart(self) -> None:
+    def _restart(self, reason: str) -> None:
         if self.text:
-            self._say(Text("↻ a new attempt begins; what stands above is void", WARN))
+            because = f" ({reason})" if reason else ""
+            self._say(Text(f"↻ a new attempt begins{because}; what stands above is void", WARN))
         self.text = ""
 
     def _step(self, event: Event) -> None:

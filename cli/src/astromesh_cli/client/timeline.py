@@ -140,7 +140,7 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
         case "input_checked" | "output_checked":
             return _verdicts(body)
         case "model_call_begun" | "model_replied":
-            return _reply(body) if event["type"] == "model_replied" else _role(body)
+            return _reply(body) if event["type"] == "model_replied" else _asked(body)
         case "tool_intended":
             call = _inner(body, "call")
             return shortened(f"{call.get('name')}{_text(call, 'arguments')}", _WORDS)
@@ -158,10 +158,11 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return ""
 
 
-def _role(body: dict[str, JsonValue]) -> str:
-    """Which of the agent's models is asked; empty where it names no roles."""
-    role = _text(body, "role")
-    return shortened(role, _WORDS) if role != "default" else ""
+def _asked(body: dict[str, JsonValue]) -> str:
+    """Which of the agent's models is asked, where it names roles, and why again, where it is not the first time."""
+    role, reason = _text(body, "role"), _text(body, "reason")
+    words = [role if role != "default" else "", f"again: {reason}" if reason else ""]
+    return shortened(", ".join(filter(None, words)), _WORDS)
 
 
 def _reply(body: dict[str, JsonValue]) -> str:

@@ -61,10 +61,11 @@ class ScriptedRun:
         started = RunStarted(pattern="react", checks_output=checks_output, output_schema_json=schema)
         await self.append(RunEvent(started=started))
 
-    async def begin(self, path: str) -> None:
+    async def begin(self, path: str, reason: str = "") -> None:
         """model call begun: another attempt, where there was one."""
         self._attempts[path] = self._attempts.get(path, 0) + 1
-        await self.append(RunEvent(model_call_begun=ModelCallBegun(path=path, role="default")))
+        begun = ModelCallBegun(path=path, role="default", reason=reason)
+        await self.append(RunEvent(model_call_begun=begun))
 
     def tell(self, path: str, text: str, offset: int) -> None:
         """A delta."""

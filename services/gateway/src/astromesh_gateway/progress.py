@@ -2,7 +2,7 @@
 
 token        {run_id, text, path}                          not stored, so without an index
 reasoning    {run_id, text, path}                          what the model thinks: no part of the answer, not made up for
-restart      {run_id, path}                                forget the text since the last step: a new attempt begins
+restart      {run_id, path, reason?}                       forget the text since the last step: a new attempt begins
 tool_call    {run_id, index, path, id, name, arguments}    a tool is about to be called
 tool_result  {run_id, index, path, id, name, status, ok, output | failure}
 step         {run_id, index, event, status, step?}         every other stored event; `step` where it is of an effect
@@ -45,7 +45,8 @@ def update_of(part: Part, run_id: str) -> Update:
     if isinstance(part, Thought):
         return Update("reasoning", {"run_id": run_id, "text": part.text, "path": part.path})
     if isinstance(part, Restart):
-        return Update("restart", {"run_id": run_id, "path": part.path})
+        reason: Data = {"reason": part.reason} if part.reason else {}
+        return Update("restart", {"run_id": run_id, "path": part.path, **reason})
     return _stored(part)
 
 

@@ -142,7 +142,7 @@ def _streamed(part: Part, run_id: str) -> StreamAgentResponse | None:
     if isinstance(part, Thought):
         return StreamAgentResponse(run_id=run_id, reasoning=part.text)
     if isinstance(part, Restart):
-        return StreamAgentResponse(run_id=run_id, restart=RestartPart())
+        return StreamAgentResponse(run_id=run_id, restart=RestartPart(reason=part.reason))
     response = StreamAgentResponse(run_id=run_id, index=part.index)
     run, event = part.run, part.envelope.run
     if run.status in TERMINAL:

@@ -34,9 +34,10 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Forget the text since the last step: a new attempt begins."""
+    """Forget the text since the last step: a new attempt begins. `reason` says why, where it is known."""
 
     path: str
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Tokens:
             self._checked = event.started.checks_output
             self._holds_text = self._checked or bool(event.started.output_schema_json)
         elif kind == "model_call_begun":
-            yield from self._begin(event.model_call_begun.path)
+            yield from self._begin(event.model_call_begun.path, event.model_call_begun.reason)
         elif kind == "model_replied":
             reply = event.model_replied
             yield from self._reply(reply.path, plain(reply.message.content) if reply.HasField("message") else None)
@@ -95,11 +96,11 @@ class Tokens:
         for delta in early:
             yield from self.delta(delta)
 
-    def _begin(self, path: str) -> Iterator[Restart]:
+    def _begin(self, path: str, reason: str) -> Iterator[Restart]:
         attempt = self._open.setdefault(path, _Attempt())
         attempt.begun += 1
         if attempt.length:
-            yield Restart(path)
+            yield Restart(path, reason)
         attempt.pieces, attempt.length, attempt.broken = [], 0, False
         self._told = []
 

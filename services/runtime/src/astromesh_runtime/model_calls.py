@@ -27,6 +27,10 @@ ROUTER_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 4.0)
 DEADLINE_SLACK_SECONDS = 1.0
 """On top of the run's own deadline, which is to be what ends the call: then the log says that the run's time was up."""
 
+WORKER_GONE = "the worker that had asked is gone"
+ROUTER_GONE = "the router that was asked is gone"
+"""Why a call is begun again, where it is not the router that says so."""
+
 log = structlog.get_logger("astromesh.runtime")
 
 
@@ -73,7 +77,7 @@ class _ModelCall:
         """Characters of the reply under way, thinking included, published or not."""
         self.charged = False
         """The router has told what the last candidate cost, and nothing of another one came since."""
-        self._stored = self._begin()
+        self._stored = self._begin(WORKER_GONE if self._attempt else "")
 
     async def stream(self) -> Completion:
         """The completion, with its text published on the way. A router that goes away is asked again.
@@ -90,7 +94,7 @@ class _ModelCall:
             await asyncio.sleep(pause)
             if lost:
                 await self.settle()
-                self._stored = self._begin()
+                self._stored = self._begin(ROUTER_GONE)
         return await self._attempted()
 
     def may_have_cost(self, error: AstromeshError) -> bool:
@@ -113,7 +117,7 @@ class _ModelCall:
                     self.answered, self.charged = 0, True
                 elif kind == "restart":
                     await self.settle()
-                    self._stored = self._begin(charged=not self.answered)
+                    self._stored = self._begin(part.restart.reason, charged=not self.answered)
                 elif kind == "completion":
                     return part.completion
         raise Unavailable("the router ended the reply without a completion", retry_after=1.0)
@@ -122,8 +126,9 @@ class _ModelCall:
         """Returns when the last `begun` is stored: no outcome is used before."""
         await self._stored
 
-    def _begin(self, *, charged: bool = False) -> asyncio.Task[None]:
-        """Begins anew. `charged`: the router has told what the call before it cost, so nothing of it is estimated."""
+    def _begin(self, reason: str, *, charged: bool = False) -> asyncio.Task[None]:
+        """Begins, anew where there is a reason to. `charged`: the router has told what the call before it cost, and
+        nothing of it is estimated."""
         self._offset = self.answered = 0
         self.charged = False
         scope, effect = self._scope, self._effect
@@ -135,6 +140,7 @@ class _ModelCall:
             role=effect.role,
             prompt_tokens=self._prompt_tokens,
             partial_charges=unbilled.charges,
+            reason=reason,
         )
         if unbilled.estimate is not None and not charged:
             begun.lost_usage.CopyFrom(unbilled.estimate)

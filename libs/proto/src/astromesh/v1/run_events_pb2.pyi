@@ -463,11 +463,14 @@ class ModelCallBegun(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     role: _builtins.str
     prompt_tokens: _builtins.int
     """Estimate of what it sends: what the call is billed at least where nobody learns how it ended."""
+    reason: _builtins.str
+    """Why it is begun again; empty for the first at its path."""
     @_builtins.property
     def lost_usage(self) -> _values_pb2.Usage:
         """Of the calls begun before at this path that no other event bills: they were lost, and are billed as estimated."""
@@ -485,10 +488,11 @@ class ModelCallBegun(_message.Message):
         prompt_tokens: _builtins.int = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "path", b"path", "prompt_tokens", b"prompt_tokens", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "path", b"path", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
