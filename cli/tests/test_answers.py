@@ -1,0 +1,73 @@
+"""What a reader of an answer is told beside it."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from astromesh_cli.client.answers import AnswerPrinter, print_footer
+from astromesh_cli.client.streams import Event
+from astromesh_gateway.replies import RunReply, UsageReply
+
+USED = UsageReply(
+    input_tokens=1,
+    output_tokens=1,
+    cached_input_tokens=0,
+    cache_written_tokens=0,
+    reasoning_tokens=0,
+    estimated=False,
+    cost_usd=0.0,
+)
+
+
+def ended(finish_reason: str) -> RunReply:
+    """A run without steps, whose last reply ended so."""
+    reply = RunReply(
+        run_id="17-x",
+        session_id="s",
+        agent="a",
+        status="completed",
+        answer="Once upon",
+        steps=[],
+        usage=USED,
+        sources=[],
+        cost=0.0,
+    )
+    if finish_reason:
+        reply["finish_reason"] = finish_reason
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "said"),
+    [
+        ("length", "the model's last reply was cut off at max_tokens"),
+        ("content_filter", "the model's last reply was cut off by the vendor's content filter"),
+        ("stop", ""),
+        ("tool_calls", ""),
+        ("", ""),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_warned_of_below_the_summary(finish_reason: str, said: str) -> None:
+    heard = StringIO()
+    print_footer(ended(finish_reason), Console(file=heard, width=200))
+    _, summary, *after = heard.getvalue().splitlines()
+    assert summary.startswith("run 17-x")
+    assert after == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [("vllm m: broke off in mid-reply", " (vllm m: broke off in mid-reply)"), ("", "")]
+)
+def test_a_restart_says_why_where_text_is_void(capsys: pytest.CaptureFixture[str], reason: str, said: str) -> None:
+    heard = StringIO()
+    printer = AnswerPrinter(says=Console(file=heard, width=200))
+    restart = Event("restart", {"run_id": "17-x", "path": "1", **({"reason": reason} if reason else {})})
+    printer.take(restart)
+    assert heard.getvalue() == ""
+    printer.take(Event("token", {"run_id": "17-x", "text": "half"}))
+    printer.take(restart)
+    assert heard.getvalue() == f"↻ a new attempt begins{said}; what stands above is void\n"
+    assert (capsys.readouterr().out, printer.text) == ("half\n", "")
