@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 
+import grpc.aio
 import openai
 import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
+from astromesh.v1.agent_pb2 import RunAgentRequest
+from astromesh.v1.agent_pb2_grpc import AgentServiceStub
 from astromesh_testing.mesh import COMMAND
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Call, Reply
@@ -22,16 +25,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 ASKED: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "tell me all"}]
 
 
-async def printed(talking: Talking, *words: str) -> tuple[str, str]:
+async def printed(talking: Talking, *words: str, stdin: str = "") -> tuple[str, str]:
     """What a command prints on stdout and on stderr."""
     process = await asyncio.create_subprocess_exec(
         *(COMMAND, *words, "--url", talking.mesh.url),
         env=talking.mesh.environment,
-        stdin=DEVNULL,
+        stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
     )
-    output, errors = await process.communicate()
+    output, errors = await process.communicate(stdin.encode())
     assert process.returncode == 0, errors.decode()
     return output.decode(), errors.decode()
 
@@ -68,6 +71,16 @@ async def test_an_openai_client_gets_the_reason(talking: Talking, reason: str) -
     assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == reason
 
 
+async def test_a_grpc_client_gets_the_reason(talking: Talking) -> None:
+    async with (
+        OpenAIChatServer(otherwise=Reply("Once upon", finish="length")) as server,
+        made_agent(talking, [server.endpoint]) as agent,
+        grpc.aio.insecure_channel(talking.mesh.grpc_address) as channel,
+    ):
+        run = (await AgentServiceStub(channel).RunAgent(RunAgentRequest(agent=agent, query="x"))).run
+    assert (run.finish_reason, [step.finish_reason for step in run.steps]) == ("length", ["length"])
+
+
 async def test_the_command_line_warns_beside_the_answer(talking: Talking) -> None:
     async with (
         OpenAIChatServer(otherwise=Reply("Once upon", finish="length")) as server,
@@ -76,7 +89,9 @@ async def test_the_command_line_warns_beside_the_answer(talking: Talking) -> Non
         answer, said = await printed(talking, "run", agent, "tell me all")
         run_id = next(line.split()[1] for line in said.splitlines() if line.startswith("run "))
         shown, _ = await printed(talking, "runs", "show", run_id)
+        _, said_in_chat = await printed(talking, "chat", agent, stdin="tell me all\n")
     assert answer.strip() == "Once upon"
     assert "the model's last reply was cut off at max_tokens" in said
+    assert "the model's last reply was cut off at max_tokens" in said_in_chat
     assert "tokens, cut off at max_tokens" in shown
     assert "the model's last reply was cut off at max_tokens" in shown
