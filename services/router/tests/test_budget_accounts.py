@@ -171,6 +171,36 @@ async def test_the_slice_of_a_dead_replica_comes_back_less_what_the_log_knows_it
     assert await world.left() == (300, 500, 200)
 
 
+async def test_a_call_billed_after_its_slice_was_taken_back_is_found_at_the_next_look(world: World) -> None:
+    live, dying, other = world.replica("a"), world.replica("b"), world.replica("c")
+    await live.reserve("long call", 204, BOUND)
+    await dying.reserve("lost", 408, BOUND)
+    await asyncio.gather(world.keep(live, 4), dying.keep())
+    await world.keep(live, 14)
+    assert await world.left() == (0, 612, 388)
+    await world.keep(live, 2)
+    assert await world.left() == (0, 204, 796), "twenty seconds after it was last written"
+    world.logged = 408
+    await other.reserve("call", 389, BOUND)
+    await world.keep(live, 10)
+    assert await world.left() == (408, 593, -1), "no more is overspent than was expected of the lost call"
+    with pytest.raises(BudgetExceeded):
+        await other.reserve("another", 1, BOUND)
+
+
+async def test_a_call_billed_before_its_slice_was_taken_back_is_never_overspent(world: World) -> None:
+    live, dying, other = world.replica("a"), world.replica("b"), world.replica("c")
+    await live.reserve("long call", 204, BOUND)
+    await dying.reserve("lost", 408, BOUND)
+    await world.keep(live, 18)
+    world.logged = 408
+    for _ in range(5):
+        with pytest.raises(BudgetExceeded):
+            await other.reserve("call", 389, BOUND)
+        await world.keep(live, 2)
+    assert await world.left() == (408, 204, 388)
+
+
 async def test_a_lasting_doubt_is_looked_into_less_and_less_often(world: World) -> None:
     dead, first, second = world.replica("a"), world.replica("b"), world.replica("c")
     await dead.reserve("lost", 100, BOUND)

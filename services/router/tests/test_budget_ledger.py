@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ ACCOUNT = Account(Scope("default", "docs"), window_of("day", NOON), "tokens")
 LIMIT = 1_000
 BOUND = Bound(ACCOUNT, LIMIT)
 
-amounts = st.integers(1, 500)
+amounts = st.integers(1, 60) | st.integers(1, 500)
 replicas = st.integers(0, 2)
 
 
@@ -45,12 +47,20 @@ class World:
         return self.logged if self.log_answers else None
 
 
+@dataclass
+class UnderWay:
+    """A call: what is expected of it, and what of that is set aside."""
+
+    expected: int
+    aside: int
+
+
 class Ledger(RuleBasedStateMachine):
     """What is spent, and set aside for calls under way, never exceeds the limit but by what calls cost beyond what was
-    expected of them.
+    set aside for them.
 
-    Calls of a replica that told nothing for as long as a slice lasts are set aside no more: others may have what was
-    theirs.
+    That is what was expected of them, until their slice has ended: then it is nothing, for others may have it. A slice
+    ends where its replica was not kept for half as long as slices last, so that it was not renewed.
     """
 
     calls = Bundle("calls")
@@ -59,8 +69,9 @@ class Ledger(RuleBasedStateMachine):
     def begin(self) -> None:
         self.runner = asyncio.Runner()
         self.world = World()
-        self.under_way: dict[tuple[int, str], int] = {}
-        self.heard = [NOON] * 3
+        self.under_way: dict[tuple[int, str], UnderWay] = {}
+        self.written = [NOON] * 3
+        self.kept = [NOON] * 3
         self.beyond = self.number = 0
 
     def teardown(self) -> None:
@@ -69,31 +80,41 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(target=calls, replica=replicas, amount=amounts)
     def call(self, replica: int, amount: int) -> object:
+        reserved = self.reserve(replica, amount)
+        return reserved or multiple()  # pyright: ignore[reportUnknownVariableType] - of nothing
+
+    @rule(target=calls, replica=replicas)
+    def exhaust(self, replica: int) -> object:
+        """Takes all that is left: if it is one too many, it is seen."""
+        reserved = [self.reserve(replica, 1 << power) for power in range(9, -1, -1)]
+        return multiple(*(call for call in reserved if call))
+
+    def reserve(self, replica: int, amount: int) -> tuple[int, str] | None:
         self.number += 1
         name = f"run:1:1:{self.number}"
         try:
-            self.runner.run(self.world.replicas[replica].reserve(name, amount, BOUND))
+            self.run(replica, self.world.replicas[replica].reserve(name, amount, BOUND))
         except (BudgetExceeded, Unavailable):
-            return multiple()  # pyright: ignore[reportUnknownVariableType] - of nothing
-        self.under_way[replica, name] = amount
+            return None
+        self.under_way[replica, name] = UnderWay(amount, amount)
         return replica, name
 
     @rule(call=consumes(calls), cost=st.integers(0, 600), twice=st.booleans())
     def end(self, call: tuple[int, str], cost: int, twice: bool) -> None:
         replica, name = call
-        expected = self.under_way.pop(call, None)
-        if expected is None:
+        ended = self.under_way.pop(call, None)
+        if ended is None:
             return  # its replica died
-        self.world.logged += cost
-        self.beyond += max(0, cost - expected)
+        self.bill(ended, cost)
         for _ in range(2 if twice else 1):
             self.world.replicas[replica].settle(name, cost)
 
     @rule(replica=replicas)
     def die(self, replica: int) -> None:
-        """Its calls under way are lost, and billed as expected: the log learns of them before its slice ends."""
+        """Its calls under way are lost, and billed as expected: the log learns of it at once."""
         for key in [key for key in self.under_way if key[0] == replica]:
-            self.world.logged += self.under_way.pop(key)
+            lost = self.under_way.pop(key)
+            self.bill(lost, lost.expected)
         self.world.replicas[replica] = self.world.replica()
 
     @rule(rounds=st.integers(1, 20), paused=st.none() | replicas)
@@ -101,21 +122,37 @@ class Ledger(RuleBasedStateMachine):
         """Two seconds a round, in which each replica keeps what it holds, but one that is paused."""
         for _ in range(rounds):
             self.world.now += 2 * NANOS
+            self.end_slices()
             for number in {0, 1, 2} - {paused}:
                 self.keep(number)
-        for number, heard in enumerate(self.heard):
-            if self.world.now - heard >= LEASE_NANOS - 2 * NANOS:
-                for key in [key for key in self.under_way if key[0] == number]:
-                    self.under_way[key] = 0
+
+    def end_slices(self) -> None:
+        now = self.world.now
+        for (replica, _), call in self.under_way.items():
+            if now - self.written[replica] >= LEASE_NANOS and now - self.kept[replica] >= LEASE_NANOS // 2:
+                call.aside = 0
 
     def keep(self, replica: int) -> None:
         mood = self.world.records.mood
         try:
-            self.runner.run(self.world.replicas[replica].keep())
+            self.run(replica, self.world.replicas[replica].keep())
         except TemporaryError:
             assert mood != "well"
         if mood == "well":
-            self.heard[replica] = self.world.now
+            self.kept[replica] = self.world.now
+
+    def run(self, replica: int, doing: Coroutine[object, object, None]) -> None:
+        """Whatever a replica writes, its slice lasts from then on, also where it got no answer."""
+        writes = self.world.records.writes
+        try:
+            self.runner.run(doing)
+        finally:
+            if self.world.records.writes > writes:
+                self.written[replica] = self.world.now
+
+    def bill(self, call: UnderWay, cost: int) -> None:
+        self.world.logged += cost
+        self.beyond += max(0, cost - call.aside)
 
     @rule(mood=st.sampled_from(["well", "well", "well", "away", "mute", "deaf"]))
     def store(self, mood: Mood) -> None:
@@ -128,7 +165,25 @@ class Ledger(RuleBasedStateMachine):
     @invariant()
     def nothing_is_overspent(self) -> None:
         if hasattr(self, "world"):
-            assert self.world.logged + sum(self.under_way.values()) <= LIMIT + self.beyond
+            assert self.world.logged + sum(call.aside for call in self.under_way.values()) <= LIMIT + self.beyond
+
+
+def test_a_slice_ends_by_its_last_write_however_lately_its_replica_was_kept() -> None:
+    ledger = Ledger()
+    ledger.begin()
+    try:
+        ledger.call(replica=1, amount=204)
+        ledger.call(replica=0, amount=408)
+        ledger.wait(rounds=1, paused=None)
+        ledger.wait(rounds=1, paused=None)
+        ledger.wait(rounds=8, paused=0)
+        assert [call.aside for call in ledger.under_way.values()] == [204, 0]
+        ledger.die(replica=0)
+        ledger.call(replica=0, amount=389)
+        ledger.nothing_is_overspent()
+        assert (ledger.world.logged, ledger.beyond) == (408, 408), "the lost call may exceed the limit"
+    finally:
+        ledger.teardown()
 
 
 TestLedger = Ledger.TestCase
