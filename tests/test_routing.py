@@ -62,6 +62,6 @@ async def test_the_cheapest_model_answers_and_the_run_tells_why(talking: Talking
             text = await shown(talking, run["run_id"])
             lines = [" ".join(line.split()) for line in text[text.index("STRATEGY") :].splitlines()[1:3]]
             await proven(talking.mesh, run["run_id"])
-    assert lines[0].startswith("1 cost_optimized openai_compat small answered expected $0.0")
-    assert lines[1].startswith("openai_compat big not asked expected $0.0")
+    assert lines[0].startswith(f"1 cost_optimized openai_compat small {cheap.endpoint} answered expected $0.0")
+    assert lines[1].startswith(f"openai_compat big {dear.endpoint} not asked expected $0.0")
     assert replied["event"]["charge"]["cost_nanos"] == "3000000"

@@ -93,7 +93,8 @@ def test_ctrl_c_cancels_the_run(terminal: Terminal) -> None:
         while not (found := _runs(terminal, "running")) and time.monotonic() < deadline:
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
-        assert running.wait(15) == 130
+        _, said = running.communicate(timeout=15)
+        assert running.returncode == 130, said.decode()
     run_id = str(found[0]["run_id"])
     assert terminal("runs", "show", run_id, "--json").document()["status"] == "cancelled"
     assert terminal("runs", "cancel", run_id, "--json").document()["status"] == "cancelled"
