@@ -85,7 +85,7 @@ async def test_a_service_that_is_switched_off_is_not_missed_and_said_to_be(sprea
     assert await until(lambda: _green(spread, "rag"))
     found = await checks(spread)
     assert "spec.services.rag is false in runtime.yaml" in found["rag"].reason
-    assert found["workers"].ok, "no worker is wanted"
+    assert await until(lambda: _green(spread, "workers")), "no worker is wanted"
     assert not found["router"].ok
 
     await configure(spread.bus, rag=True)

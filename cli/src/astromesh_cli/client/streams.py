@@ -86,6 +86,10 @@ def followed(mesh: MeshClient, run_id: str, last: str = "") -> Generator[Event]:
 def events_of(response: httpx.Response) -> Iterator[Event]:
     """The messages of an answer."""
     for message in EventSource(response).iter_sse():
+        if not message.data:
+            # A comment that keeps the stream alive: the decoder gives it as a message once one had an id, though one
+            # without data is none (WHATWG HTML §9.2.6).
+            continue
         data = cast("object", orjson.loads(message.data))
         if isinstance(data, dict):
             # What is not stored has no id of its own; the decoder repeats the last one there (WHATWG HTML §9.2.6).
