@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_a_conversation_keeps_its_session_and_goes_on_after_an_error(terminal: T
     assert failing.err.count("error:") == 2
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Has children heed SIGINT also where these tests run in a shell's background: what is ignored is inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_cancels_the_run(terminal: Terminal) -> None:
     environment = {**os.environ, "ASTROMESH_URL": terminal.url}
     command = [COMMAND, "run", "silent", "hello", "--json", "--stream"]
