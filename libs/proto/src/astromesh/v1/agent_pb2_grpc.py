@@ -65,6 +65,11 @@ class AgentServiceStub:
                 request_serializer=astromesh_dot_v1_dot_agent__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_agent__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.GiveFeedback = channel.unary_unary(
+                '/astromesh.v1.AgentService/GiveFeedback',
+                request_serializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -110,6 +115,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GiveFeedback(self, request, context):
+        """Says of a run that has ended how good it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +154,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=astromesh_dot_v1_dot_agent__pb2.CancelRunRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_agent__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'GiveFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveFeedback,
+                    request_deserializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +324,33 @@ class AgentService:
             '/astromesh.v1.AgentService/CancelRun',
             astromesh_dot_v1_dot_agent__pb2.CancelRunRequest.SerializeToString,
             astromesh_dot_v1_dot_agent__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.AgentService/GiveFeedback',
+            astromesh_dot_v1_dot_agent__pb2.GiveFeedbackRequest.SerializeToString,
+            astromesh_dot_v1_dot_agent__pb2.GiveFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class AgentServiceStub:
     WatchRun: _grpc.UnaryStreamMultiCallable[_agent_pb2.WatchRunRequest, _agent_pb2.WatchRunResponse]
     """Follows a run from an index on: nothing lost, nothing twice."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CancelRunRequest, _agent_pb2.CancelRunResponse]
+    GiveFeedback: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GiveFeedbackRequest, _agent_pb2.GiveFeedbackResponse]
+    """Says of a run that has ended how good it was."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -57,6 +59,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     WatchRun: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchRunRequest, _agent_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Follows a run from an index on: nothing lost, nothing twice."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_agent_pb2.CancelRunRequest, _agent_pb2.CancelRunResponse]  # type: ignore[assignment]
+    GiveFeedback: _aio.UnaryUnaryMultiCallable[_agent_pb2.GiveFeedbackRequest, _agent_pb2.GiveFeedbackResponse]  # type: ignore[assignment]
+    """Says of a run that has ended how good it was."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """The public surface for gRPC clients: everything the HTTP surface does with runs."""
@@ -105,5 +109,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.CancelRunResponse, _abc.Awaitable[_agent_pb2.CancelRunResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GiveFeedback(
+        self,
+        request: _agent_pb2.GiveFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.GiveFeedbackResponse, _abc.Awaitable[_agent_pb2.GiveFeedbackResponse]]:
+        """Says of a run that has ended how good it was."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

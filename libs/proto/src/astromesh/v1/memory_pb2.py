@@ -22,26 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from astromesh.v1 import episodes_pb2 as astromesh_dot_v1_dot_episodes__pb2
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/memory.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"f\n\rRecallRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x03 \x01(\x0c\"9\n\x0eRecallResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Message\"r\n\x12ListHistoryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x13\n\x0bsession_key\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x13ListHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.astromesh.v1.HistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x0cHistoryEntry\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Message2\xa8\x01\n\rMemoryService\x12\x43\n\x06Recall\x12\x1b.astromesh.v1.RecallRequest\x1a\x1c.astromesh.v1.RecallResponse\x12R\n\x0bListHistory\x12 .astromesh.v1.ListHistoryRequest\x1a!.astromesh.v1.ListHistoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/memory.proto\x12\x0c\x61stromesh.v1\x1a\x1b\x61stromesh/v1/episodes.proto\x1a\x19\x61stromesh/v1/values.proto\"f\n\rRecallRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x03 \x01(\x0c\"9\n\x0eRecallResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Message\"r\n\x12ListHistoryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x13\n\x0bsession_key\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x13ListHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.astromesh.v1.HistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x0cHistoryEntry\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Message\"\xe2\x01\n\x14RecallRelatedRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12#\n\x04user\x18\x04 \x01(\x0b\x32\x15.astromesh.v1.Content\x12$\n\x05query\x18\x05 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x16\n\x0e\x61\x66ter_position\x18\x06 \x01(\x0c\x12\x15\n\rknown_run_ids\x18\x07 \x03(\t\"i\n\x15RecallRelatedResponse\x12\'\n\x08memories\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12\'\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x15.astromesh.v1.Episode2\x82\x02\n\rMemoryService\x12\x43\n\x06Recall\x12\x1b.astromesh.v1.RecallRequest\x1a\x1c.astromesh.v1.RecallResponse\x12R\n\x0bListHistory\x12 .astromesh.v1.ListHistoryRequest\x1a!.astromesh.v1.ListHistoryResponse\x12X\n\rRecallRelated\x12\".astromesh.v1.RecallRelatedRequest\x1a#.astromesh.v1.RecallRelatedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.memory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECALLREQUEST']._serialized_start=70
-  _globals['_RECALLREQUEST']._serialized_end=172
-  _globals['_RECALLRESPONSE']._serialized_start=174
-  _globals['_RECALLRESPONSE']._serialized_end=231
-  _globals['_LISTHISTORYREQUEST']._serialized_start=233
-  _globals['_LISTHISTORYREQUEST']._serialized_end=347
-  _globals['_LISTHISTORYRESPONSE']._serialized_start=349
-  _globals['_LISTHISTORYRESPONSE']._serialized_end=440
-  _globals['_HISTORYENTRY']._serialized_start=442
-  _globals['_HISTORYENTRY']._serialized_end=536
-  _globals['_MEMORYSERVICE']._serialized_start=539
-  _globals['_MEMORYSERVICE']._serialized_end=707
+  _globals['_RECALLREQUEST']._serialized_start=99
+  _globals['_RECALLREQUEST']._serialized_end=201
+  _globals['_RECALLRESPONSE']._serialized_start=203
+  _globals['_RECALLRESPONSE']._serialized_end=260
+  _globals['_LISTHISTORYREQUEST']._serialized_start=262
+  _globals['_LISTHISTORYREQUEST']._serialized_end=376
+  _globals['_LISTHISTORYRESPONSE']._serialized_start=378
+  _globals['_LISTHISTORYRESPONSE']._serialized_end=469
+  _globals['_HISTORYENTRY']._serialized_start=471
+  _globals['_HISTORYENTRY']._serialized_end=565
+  _globals['_RECALLRELATEDREQUEST']._serialized_start=568
+  _globals['_RECALLRELATEDREQUEST']._serialized_end=794
+  _globals['_RECALLRELATEDRESPONSE']._serialized_start=796
+  _globals['_RECALLRELATEDRESPONSE']._serialized_end=901
+  _globals['_MEMORYSERVICE']._serialized_start=904
+  _globals['_MEMORYSERVICE']._serialized_end=1162
 # @@protoc_insertion_point(module_scope)

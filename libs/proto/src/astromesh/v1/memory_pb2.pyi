@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from astromesh.v1 import episodes_pb2 as _episodes_pb2
 from astromesh.v1 import values_pb2 as _values_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -145,3 +146,74 @@ class HistoryEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HistoryEntry: _TypeAlias = HistoryEntry  # noqa: Y015
+
+@_typing.final
+class RecallRelatedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    KNOWN_RUN_IDS_FIELD_NUMBER: _builtins.int
+    session_key: _builtins.str
+    principal: _builtins.str
+    """Who asks: the API key's name, and the user whom it named, if any."""
+    after_position: _builtins.bytes
+    """Wait until the log up to here is applied; empty: answer at once. Opaque."""
+    @_builtins.property
+    def agent(self) -> _values_pb2.ResourceRef: ...
+    @_builtins.property
+    def user(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def query(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def known_run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runs whose turns the caller has already."""
+
+    def __init__(
+        self,
+        *,
+        agent: _values_pb2.ResourceRef | None = ...,
+        session_key: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        user: _values_pb2.Content | None = ...,
+        query: _values_pb2.Content | None = ...,
+        after_position: _builtins.bytes = ...,
+        known_run_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "query", b"query", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "agent", b"agent", "known_run_ids", b"known_run_ids", "principal", b"principal", "query", b"query", "session_key", b"session_key", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallRelatedRequest: _TypeAlias = RecallRelatedRequest  # noqa: Y015
+
+@_typing.final
+class RecallRelatedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORIES_FIELD_NUMBER: _builtins.int
+    EPISODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """Best first; `id` is the run event that a passage comes from, `source` its run."""
+
+    @_builtins.property
+    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[_episodes_pb2.Episode]: ...
+    def __init__(
+        self,
+        *,
+        memories: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        episodes: _abc.Iterable[_episodes_pb2.Episode] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "memories", b"memories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallRelatedResponse: _TypeAlias = RecallRelatedResponse  # noqa: Y015

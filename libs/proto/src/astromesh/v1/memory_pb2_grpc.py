@@ -45,6 +45,11 @@ class MemoryServiceStub:
                 request_serializer=astromesh_dot_v1_dot_memory__pb2.ListHistoryRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_memory__pb2.ListHistoryResponse.FromString,
                 _registered_method=True)
+        self.RecallRelated = channel.unary_unary(
+                '/astromesh.v1.MemoryService/RecallRelated',
+                request_serializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
@@ -65,6 +70,13 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecallRelated(self, request, context):
+        """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.ListHistory,
                     request_deserializer=astromesh_dot_v1_dot_memory__pb2.ListHistoryRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_memory__pb2.ListHistoryResponse.SerializeToString,
+            ),
+            'RecallRelated': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecallRelated,
+                    request_deserializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class MemoryService:
             '/astromesh.v1.MemoryService/ListHistory',
             astromesh_dot_v1_dot_memory__pb2.ListHistoryRequest.SerializeToString,
             astromesh_dot_v1_dot_memory__pb2.ListHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecallRelated(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.MemoryService/RecallRelated',
+            astromesh_dot_v1_dot_memory__pb2.RecallRelatedRequest.SerializeToString,
+            astromesh_dot_v1_dot_memory__pb2.RecallRelatedResponse.FromString,
             options,
             channel_credentials,
             insecure,

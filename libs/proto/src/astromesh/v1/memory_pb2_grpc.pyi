@@ -37,6 +37,8 @@ class MemoryServiceStub:
     """The turns of a session that an agent's strategy lets through, oldest first."""
     ListHistory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListHistoryRequest, _memory_pb2.ListHistoryResponse]
     """A session's whole remembered history, for people."""
+    RecallRelated: _grpc.UnaryUnaryMultiCallable[_memory_pb2.RecallRelatedRequest, _memory_pb2.RecallRelatedResponse]
+    """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs."""
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -47,6 +49,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """The turns of a session that an agent's strategy lets through, oldest first."""
     ListHistory: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListHistoryRequest, _memory_pb2.ListHistoryResponse]  # type: ignore[assignment]
     """A session's whole remembered history, for people."""
+    RecallRelated: _aio.UnaryUnaryMultiCallable[_memory_pb2.RecallRelatedRequest, _memory_pb2.RecallRelatedResponse]  # type: ignore[assignment]
+    """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs."""
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """What sessions remember: a projection of the log, written by events only."""
@@ -66,5 +70,13 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListHistoryResponse, _abc.Awaitable[_memory_pb2.ListHistoryResponse]]:
         """A session's whole remembered history, for people."""
+
+    @_abc_1.abstractmethod
+    def RecallRelated(
+        self,
+        request: _memory_pb2.RecallRelatedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.RecallRelatedResponse, _abc.Awaitable[_memory_pb2.RecallRelatedResponse]]:
+        """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs."""
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

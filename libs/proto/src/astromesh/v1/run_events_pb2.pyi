@@ -3,6 +3,7 @@
 isort:skip_file
 The saga's events. Once a history is stored, a field here never changes its meaning."""
 
+from astromesh.v1 import episodes_pb2 as _episodes_pb2
 from astromesh.v1 import values_pb2 as _values_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -332,6 +333,8 @@ class RunStarted(_message.Message):
     CHECKS_OUTPUT_FIELD_NUMBER: _builtins.int
     REMEMBERS_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
+    EPISODIC_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     epoch: _builtins.int
     pattern: _builtins.str
@@ -346,6 +349,10 @@ class RunStarted(_message.Message):
     remembers: _builtins.bool
     output_schema_json: _builtins.str
     """JSON Schema that the answer has to match, as JSON text; empty: free text."""
+    semantic: _builtins.bool
+    """The turn is remembered by its meaning."""
+    episodic: _builtins.bool
+    """What happened is remembered, however the run ends."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
@@ -368,10 +375,12 @@ class RunStarted(_message.Message):
         checks_output: _builtins.bool = ...,
         remembers: _builtins.bool = ...,
         output_schema_json: _builtins.str = ...,
+        semantic: _builtins.bool = ...,
+        episodic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "semantic", b"semantic", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,6 +430,8 @@ class ContextAssembled(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    MEMORIES_FIELD_NUMBER: _builtins.int
+    EPISODES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def system_prompt(self) -> _values_pb2.Content:
         """The system prompt as rendered."""
@@ -435,6 +446,14 @@ class ContextAssembled(_message.Message):
 
     @_builtins.property
     def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """Of semantic memory: what was said in earlier runs, best first. `id` is the run event that each comes from."""
+
+    @_builtins.property
+    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[_episodes_pb2.Episode]:
+        """Of episodic memory: what happened in earlier runs, best first."""
+
     def __init__(
         self,
         *,
@@ -442,10 +461,12 @@ class ContextAssembled(_message.Message):
         history: _abc.Iterable[_values_pb2.Message] | None = ...,
         passages: _abc.Iterable[_values_pb2.Passage] | None = ...,
         timing: _values_pb2.Timing | None = ...,
+        memories: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        episodes: _abc.Iterable[_episodes_pb2.Episode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["system_prompt", b"system_prompt", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "passages", b"passages", "system_prompt", b"system_prompt", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "history", b"history", "memories", b"memories", "passages", b"passages", "system_prompt", b"system_prompt", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -902,8 +923,11 @@ class MemoryStored(_message.Message):
     SESSION_KEY_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
+    OUTSIDE_CONVERSATION_FIELD_NUMBER: _builtins.int
     session_key: _builtins.str
     agent: _builtins.str
+    outside_conversation: _builtins.bool
+    """The agent keeps no conversation: the turn is remembered by its meaning alone."""
     @_builtins.property
     def turn(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]: ...
     def __init__(
@@ -912,10 +936,11 @@ class MemoryStored(_message.Message):
         session_key: _builtins.str = ...,
         agent: _builtins.str = ...,
         turn: _abc.Iterable[_values_pb2.Message] | None = ...,
+        outside_conversation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "session_key", b"session_key", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "outside_conversation", b"outside_conversation", "session_key", b"session_key", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,6 +116,7 @@ class Run(_message.Message):
     COST_NANOS_FIELD_NUMBER: _builtins.int
     STRUCTURED_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -151,6 +152,10 @@ class Run(_message.Message):
     def usage(self) -> _values_pb2.Usage: ...
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]: ...
+    @_builtins.property
+    def feedback(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feedback]:
+        """What was said of the run since it ended, oldest first."""
+
     def __init__(
         self,
         *,
@@ -177,14 +182,47 @@ class Run(_message.Message):
         cost_nanos: _builtins.int = ...,
         structured: _builtins.bool = ...,
         finish_reason: _builtins.str = ...,
+        feedback: _abc.Iterable[Global___Feedback] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "finish_reason", b"finish_reason", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class Feedback(_message.Message):
+    """What somebody says of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATING_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    rating: _builtins.int
+    """-1, 0 or 1."""
+    principal: _builtins.str
+    time_unix_nano: _builtins.int
+    @_builtins.property
+    def comment(self) -> _values_pb2.Content: ...
+    def __init__(
+        self,
+        *,
+        rating: _builtins.int = ...,
+        comment: _values_pb2.Content | None = ...,
+        principal: _builtins.str = ...,
+        time_unix_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "principal", b"principal", "rating", b"rating", "time_unix_nano", b"time_unix_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):

@@ -49,6 +49,7 @@ class Signal(_message.Message):
     RESOLVE_FIELD_NUMBER: _builtins.int
     TIMER_FIELD_NUMBER: _builtins.int
     CLEAR_SESSION_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique; a repeated one is ignored."""
     namespace: _builtins.str
@@ -65,6 +66,8 @@ class Signal(_message.Message):
     def timer(self) -> Global___TimerSignal: ...
     @_builtins.property
     def clear_session(self) -> Global___ClearSessionSignal: ...
+    @_builtins.property
+    def feedback(self) -> Global___FeedbackSignal: ...
     def __init__(
         self,
         *,
@@ -78,12 +81,13 @@ class Signal(_message.Message):
         resolve: Global___ResolveSignal | None = ...,
         timer: Global___TimerSignal | None = ...,
         clear_session: Global___ClearSessionSignal | None = ...,
+        feedback: Global___FeedbackSignal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -181,6 +185,38 @@ class ClearSessionSignal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClearSessionSignal: _TypeAlias = ClearSessionSignal  # noqa: Y015
+
+@_typing.final
+class FeedbackSignal(_message.Message):
+    """What somebody says of a run that has ended: goes to the run's session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    RATING_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    run_id: _builtins.str
+    rating: _builtins.int
+    """-1, 0 or 1."""
+    @_builtins.property
+    def comment(self) -> _values_pb2.Content: ...
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        rating: _builtins.int = ...,
+        comment: _values_pb2.Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "comment", b"comment", "rating", b"rating", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackSignal: _TypeAlias = FeedbackSignal  # noqa: Y015
 
 @_typing.final
 class Delta(_message.Message):
