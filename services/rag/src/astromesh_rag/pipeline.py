@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Final
-
-import orjson
+from typing import Final
 
 from astromesh.v1.rag_pb2 import IngestProgress, IngestResponse, IngestSummary
 from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.errors import InvalidInput, Unavailable
-from astromesh_core.events.contents import text_content
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
-from astromesh_rag.documents import GIVEN_PREFIX, Document, Listing, Unreadable, is_markdown
+from astromesh_rag.documents import GIVEN_PREFIX, Listing
+from astromesh_rag.intake import Intake, Models, Taken, kept_document
 from astromesh_rag.retrieval import chosen, depth
-from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
-from astromesh_vectors.ports import Embedder, VectorStore
-from astromesh_vectors.rulers import Words
-from astromesh_vectors.semantic import meaning_breaks
+from astromesh_vectors.ports import VectorStore
 
-if TYPE_CHECKING:
-    from astromesh_vectors.ports import Vectors
+__all__ = ["Figures", "Models", "Pipeline"]
 
 MOST_PASSAGES: Final = 100
 
 INGESTED_FILE: Final = "last-ingested"
 SETTINGS_FILE: Final = "settings-of-given"
 """Stands for the settings that all documents of requests were taken in with."""
-
-_REVISION: Final = 2
-"""Of how documents become passages. Counting it up makes every document be ingested again."""
-
-_AT_A_TIME: Final = 256
-"""Chunks embedded between two looks at whether anybody still wants them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +35,6 @@ class Figures:
     documents: int
     chunks: int
     last_ingested_unix_nano: int
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What reads texts: `words` counts the tokens of chunks, `embedder` makes their vectors."""
-
-    embedder: Embedder
-    words: Words
 
 
 class Pipeline:
@@ -72,7 +51,7 @@ class Pipeline:
         self.ref = ref
         self.spec = spec
         self.store = store
-        self._embedder, self._words = models.embedder, models.words
+        self._models = models
         self._folder = folder
         self._ingesting = asyncio.Lock()
 
@@ -89,7 +68,7 @@ class Pipeline:
             raise InvalidInput(f"top_k is {wanted}; it must be from 1 to {MOST_PASSAGES}")
         if await self.store.count() == 0:
             return []  # without the time and the memory that the model takes
-        vector = None if retrieval.mode == "keyword" else (await self._embedder.embed([text]))[0]
+        vector = None if retrieval.mode == "keyword" else (await self._models.embedder.embed([text]))[0]
         words = "" if retrieval.mode == "vector" else text
         return chosen(await self.store.matches(vector, words, depth(retrieval, wanted)), retrieval, wanted)
 
@@ -103,10 +82,10 @@ class Pipeline:
         async with self._ingesting:
             summary = IngestSummary(refused=listing.refused)
             stored = await self.store.documents()
-            chunking = _chunking(self.spec)
+            intake = Intake(self.spec, self.store, self._models)
             for number, document in enumerate(listing.documents):
                 yield _progress(document.source, number, len(listing.documents))
-                await self._take(document, chunking, stored, summary)
+                _count(await intake.take(document, stored), summary)
             for document_id in listing.vanished(stored):
                 summary.removed += await self.store.remove(document_id)
             await asyncio.to_thread(self._note, INGESTED_FILE, str(time_ns()))
@@ -129,15 +108,15 @@ class Pipeline:
         """
         async with self._ingesting:
             summary = IngestSummary()
-            chunking = _chunking(self.spec)
-            settings = self._settings(chunking).hex()
+            intake = Intake(self.spec, self.store, self._models)
+            settings = intake.settings.hex()
             if await asyncio.to_thread(self._noted, SETTINGS_FILE) == settings:
                 return summary
             stored = await self.store.documents()
             for document_id in stored:
                 if document_id.startswith(GIVEN_PREFIX):
                     kept = await self.store.metadata(document_id)
-                    await self._take(_kept_document(document_id, kept), chunking, stored, summary)
+                    _count(await intake.take(kept_document(document_id, kept), stored), summary)
             if not summary.refused:
                 await asyncio.to_thread(self._note, SETTINGS_FILE, settings)
             return summary
@@ -146,54 +125,6 @@ class Pipeline:
         """What the pipeline holds now."""
         documents, chunks = await self.store.documents(), await self.store.count()
         return Figures(len(documents), chunks, await asyncio.to_thread(self._last_ingested))
-
-    async def _take(
-        self, document: Document, chunking: Chunking, stored: dict[str, bytes], summary: IngestSummary
-    ) -> None:
-        try:
-            text = await asyncio.to_thread(document.read)
-        except Unreadable as error:
-            summary.refused.append(f"{document.source}: {error}")
-            return
-        markdown = is_markdown(document.source)
-        sha256 = self._hash(text, chunking, markdown)
-        if stored.get(document.id) == sha256:
-            summary.unchanged += 1
-            return
-        chunks = await self._cut(text, chunking, markdown)
-        vectors = await self._embedded(chunks)
-        passages = [_passage(document.source, piece) for piece in chunks]
-        await self.store.put(document.id, sha256, passages, vectors, _kept_of(document, text))
-        summary.chunks += len(chunks)
-        if document.id in stored:
-            summary.replaced += 1
-        else:
-            summary.added += 1
-
-    async def _cut(self, text: str, chunking: Chunking, markdown: bool) -> list[Chunk]:
-        ruler = await asyncio.to_thread(ruler_of, text, chunking, self._words)
-        breaks: set[int] = set()
-        if chunking.strategy == "semantic":
-            breaks = await meaning_breaks(text, chunking, self._embedder, ruler, markdown=markdown)
-        return await asyncio.to_thread(chunk, text, chunking, markdown=markdown, ruler=ruler, breaks=breaks)
-
-    async def _embedded(self, chunks: Sequence[Chunk]) -> Vectors:
-        import numpy as np
-
-        parts = [
-            await self._embedder.embed([_embedded_text(piece) for piece in chunks[start : start + _AT_A_TIME]])
-            for start in range(0, len(chunks), _AT_A_TIME)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, self.store.dimension), dtype=np.float32)
-
-    def _hash(self, text: str, chunking: Chunking, markdown: bool) -> bytes:
-        """Stands for everything that decides a document's passages and their vectors."""
-        kind = b"markdown" if markdown else b"text"
-        return hashlib.sha256(self._settings(chunking) + kind + b"\0" + text.encode()).digest()
-
-    def _settings(self, chunking: Chunking) -> bytes:
-        """Stands for everything that decides how any document becomes passages."""
-        return hashlib.sha256(orjson.dumps([_REVISION, self._embedder.name, asdict(chunking)])).digest()
 
     def _note(self, name: str, value: str) -> None:
         aside = self._folder / f"{name}.new"
@@ -215,42 +146,16 @@ class Pipeline:
         return int(noted) if noted.isdecimal() else 0
 
 
-def _kept_of(document: Document, text: str) -> dict[str, str]:
-    """What is kept with a document: of one that only a request holds its text, so that it can be cut another way."""
-    return {"source": document.source, "text": text} if document.id.startswith(GIVEN_PREFIX) else {}
-
-
-def _kept_document(document_id: str, kept: dict[str, str]) -> Document:
-    def read() -> str:
-        if "text" not in kept:
-            raise Unreadable("was taken in with other settings, and its text is not kept; send it again")
-        return kept["text"]
-
-    return Document(document_id, kept.get("source", document_id.removeprefix(GIVEN_PREFIX)), read)
-
-
-def _chunking(spec: RAGPipelineSpec) -> Chunking:
-    declared = spec.chunking
-    threshold = declared.similarity_threshold
-    return Chunking(
-        declared.chunk_size,
-        declared.overlap,
-        declared.separators,
-        declared.strategy,
-        declared.unit,
-        SIMILARITY_THRESHOLD if threshold is None else threshold,
-    )
-
-
-def _passage(source: str, piece: Chunk) -> Passage:
-    return Passage(
-        source=source, start=piece.start, end=piece.end, headings=piece.headings, text=text_content(piece.text)
-    )
-
-
-def _embedded_text(piece: Chunk) -> str:
-    """What the model reads of a chunk: the titles above it say what it is about where it does not say so itself."""
-    return " > ".join(piece.headings) + "\n" + piece.text if piece.headings else piece.text
+def _count(taken: Taken, summary: IngestSummary) -> None:
+    summary.chunks += taken.chunks
+    if taken.outcome == "refused":
+        summary.refused.append(f"{taken.source}: {taken.reason}")
+    elif taken.outcome == "added":
+        summary.added += 1
+    elif taken.outcome == "replaced":
+        summary.replaced += 1
+    else:
+        summary.unchanged += 1
 
 
 def _progress(source: str, done: int, total: int) -> IngestResponse:
