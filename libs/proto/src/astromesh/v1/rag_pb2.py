@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61stromesh/v1/rag.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"h\n\x0cQueryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12$\n\x05query\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05top_k\x18\x04 \x01(\x05\"8\n\rQueryResponse\x12\'\n\x08passages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\"_\n\rIngestRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\tdocuments\x18\x03 \x03(\x0b\x32\x16.astromesh.v1.Document\"?\n\x08\x44ocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12#\n\x04text\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\"z\n\x0eIngestResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.IngestProgressH\x00\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.astromesh.v1.IngestSummaryH\x00\x42\x06\n\x04part\"Q\n\x0eIngestProgress\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x16\n\x0e\x64ocuments_done\x18\x02 \x01(\x05\x12\x17\n\x0f\x64ocuments_total\x18\x03 \x01(\x05\"u\n\rIngestSummary\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\x10\n\x08replaced\x18\x02 \x01(\x05\x12\x0f\n\x07removed\x18\x03 \x01(\x05\x12\x11\n\tunchanged\x18\x04 \x01(\x05\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x05\x12\x0f\n\x07refused\x18\x06 \x03(\t\")\n\x14ListPipelinesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"G\n\x15ListPipelinesResponse\x12.\n\tpipelines\x18\x01 \x03(\x0b\x32\x1b.astromesh.v1.PipelineState\"\x89\x01\n\rPipelineState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x11\n\tdocuments\x18\x04 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x03\x12\x1f\n\x17last_ingested_unix_nano\x18\x06 \x01(\x03\x32\xef\x01\n\nRagService\x12@\n\x05Query\x12\x1a.astromesh.v1.QueryRequest\x1a\x1b.astromesh.v1.QueryResponse\x12\x45\n\x06Ingest\x12\x1b.astromesh.v1.IngestRequest\x1a\x1c.astromesh.v1.IngestResponse0\x01\x12X\n\rListPipelines\x12\".astromesh.v1.ListPipelinesRequest\x1a#.astromesh.v1.ListPipelinesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61stromesh/v1/rag.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"}\n\x0cQueryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12$\n\x05query\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x13\n\x0b\x66ilter_json\x18\x05 \x01(\t\"8\n\rQueryResponse\x12\'\n\x08passages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\"_\n\rIngestRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\tdocuments\x18\x03 \x03(\x0b\x32\x16.astromesh.v1.Document\"V\n\x08\x44ocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12#\n\x04text\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x15\n\rmetadata_json\x18\x03 \x01(\t\"z\n\x0eIngestResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.IngestProgressH\x00\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.astromesh.v1.IngestSummaryH\x00\x42\x06\n\x04part\"Q\n\x0eIngestProgress\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x16\n\x0e\x64ocuments_done\x18\x02 \x01(\x05\x12\x17\n\x0f\x64ocuments_total\x18\x03 \x01(\x05\"u\n\rIngestSummary\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\x10\n\x08replaced\x18\x02 \x01(\x05\x12\x0f\n\x07removed\x18\x03 \x01(\x05\x12\x11\n\tunchanged\x18\x04 \x01(\x05\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x05\x12\x0f\n\x07refused\x18\x06 \x03(\t\")\n\x14ListPipelinesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"G\n\x15ListPipelinesResponse\x12.\n\tpipelines\x18\x01 \x03(\x0b\x32\x1b.astromesh.v1.PipelineState\"\x89\x01\n\rPipelineState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x11\n\tdocuments\x18\x04 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x03\x12\x1f\n\x17last_ingested_unix_nano\x18\x06 \x01(\x03\x32\xef\x01\n\nRagService\x12@\n\x05Query\x12\x1a.astromesh.v1.QueryRequest\x1a\x1b.astromesh.v1.QueryResponse\x12\x45\n\x06Ingest\x12\x1b.astromesh.v1.IngestRequest\x1a\x1c.astromesh.v1.IngestResponse0\x01\x12X\n\rListPipelines\x12\".astromesh.v1.ListPipelinesRequest\x1a#.astromesh.v1.ListPipelinesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.rag_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUERYREQUEST']._serialized_start=67
-  _globals['_QUERYREQUEST']._serialized_end=171
-  _globals['_QUERYRESPONSE']._serialized_start=173
-  _globals['_QUERYRESPONSE']._serialized_end=229
-  _globals['_INGESTREQUEST']._serialized_start=231
-  _globals['_INGESTREQUEST']._serialized_end=326
-  _globals['_DOCUMENT']._serialized_start=328
-  _globals['_DOCUMENT']._serialized_end=391
-  _globals['_INGESTRESPONSE']._serialized_start=393
-  _globals['_INGESTRESPONSE']._serialized_end=515
-  _globals['_INGESTPROGRESS']._serialized_start=517
-  _globals['_INGESTPROGRESS']._serialized_end=598
-  _globals['_INGESTSUMMARY']._serialized_start=600
-  _globals['_INGESTSUMMARY']._serialized_end=717
-  _globals['_LISTPIPELINESREQUEST']._serialized_start=719
-  _globals['_LISTPIPELINESREQUEST']._serialized_end=760
-  _globals['_LISTPIPELINESRESPONSE']._serialized_start=762
-  _globals['_LISTPIPELINESRESPONSE']._serialized_end=833
-  _globals['_PIPELINESTATE']._serialized_start=836
-  _globals['_PIPELINESTATE']._serialized_end=973
-  _globals['_RAGSERVICE']._serialized_start=976
-  _globals['_RAGSERVICE']._serialized_end=1215
+  _globals['_QUERYREQUEST']._serialized_end=192
+  _globals['_QUERYRESPONSE']._serialized_start=194
+  _globals['_QUERYRESPONSE']._serialized_end=250
+  _globals['_INGESTREQUEST']._serialized_start=252
+  _globals['_INGESTREQUEST']._serialized_end=347
+  _globals['_DOCUMENT']._serialized_start=349
+  _globals['_DOCUMENT']._serialized_end=435
+  _globals['_INGESTRESPONSE']._serialized_start=437
+  _globals['_INGESTRESPONSE']._serialized_end=559
+  _globals['_INGESTPROGRESS']._serialized_start=561
+  _globals['_INGESTPROGRESS']._serialized_end=642
+  _globals['_INGESTSUMMARY']._serialized_start=644
+  _globals['_INGESTSUMMARY']._serialized_end=761
+  _globals['_LISTPIPELINESREQUEST']._serialized_start=763
+  _globals['_LISTPIPELINESREQUEST']._serialized_end=804
+  _globals['_LISTPIPELINESRESPONSE']._serialized_start=806
+  _globals['_LISTPIPELINESRESPONSE']._serialized_end=877
+  _globals['_PIPELINESTATE']._serialized_start=880
+  _globals['_PIPELINESTATE']._serialized_end=1017
+  _globals['_RAGSERVICE']._serialized_start=1020
+  _globals['_RAGSERVICE']._serialized_end=1259
 # @@protoc_insertion_point(module_scope)

@@ -27,10 +27,13 @@ class QueryRequest(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    FILTER_JSON_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     pipeline: _builtins.str
     top_k: _builtins.int
     """0: the pipeline's own."""
+    filter_json: _builtins.str
+    """Only passages whose metadata meets it: JSON such as {"team": "support", "year": {"$gte": 2020}}. Empty: all."""
     @_builtins.property
     def query(self) -> _values_pb2.Content: ...
     def __init__(
@@ -40,10 +43,11 @@ class QueryRequest(_message.Message):
         pipeline: _builtins.str = ...,
         query: _values_pb2.Content | None = ...,
         top_k: _builtins.int = ...,
+        filter_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "pipeline", b"pipeline", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter_json", b"filter_json", "namespace", b"namespace", "pipeline", b"pipeline", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,8 +107,11 @@ class Document(_message.Message):
 
     SOURCE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    METADATA_JSON_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Names it for replacement: the same source replaces what it was."""
+    metadata_json: _builtins.str
+    """What filters see: an object of texts, numbers, true and false, as JSON text. Empty: nothing but the source."""
     @_builtins.property
     def text(self) -> _values_pb2.Content: ...
     def __init__(
@@ -112,10 +119,11 @@ class Document(_message.Message):
         *,
         source: _builtins.str = ...,
         text: _values_pb2.Content | None = ...,
+        metadata_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_json", b"metadata_json", "source", b"source", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -434,6 +434,7 @@ class Passage(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    METADATA_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     source: _builtins.str
     """Where it comes from: a path relative to its source, or an address."""
@@ -443,6 +444,8 @@ class Passage(_message.Message):
     score: _builtins.float
     """Similarity, 1.0 is best."""
     sha256: _builtins.bytes
+    metadata_json: _builtins.str
+    """What filters see of it, its document's metadata included: an object of texts, numbers, true and false, as JSON text."""
     @_builtins.property
     def headings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Titles above it, outermost first."""
@@ -460,10 +463,11 @@ class Passage(_message.Message):
         text: Global___Content | None = ...,
         score: _builtins.float = ...,
         sha256: _builtins.bytes = ...,
+        metadata_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "headings", b"headings", "id", b"id", "score", b"score", "sha256", b"sha256", "source", b"source", "start", b"start", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "headings", b"headings", "id", b"id", "metadata_json", b"metadata_json", "score", b"score", "sha256", b"sha256", "source", b"source", "start", b"start", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
