@@ -22,21 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from astromesh.v1 import ingestion_events_pb2 as astromesh_dot_v1_dot_ingestion__events__pb2
 from astromesh.v1 import run_events_pb2 as astromesh_dot_v1_dot_run__events__pb2
 from astromesh.v1 import session_events_pb2 as astromesh_dot_v1_dot_session__events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61stromesh/v1/envelope.proto\x12\x0c\x61stromesh.v1\x1a\x1d\x61stromesh/v1/run_events.proto\x1a!astromesh/v1/session_events.proto\"\x1b\n\x06\x43ommit\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"\xd2\x02\n\x08\x45nvelope\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x33\n\x0e\x61ggregate_type\x18\x02 \x01(\x0e\x32\x1b.astromesh.v1.AggregateType\x12\x14\n\x0c\x61ggregate_id\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x03\x12\x16\n\x0etime_unix_nano\x18\x05 \x01(\x03\x12\x10\n\x08producer\x18\x06 \x01(\t\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\x12\x17\n\x0fprevious_sha256\x18\x08 \x01(\x0c\x12\x11\n\tsignal_id\x18\t \x01(\t\x12\x11\n\tnamespace\x18\n \x01(\t\x12%\n\x03run\x18\x14 \x01(\x0b\x32\x16.astromesh.v1.RunEventH\x00\x12-\n\x07session\x18\x15 \x01(\x0b\x32\x1a.astromesh.v1.SessionEventH\x00\x42\x06\n\x04\x62ody*c\n\rAggregateType\x12\x1e\n\x1a\x41GGREGATE_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GGREGATE_TYPE_RUN\x10\x01\x12\x1a\n\x16\x41GGREGATE_TYPE_SESSION\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61stromesh/v1/envelope.proto\x12\x0c\x61stromesh.v1\x1a#astromesh/v1/ingestion_events.proto\x1a\x1d\x61stromesh/v1/run_events.proto\x1a!astromesh/v1/session_events.proto\"\x1b\n\x06\x43ommit\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"\x85\x03\n\x08\x45nvelope\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x33\n\x0e\x61ggregate_type\x18\x02 \x01(\x0e\x32\x1b.astromesh.v1.AggregateType\x12\x14\n\x0c\x61ggregate_id\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x03\x12\x16\n\x0etime_unix_nano\x18\x05 \x01(\x03\x12\x10\n\x08producer\x18\x06 \x01(\t\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\x12\x17\n\x0fprevious_sha256\x18\x08 \x01(\x0c\x12\x11\n\tsignal_id\x18\t \x01(\t\x12\x11\n\tnamespace\x18\n \x01(\t\x12%\n\x03run\x18\x14 \x01(\x0b\x32\x16.astromesh.v1.RunEventH\x00\x12-\n\x07session\x18\x15 \x01(\x0b\x32\x1a.astromesh.v1.SessionEventH\x00\x12\x31\n\tingestion\x18\x16 \x01(\x0b\x32\x1c.astromesh.v1.IngestionEventH\x00\x42\x06\n\x04\x62ody*\x81\x01\n\rAggregateType\x12\x1e\n\x1a\x41GGREGATE_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GGREGATE_TYPE_RUN\x10\x01\x12\x1a\n\x16\x41GGREGATE_TYPE_SESSION\x10\x02\x12\x1c\n\x18\x41GGREGATE_TYPE_INGESTION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AGGREGATETYPE']._serialized_start=481
-  _globals['_AGGREGATETYPE']._serialized_end=580
-  _globals['_COMMIT']._serialized_start=111
-  _globals['_COMMIT']._serialized_end=138
-  _globals['_ENVELOPE']._serialized_start=141
-  _globals['_ENVELOPE']._serialized_end=479
+  _globals['_AGGREGATETYPE']._serialized_start=570
+  _globals['_AGGREGATETYPE']._serialized_end=699
+  _globals['_COMMIT']._serialized_start=148
+  _globals['_COMMIT']._serialized_end=175
+  _globals['_ENVELOPE']._serialized_start=178
+  _globals['_ENVELOPE']._serialized_end=567
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 The log's one message type and the unit in which it is appended."""
 
+from astromesh.v1 import ingestion_events_pb2 as _ingestion_events_pb2
 from astromesh.v1 import run_events_pb2 as _run_events_pb2
 from astromesh.v1 import session_events_pb2 as _session_events_pb2
 from collections import abc as _abc
@@ -30,12 +31,14 @@ class _AggregateTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggrega
     AGGREGATE_TYPE_UNSPECIFIED: _AggregateType.ValueType  # 0
     AGGREGATE_TYPE_RUN: _AggregateType.ValueType  # 1
     AGGREGATE_TYPE_SESSION: _AggregateType.ValueType  # 2
+    AGGREGATE_TYPE_INGESTION: _AggregateType.ValueType  # 3
 
 class AggregateType(_AggregateType, metaclass=_AggregateTypeEnumTypeWrapper): ...
 
 AGGREGATE_TYPE_UNSPECIFIED: AggregateType.ValueType  # 0
 AGGREGATE_TYPE_RUN: AggregateType.ValueType  # 1
 AGGREGATE_TYPE_SESSION: AggregateType.ValueType  # 2
+AGGREGATE_TYPE_INGESTION: AggregateType.ValueType  # 3
 Global___AggregateType: _TypeAlias = AggregateType  # noqa: Y015
 
 @_typing.final
@@ -80,11 +83,12 @@ class Envelope(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    INGESTION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Random, unique: two workers that race for an index write different ids."""
     aggregate_type: Global___AggregateType.ValueType
     aggregate_id: _builtins.str
-    """The run id, or the session key."""
+    """The run id, the session key, or the ingestion's pipeline and id."""
     index: _builtins.int
     """From 0, without gaps."""
     time_unix_nano: _builtins.int
@@ -101,6 +105,8 @@ class Envelope(_message.Message):
     def run(self) -> _run_events_pb2.RunEvent: ...
     @_builtins.property
     def session(self) -> _session_events_pb2.SessionEvent: ...
+    @_builtins.property
+    def ingestion(self) -> _ingestion_events_pb2.IngestionEvent: ...
     def __init__(
         self,
         *,
@@ -116,12 +122,13 @@ class Envelope(_message.Message):
         namespace: _builtins.str = ...,
         run: _run_events_pb2.RunEvent | None = ...,
         session: _session_events_pb2.SessionEvent | None = ...,
+        ingestion: _ingestion_events_pb2.IngestionEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "run", b"run", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "ingestion", b"ingestion", "run", b"run", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "aggregate_type", b"aggregate_type", "body", b"body", "event_id", b"event_id", "index", b"index", "namespace", b"namespace", "previous_sha256", b"previous_sha256", "producer", b"producer", "run", b"run", "session", b"session", "signal_id", b"signal_id", "time_unix_nano", b"time_unix_nano", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "aggregate_type", b"aggregate_type", "body", b"body", "event_id", b"event_id", "index", b"index", "ingestion", b"ingestion", "namespace", b"namespace", "previous_sha256", b"previous_sha256", "producer", b"producer", "run", b"run", "session", b"session", "signal_id", b"signal_id", "time_unix_nano", b"time_unix_nano", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["run", "session"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["run", "session", "ingestion"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

@@ -3,11 +3,13 @@
 isort:skip_file
 """
 
+from astromesh.v1 import ingestion_events_pb2 as _ingestion_events_pb2
 from astromesh.v1 import values_pb2 as _values_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +20,31 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _IngestionStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IngestionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestionStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INGESTION_STATUS_UNSPECIFIED: _IngestionStatus.ValueType  # 0
+    INGESTION_STATUS_RUNNING: _IngestionStatus.ValueType  # 1
+    INGESTION_STATUS_INTERRUPTED: _IngestionStatus.ValueType  # 2
+    """Nobody runs it at this moment; it goes on with what is missing."""
+    INGESTION_STATUS_COMPLETED: _IngestionStatus.ValueType  # 3
+    INGESTION_STATUS_FAILED: _IngestionStatus.ValueType  # 4
+    INGESTION_STATUS_CANCELLED: _IngestionStatus.ValueType  # 5
+
+class IngestionStatus(_IngestionStatus, metaclass=_IngestionStatusEnumTypeWrapper): ...
+
+INGESTION_STATUS_UNSPECIFIED: IngestionStatus.ValueType  # 0
+INGESTION_STATUS_RUNNING: IngestionStatus.ValueType  # 1
+INGESTION_STATUS_INTERRUPTED: IngestionStatus.ValueType  # 2
+"""Nobody runs it at this moment; it goes on with what is missing."""
+INGESTION_STATUS_COMPLETED: IngestionStatus.ValueType  # 3
+INGESTION_STATUS_FAILED: IngestionStatus.ValueType  # 4
+INGESTION_STATUS_CANCELLED: IngestionStatus.ValueType  # 5
+Global___IngestionStatus: _TypeAlias = IngestionStatus  # noqa: Y015
 
 @_typing.final
 class QueryRequest(_message.Message):
@@ -108,10 +135,15 @@ class Document(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Names it for replacement: the same source replaces what it was."""
     metadata_json: _builtins.str
     """What filters see: an object of texts, numbers, true and false, as JSON text. Empty: nothing but the source."""
+    file: _builtins.bytes
+    """A file instead of a text: what it is follows from `media_type`, else from the ending of its source."""
+    media_type: _builtins.str
     @_builtins.property
     def text(self) -> _values_pb2.Content: ...
     def __init__(
@@ -120,10 +152,12 @@ class Document(_message.Message):
         source: _builtins.str = ...,
         text: _values_pb2.Content | None = ...,
         metadata_json: _builtins.str = ...,
+        file: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_json", b"metadata_json", "source", b"source", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "media_type", b"media_type", "metadata_json", b"metadata_json", "source", b"source", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,19 +196,26 @@ class IngestProgress(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     DOCUMENTS_DONE_FIELD_NUMBER: _builtins.int
     DOCUMENTS_TOTAL_FIELD_NUMBER: _builtins.int
+    INGESTION_ID_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     documents_done: _builtins.int
     documents_total: _builtins.int
+    ingestion_id: _builtins.str
+    waits_for: _builtins.str
+    """Another ingestion of the pipeline that this one waits for."""
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
         documents_done: _builtins.int = ...,
         documents_total: _builtins.int = ...,
+        ingestion_id: _builtins.str = ...,
+        waits_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents_done", b"documents_done", "documents_total", b"documents_total", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents_done", b"documents_done", "documents_total", b"documents_total", "ingestion_id", b"ingestion_id", "source", b"source", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,11 +231,13 @@ class IngestSummary(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    INGESTION_ID_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     replaced: _builtins.int
     removed: _builtins.int
     unchanged: _builtins.int
     chunks: _builtins.int
+    ingestion_id: _builtins.str
     @_builtins.property
     def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Documents that could not be read, with the reason."""
@@ -208,10 +251,11 @@ class IngestSummary(_message.Message):
         unchanged: _builtins.int = ...,
         chunks: _builtins.int = ...,
         refused: _abc.Iterable[_builtins.str] | None = ...,
+        ingestion_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "chunks", b"chunks", "refused", b"refused", "removed", b"removed", "replaced", b"replaced", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "chunks", b"chunks", "ingestion_id", b"ingestion_id", "refused", b"refused", "removed", b"removed", "replaced", b"replaced", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,12 +310,15 @@ class PipelineState(_message.Message):
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     LAST_INGESTED_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    NEXT_INGESTION_UNIX_NANO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     store: _builtins.str
     embedding_model: _builtins.str
     documents: _builtins.int
     chunks: _builtins.int
     last_ingested_unix_nano: _builtins.int
+    next_ingestion_unix_nano: _builtins.int
+    """When its schedule has it ingested next; 0: never."""
     def __init__(
         self,
         *,
@@ -281,11 +328,207 @@ class PipelineState(_message.Message):
         documents: _builtins.int = ...,
         chunks: _builtins.int = ...,
         last_ingested_unix_nano: _builtins.int = ...,
+        next_ingestion_unix_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "documents", b"documents", "embedding_model", b"embedding_model", "last_ingested_unix_nano", b"last_ingested_unix_nano", "name", b"name", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "documents", b"documents", "embedding_model", b"embedding_model", "last_ingested_unix_nano", b"last_ingested_unix_nano", "name", b"name", "next_ingestion_unix_nano", b"next_ingestion_unix_nano", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PipelineState: _TypeAlias = PipelineState  # noqa: Y015
+
+@_typing.final
+class Ingestion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REQUESTED_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    ENDED_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    pipeline: _builtins.str
+    cause: _ingestion_events_pb2.IngestionCause.ValueType
+    status: Global___IngestionStatus.ValueType
+    requested_unix_nano: _builtins.int
+    ended_unix_nano: _builtins.int
+    """0 as long as it has not ended."""
+    reason: _builtins.str
+    """Why it failed or was cancelled."""
+    @_builtins.property
+    def counts(self) -> _ingestion_events_pb2.IngestionCounts: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        cause: _ingestion_events_pb2.IngestionCause.ValueType = ...,
+        status: Global___IngestionStatus.ValueType = ...,
+        requested_unix_nano: _builtins.int = ...,
+        ended_unix_nano: _builtins.int = ...,
+        counts: _ingestion_events_pb2.IngestionCounts | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "counts", b"counts", "ended_unix_nano", b"ended_unix_nano", "id", b"id", "pipeline", b"pipeline", "reason", b"reason", "requested_unix_nano", b"requested_unix_nano", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ingestion: _TypeAlias = Ingestion  # noqa: Y015
+
+@_typing.final
+class ListIngestionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    pipeline: _builtins.str
+    page_size: _builtins.int
+    """0: 20. At most 100."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIngestionsRequest: _TypeAlias = ListIngestionsRequest  # noqa: Y015
+
+@_typing.final
+class ListIngestionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGESTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty: there are no more."""
+    @_builtins.property
+    def ingestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ingestion]: ...
+    def __init__(
+        self,
+        *,
+        ingestions: _abc.Iterable[Global___Ingestion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingestions", b"ingestions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIngestionsResponse: _TypeAlias = ListIngestionsResponse  # noqa: Y015
+
+@_typing.final
+class GetIngestionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    INGESTION_ID_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    pipeline: _builtins.str
+    ingestion_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        ingestion_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingestion_id", b"ingestion_id", "namespace", b"namespace", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIngestionRequest: _TypeAlias = GetIngestionRequest  # noqa: Y015
+
+@_typing.final
+class GetIngestionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGESTION_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ingestion(self) -> Global___Ingestion: ...
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_ingestion_events_pb2.DocumentChange]:
+        """The first thousand."""
+
+    def __init__(
+        self,
+        *,
+        ingestion: Global___Ingestion | None = ...,
+        changes: _abc.Iterable[_ingestion_events_pb2.DocumentChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingestion", b"ingestion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "ingestion", b"ingestion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIngestionResponse: _TypeAlias = GetIngestionResponse  # noqa: Y015
+
+@_typing.final
+class CancelIngestionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    INGESTION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    pipeline: _builtins.str
+    ingestion_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        ingestion_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingestion_id", b"ingestion_id", "namespace", b"namespace", "pipeline", b"pipeline", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelIngestionRequest: _TypeAlias = CancelIngestionRequest  # noqa: Y015
+
+@_typing.final
+class CancelIngestionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGESTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ingestion(self) -> Global___Ingestion: ...
+    def __init__(
+        self,
+        *,
+        ingestion: Global___Ingestion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingestion", b"ingestion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingestion", b"ingestion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelIngestionResponse: _TypeAlias = CancelIngestionResponse  # noqa: Y015

@@ -50,6 +50,21 @@ class RagServiceStub:
                 request_serializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesResponse.FromString,
                 _registered_method=True)
+        self.ListIngestions = channel.unary_unary(
+                '/astromesh.v1.RagService/ListIngestions',
+                request_serializer=astromesh_dot_v1_dot_rag__pb2.ListIngestionsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_rag__pb2.ListIngestionsResponse.FromString,
+                _registered_method=True)
+        self.GetIngestion = channel.unary_unary(
+                '/astromesh.v1.RagService/GetIngestion',
+                request_serializer=astromesh_dot_v1_dot_rag__pb2.GetIngestionRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_rag__pb2.GetIngestionResponse.FromString,
+                _registered_method=True)
+        self.CancelIngestion = channel.unary_unary(
+                '/astromesh.v1.RagService/CancelIngestion',
+                request_serializer=astromesh_dot_v1_dot_rag__pb2.CancelIngestionRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_rag__pb2.CancelIngestionResponse.FromString,
+                _registered_method=True)
 
 
 class RagServiceServicer:
@@ -75,6 +90,27 @@ class RagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListIngestions(self, request, context):
+        """A pipeline's ingestions, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetIngestion(self, request, context):
+        """One ingestion, with the documents that it changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelIngestion(self, request, context):
+        """Has a running ingestion end; what it took in stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RagServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +128,21 @@ def add_RagServiceServicer_to_server(servicer, server):
                     servicer.ListPipelines,
                     request_deserializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesResponse.SerializeToString,
+            ),
+            'ListIngestions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIngestions,
+                    request_deserializer=astromesh_dot_v1_dot_rag__pb2.ListIngestionsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_rag__pb2.ListIngestionsResponse.SerializeToString,
+            ),
+            'GetIngestion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIngestion,
+                    request_deserializer=astromesh_dot_v1_dot_rag__pb2.GetIngestionRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_rag__pb2.GetIngestionResponse.SerializeToString,
+            ),
+            'CancelIngestion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelIngestion,
+                    request_deserializer=astromesh_dot_v1_dot_rag__pb2.CancelIngestionRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_rag__pb2.CancelIngestionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +227,87 @@ class RagService:
             '/astromesh.v1.RagService/ListPipelines',
             astromesh_dot_v1_dot_rag__pb2.ListPipelinesRequest.SerializeToString,
             astromesh_dot_v1_dot_rag__pb2.ListPipelinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIngestions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.RagService/ListIngestions',
+            astromesh_dot_v1_dot_rag__pb2.ListIngestionsRequest.SerializeToString,
+            astromesh_dot_v1_dot_rag__pb2.ListIngestionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIngestion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.RagService/GetIngestion',
+            astromesh_dot_v1_dot_rag__pb2.GetIngestionRequest.SerializeToString,
+            astromesh_dot_v1_dot_rag__pb2.GetIngestionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelIngestion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.RagService/CancelIngestion',
+            astromesh_dot_v1_dot_rag__pb2.CancelIngestionRequest.SerializeToString,
+            astromesh_dot_v1_dot_rag__pb2.CancelIngestionResponse.FromString,
             options,
             channel_credentials,
             insecure,

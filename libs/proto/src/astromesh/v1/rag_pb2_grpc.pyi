@@ -37,6 +37,12 @@ class RagServiceStub:
     Ingest: _grpc.UnaryStreamMultiCallable[_rag_pb2.IngestRequest, _rag_pb2.IngestResponse]
     """Ingests the pipeline's own sources, or the documents given; progress as it goes, the summary last."""
     ListPipelines: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListPipelinesRequest, _rag_pb2.ListPipelinesResponse]
+    ListIngestions: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListIngestionsRequest, _rag_pb2.ListIngestionsResponse]
+    """A pipeline's ingestions, newest first."""
+    GetIngestion: _grpc.UnaryUnaryMultiCallable[_rag_pb2.GetIngestionRequest, _rag_pb2.GetIngestionResponse]
+    """One ingestion, with the documents that it changed."""
+    CancelIngestion: _grpc.UnaryUnaryMultiCallable[_rag_pb2.CancelIngestionRequest, _rag_pb2.CancelIngestionResponse]
+    """Has a running ingestion end; what it took in stays."""
 
 @_typing.type_check_only
 class RagServiceAsyncStub(RagServiceStub):
@@ -47,6 +53,12 @@ class RagServiceAsyncStub(RagServiceStub):
     Ingest: _aio.UnaryStreamMultiCallable[_rag_pb2.IngestRequest, _rag_pb2.IngestResponse]  # type: ignore[assignment]
     """Ingests the pipeline's own sources, or the documents given; progress as it goes, the summary last."""
     ListPipelines: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListPipelinesRequest, _rag_pb2.ListPipelinesResponse]  # type: ignore[assignment]
+    ListIngestions: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListIngestionsRequest, _rag_pb2.ListIngestionsResponse]  # type: ignore[assignment]
+    """A pipeline's ingestions, newest first."""
+    GetIngestion: _aio.UnaryUnaryMultiCallable[_rag_pb2.GetIngestionRequest, _rag_pb2.GetIngestionResponse]  # type: ignore[assignment]
+    """One ingestion, with the documents that it changed."""
+    CancelIngestion: _aio.UnaryUnaryMultiCallable[_rag_pb2.CancelIngestionRequest, _rag_pb2.CancelIngestionResponse]  # type: ignore[assignment]
+    """Has a running ingestion end; what it took in stays."""
 
 class RagServiceServicer(metaclass=_abc_1.ABCMeta):
     """Ingests documents into pipelines and retrieves passages."""
@@ -72,5 +84,29 @@ class RagServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rag_pb2.ListPipelinesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rag_pb2.ListPipelinesResponse, _abc.Awaitable[_rag_pb2.ListPipelinesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListIngestions(
+        self,
+        request: _rag_pb2.ListIngestionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.ListIngestionsResponse, _abc.Awaitable[_rag_pb2.ListIngestionsResponse]]:
+        """A pipeline's ingestions, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetIngestion(
+        self,
+        request: _rag_pb2.GetIngestionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.GetIngestionResponse, _abc.Awaitable[_rag_pb2.GetIngestionResponse]]:
+        """One ingestion, with the documents that it changed."""
+
+    @_abc_1.abstractmethod
+    def CancelIngestion(
+        self,
+        request: _rag_pb2.CancelIngestionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.CancelIngestionResponse, _abc.Awaitable[_rag_pb2.CancelIngestionResponse]]:
+        """Has a running ingestion end; what it took in stays."""
 
 def add_RagServiceServicer_to_server(servicer: RagServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
