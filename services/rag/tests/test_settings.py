@@ -15,14 +15,15 @@ import pytest
 from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord
 from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.events.contents import text_content
+from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
+from astromesh_rag.app import open_store
 from astromesh_rag.documents import Listing, given
-from astromesh_rag.pipeline import Models, Pipeline
+from astromesh_rag.pipeline import Pipeline
 from astromesh_rag.pipelines import Pipelines
 from astromesh_testing.embedding import WordEmbedder
-from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.minilm.tokens import MiniLMWords
 
 YAML = """
@@ -43,13 +44,16 @@ class Mesh:
     pipelines: Pipelines
     embedder: WordEmbedder
 
-    def declare(self, spec: str) -> Pipeline:
+    async def declare(self, spec: str) -> Pipeline:
         loaded = load_text(YAML.format(spec), "docs.rag.yaml")
         assert loaded.problems == ()
         (resource,) = loaded.resources
         ref = ResourceRef(kind="RAGPipeline", namespace="default", name="docs", sha256=resource.sha256)
-        self.pipelines.put(ResourceRecord(ref=ref, managed_by=MANAGED_BY_FILE, spec_json=resource.spec.to_json()))
-        pipeline = self.pipelines.get("default", "docs").pipeline
+        record = ResourceRecord(ref=ref, managed_by=MANAGED_BY_FILE, spec_json=resource.spec.to_json())
+        declared = self.pipelines.put(record)
+        if declared is not None:
+            await self.pipelines.open(declared)
+        pipeline = (await self.pipelines.get("default", "docs")).pipeline
         assert pipeline is not None
         return pipeline
 
@@ -58,10 +62,10 @@ class Mesh:
 async def mesh(folder: Path) -> AsyncGenerator[Mesh]:
     embedder = WordEmbedder()
 
-    def open_store(folder: Path) -> FaissStore:
-        return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
+    async def open_embedder(spec: EmbeddingsSpec) -> WordEmbedder:
+        return embedder
 
-    pipelines = Pipelines(folder, Models(embedder, MiniLMWords()), open_store)
+    pipelines = Pipelines(folder, MiniLMWords(), open_embedder, open_store)
     yield Mesh(pipelines, embedder)
     await pipelines.close()
 
@@ -108,7 +112,7 @@ async def texts(pipeline: Pipeline) -> list[str]:
 )
 async def test_documents_are_cut_as_declared(tmp_path: Path, chunking: str, expected: list[str]) -> None:
     async with mesh(tmp_path) as here:
-        pipeline = here.declare(f"chunking: {chunking}")
+        pipeline = await here.declare(f"chunking: {chunking}")
         await pipeline.ingest_all(Listing([given("a.txt", RIVERS)]))
         found = await texts(pipeline)
         assert found == expected
@@ -131,18 +135,18 @@ async def test_another_setting_of_any_kind_takes_documents_in_anew(tmp_path: Pat
     note = Listing([given("a.txt", RIVERS)])
     async with mesh(tmp_path) as here:
         for chunking, replaced in (("{}", 0), (other, 1), (other, 0)):
-            pipeline = here.declare(f"chunking: {chunking}")
+            pipeline = await here.declare(f"chunking: {chunking}")
             assert (await pipeline.ingest_all(note)).replaced == replaced
             assert (await pipeline.figures()).documents == 1
 
 
 async def test_documents_of_requests_are_renewed_from_their_kept_texts(tmp_path: Path) -> None:
     async with mesh(tmp_path) as here:
-        pipeline = here.declare("chunking: {}")
+        pipeline = await here.declare("chunking: {}")
         await pipeline.ingest_all(Listing([given("a.txt", RIVERS), given("b.md", "# Title\n\nOwls.")]))
         assert (await pipeline.renew()).replaced == 0
     async with mesh(tmp_path) as here:
-        pipeline = here.declare("chunking: {strategy: sentence, chunk_size: 40}")
+        pipeline = await here.declare("chunking: {strategy: sentence, chunk_size: 40}")
         assert (await pipeline.renew()).replaced == 2
         assert [hit.text.text for hit in await pipeline.query("Rhine", 1)] == ["The Rhine is long. The Rhine is wide."]
         embedded = len(here.embedder.embedded)
@@ -153,7 +157,7 @@ async def test_documents_of_requests_are_renewed_from_their_kept_texts(tmp_path:
 
 async def test_a_document_without_a_kept_text_is_reported_until_it_is_sent_again(tmp_path: Path) -> None:
     async with mesh(tmp_path) as here:
-        pipeline = here.declare("chunking: {}")
+        pipeline = await here.declare("chunking: {}")
         kept = Passage(source="old", start=0, end=5, text=text_content("Owls."))
         await pipeline.store.put("given:old", b"1", [kept], await here.embedder.embed(["Owls."]))
         for _ in range(2):
@@ -195,7 +199,7 @@ async def test_passages_are_found_as_declared(
     tmp_path: Path, retrieval: str, question: str, expected: list[str]
 ) -> None:
     async with mesh(tmp_path) as here:
-        pipeline = here.declare(f"retrieval: {retrieval}")
+        pipeline = await here.declare(f"retrieval: {retrieval}")
         await pipeline.ingest_all(Listing([given(source, text) for source, text in BIRDS]))
         hits = await pipeline.query(question, 0)
         assert [hit.source for hit in hits] == expected
@@ -207,7 +211,7 @@ async def test_passages_are_found_as_declared(
 
 async def test_keywords_are_looked_for_without_the_model(tmp_path: Path) -> None:
     async with mesh(tmp_path) as here:
-        pipeline = here.declare("retrieval: {mode: keyword}")
+        pipeline = await here.declare("retrieval: {mode: keyword}")
         await pipeline.ingest_all(Listing([given(source, text) for source, text in BIRDS]))
         embedded = len(here.embedder.embedded)
         assert await pipeline.query("sleep", 0)
@@ -217,8 +221,8 @@ async def test_keywords_are_looked_for_without_the_model(tmp_path: Path) -> None
 async def test_another_way_of_finding_takes_nothing_in_anew(tmp_path: Path) -> None:
     note = Listing([given("a.txt", RIVERS)])
     async with mesh(tmp_path) as here:
-        await here.declare("retrieval: {mode: vector}").ingest_all(note)
-        pipeline = here.declare("retrieval: {mode: hybrid, mmr: {}, similarity_threshold: 0.2}")
+        await (await here.declare("retrieval: {mode: vector}")).ingest_all(note)
+        pipeline = await here.declare("retrieval: {mode: hybrid, mmr: {}, similarity_threshold: 0.2}")
         assert (await pipeline.ingest_all(note)).unchanged == 1
         assert len(await pipeline.query("Rhine", 0)) == 1
 
@@ -234,10 +238,10 @@ async def test_the_nearest_by_each_distance_are_found(tmp_path: Path, metric: st
     question = "owls mice night night"
     async with mesh(tmp_path) as here:
         # What was taken in under one distance is found by another.
-        await here.declare("vector_store: {}").ingest_all(
+        await (await here.declare("vector_store: {}")).ingest_all(
             Listing([given(f"{number}", text) for number, text in enumerate(texts_of)])
         )
-        pipeline = here.declare(f"vector_store: {{distanceMetric: {metric}}}")
+        pipeline = await here.declare(f"vector_store: {{distanceMetric: {metric}}}")
         stored, (asked,) = await here.embedder.embed(texts_of), await here.embedder.embed([question])
         hits = await pipeline.query(question, 6)
         lengths = np.linalg.norm(stored - asked, axis=1)

@@ -42,5 +42,9 @@ class WordEmbedder:
             row /= np.linalg.norm(row)
         return rows
 
+    async def check(self) -> str:
+        """Always at hand."""
+        return "AtHand"
+
     async def close(self) -> None:
         """Nothing is held."""

@@ -1,24 +1,24 @@
-"""Builds the rag service from the platform: the only file that names the concrete embedder and store."""
+"""Builds the rag service from the platform: the only file that names concrete embedders and stores."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astromesh.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
-from astromesh_core.errors import AstromeshError, NotSupported
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.rpc.ports import Registrar, RpcServer
-from astromesh_rag.pipeline import Models
+from astromesh_core.user_code.modules import Modules
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
 from astromesh_rag.upkeep import Upkeep
+from astromesh_vectors.embedders.opening import Embedders
 from astromesh_vectors.faiss_store.store import FaissStore
-from astromesh_vectors.minilm.shared import SharedMiniLM
 from astromesh_vectors.minilm.tokens import MiniLMWords
-from astromesh_vectors.minilm.weights import find_model
 
 if TYPE_CHECKING:
     from astromesh_core.service import Platform
@@ -32,19 +32,16 @@ START_SECONDS = 1.5
 
 @asynccontextmanager
 async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
-    """Yields what adds the servicer to a server; stops ingestions and closes stores and the embedder afterwards."""
+    """Yields what adds the servicer to a server; stops ingestions and closes stores and embedders afterwards."""
     # Imported here because FastStream, which it brings along, is slow to import and not needed by tests of the rest.
     from astromesh_core.bus.observations import Observations
 
     bus, data = platform.bus, platform.settings.data_dir
-    embedder = SharedMiniLM(data)
-
-    def open_store(folder: Path) -> FaissStore:
-        return FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
-
-    pipelines = Pipelines(data, Models(embedder, MiniLMWords()), open_store)
+    modules = Modules(Path(platform.settings.config_dir) / "embedders")
+    embedders = Embedders(data, modules, os.environ)
+    pipelines = Pipelines(data, MiniLMWords(), embedders.of, open_store)
     started = asyncio.sleep(START_SECONDS)
-    upkeep = Upkeep(pipelines, platform.settings.config_dir, Observations(bus), check_model, started)
+    upkeep = Upkeep(pipelines, platform.settings.config_dir, Observations(bus), started)
     synced = asyncio.Event()
     following = asyncio.create_task(upkeep.follow(bus.resources.watch(synced)), name="rag pipelines")
     try:
@@ -63,13 +60,11 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
             await following
         await upkeep.close()
         await pipelines.close()
-        await embedder.close()
+        await embedders.close()
+        modules.close()
 
 
-async def check_model() -> AstromeshError | None:
-    """Why the model cannot be loaded; None where its weights are at hand."""
-    try:
-        await asyncio.to_thread(find_model)
-    except NotSupported as error:
-        return error
-    return None
+def open_store(folder: Path, spec: RAGPipelineSpec, model: str, dimension: int) -> FaissStore:
+    """The store that a pipeline declares."""
+    del spec  # there is one backend
+    return FaissStore(folder, model=model, dimension=dimension)

@@ -12,7 +12,7 @@ from astromesh.v1.control_pb2 import (
     ConditionStatus,
 )
 from astromesh.v1.rag_pb2 import IngestSummary
-from astromesh_core.errors import AstromeshError
+from astromesh_core.errors import AstromeshError, Denied, InvalidInput, NotFound, NotSupported
 from astromesh_rag.pipeline import Figures
 
 CONNECTED = "StoreConnected"
@@ -21,6 +21,14 @@ COMPLETE = "IngestionComplete"
 HEALTHY = "IndexHealthy"
 
 _SHOWN = 3
+
+_REASONS: dict[type[AstromeshError], str] = {
+    NotSupported: "NotInstalled",
+    NotFound: "NotFound",
+    Denied: "Denied",
+    InvalidInput: "WrongSettings",
+}
+"""Why a model is not at hand, where asking again cannot help."""
 
 
 @dataclass(slots=True)
@@ -45,11 +53,14 @@ class Observed:
         }
 
 
-def model_at_hand(error: AstromeshError | None) -> Condition:
-    """The model is loaded by its first use; what is observed is that it can be."""
-    if error is None:
-        return _true(LOADED, "LoadedOnFirstUse")
-    return Condition(type=LOADED, status=CONDITION_STATUS_FALSE, reason="NotInstalled", message=error.message)
+def model_at_hand(reason: str) -> Condition:
+    """The model can be asked. One of this process is loaded by its first use: what is observed is that it can be."""
+    return _true(LOADED, reason)
+
+
+def model_missing(error: AstromeshError) -> Condition:
+    """The model cannot be asked: it is not there, does not answer, refuses, or makes other vectors than declared."""
+    return _condition(LOADED, CONDITION_STATUS_FALSE, _REASONS.get(type(error), "NotAtHand"), error.message)
 
 
 def ingesting() -> Condition:

@@ -51,7 +51,7 @@ class Pipeline:
         self.ref = ref
         self.spec = spec
         self.store = store
-        self._models = models
+        self.models = models
         self._folder = folder
         self._ingesting = asyncio.Lock()
 
@@ -68,7 +68,7 @@ class Pipeline:
             raise InvalidInput(f"top_k is {wanted}; it must be from 1 to {MOST_PASSAGES}")
         if await self.store.count() == 0:
             return []  # without the time and the memory that the model takes
-        vector = None if retrieval.mode == "keyword" else (await self._models.embedder.embed([text]))[0]
+        vector = None if retrieval.mode == "keyword" else (await self.models.embedder.embed([text]))[0]
         words = "" if retrieval.mode == "vector" else text
         return chosen(await self.store.matches(vector, words, depth(retrieval, wanted)), retrieval, wanted)
 
@@ -82,7 +82,7 @@ class Pipeline:
         async with self._ingesting:
             summary = IngestSummary(refused=listing.refused)
             stored = await self.store.documents()
-            intake = Intake(self.spec, self.store, self._models)
+            intake = Intake(self.spec, self.store, self.models)
             for number, document in enumerate(listing.documents):
                 yield _progress(document.source, number, len(listing.documents))
                 _count(await intake.take(document, stored), summary)
@@ -108,7 +108,7 @@ class Pipeline:
         """
         async with self._ingesting:
             summary = IngestSummary()
-            intake = Intake(self.spec, self.store, self._models)
+            intake = Intake(self.spec, self.store, self.models)
             settings = intake.settings.hex()
             if await asyncio.to_thread(self._noted, SETTINGS_FILE) == settings:
                 return summary

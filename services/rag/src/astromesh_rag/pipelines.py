@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,48 +14,69 @@ from pydantic import ValidationError
 from astromesh.v1.control_pb2 import MANAGED_BY_API, ResourceRecord
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.resource_store import OWNERS
-from astromesh_core.errors import InvalidInput, NotFound, NotSupported, PermanentError
+from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, NotSupported, PermanentError, Unavailable
+from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource, stored_resource
 from astromesh_rag.pipeline import Models, Pipeline
-from astromesh_vectors.ports import Embedder, VectorStore
+from astromesh_vectors.embedders.served import ServedEmbedder
+from astromesh_vectors.minilm.shared import SharedMiniLM
+from astromesh_vectors.ports import VectorStore
+from astromesh_vectors.rulers import Words
 
-OpenStore = Callable[[Path], VectorStore]
-"""Opens the store in a folder, for vectors of the one embedder there is."""
+OpenEmbedder = Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]
+"""Opens the embedder that a pipeline declares; equal ones are one, and somebody else closes it."""
+
+OpenStore = Callable[[Path, RAGPipelineSpec, str, int], VectorStore]
+"""Opens the store that a pipeline declares, in a folder of its own, for the vectors of a model: its name, and their
+dimension."""
+
+OPENING_SECONDS = 5.0
+"""How long a query waits for a pipeline that is being opened: a model server may have to be asked first."""
 
 
 @dataclass(slots=True)
 class Declared:
-    """A declared pipeline: one that is served, or the reason why it is not."""
+    """A declared pipeline: one that is served, one that is being opened, or the reason why it is neither."""
 
     ref: ResourceRef
     spec: RAGPipelineSpec | None
     pipeline: Pipeline | None
-    refusal: PermanentError | None = None
+    refusal: AstromeshError | None = None
     confined: bool = False
     """It may take in files of the config folder only: whoever declared it cannot write there."""
+    embedder: ServedEmbedder | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is served or refused."""
 
 
 class Pipelines:
     """Opens, changes and closes pipelines. A change of settings keeps the store, so that no query is dropped."""
 
-    def __init__(self, data: Path, models: Models, open_store: OpenStore) -> None:
+    def __init__(self, data: Path, words: Words, open_embedder: OpenEmbedder, open_store: OpenStore) -> None:
         self._root = data / "rag"
-        self._models = models
+        self._words = words
+        self._open_embedder = open_embedder
         self._open_store = open_store
         self._declared: dict[ResourceKey, Declared] = {}
         self._stores: dict[Path, VectorStore] = {}
 
-    def get(self, namespace: str, name: str) -> Declared:
+    async def get(self, namespace: str, name: str) -> Declared:
         """The pipeline, which is served. Raises NotFound naming those that there are, or why it is not served."""
         found = self._declared.get(ResourceKey("RAGPipeline", namespace, name))
         if found is None:
             names = ", ".join(declared.ref.name for declared in self.of(namespace)) or "none"
             raise NotFound(f"there is no pipeline {name[:80]!r} in namespace {namespace}; there are: {names}")
+        if found.pipeline is None and found.refusal is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OPENING_SECONDS):
+                    await found.settled.wait()
         if found.refusal is not None:
             raise found.refusal
+        if found.pipeline is None:
+            raise Unavailable(f"the pipeline {name} is being opened: its model or its store does not answer yet")
         return found
 
     def of(self, namespace: str) -> list[Declared]:
@@ -61,13 +84,33 @@ class Pipelines:
         return [self._declared[key] for key in sorted(self._declared) if key.namespace == namespace]
 
     def put(self, record: ResourceRecord) -> Declared | None:
-        """Takes a pipeline as it is declared now; None where nothing changed."""
+        """Takes a pipeline as it is declared now, to be opened; None where nothing changed.
+
+        What was served before under its name is served until `open` is done.
+        """
         key = ResourceKey(record.ref.kind, record.ref.namespace, record.ref.name)
         before = self._declared.get(key)
         if before is not None and before.ref == record.ref and before.confined == _is_confined(record):
             return None
-        declared = self._declared[key] = self._opened(key, record, before.pipeline if before else None)
+        declared = self._declared[key] = _declared(key, record)
+        if declared.refusal is None and before is not None:
+            declared.pipeline, declared.embedder = before.pipeline, before.embedder
         return declared
+
+    async def open(self, declared: Declared) -> None:
+        """Opens model and store. Afterwards the pipeline is served as it is declared, or `refusal` says why it is not.
+
+        May be called again after a failure.
+        """
+        spec = declared.spec
+        assert spec is not None
+        try:
+            embedder = await self._open_embedder(spec.embeddings)
+            _check_dimensions(declared, spec, embedder)
+            self._serve(declared, spec, embedder)
+        except AstromeshError as error:
+            declared.refusal, declared.pipeline = error, None
+        declared.settled.set()
 
     def remove(self, namespace: str, name: str) -> None:
         """Serves the pipeline no more. What it holds stays in its folder."""
@@ -79,48 +122,57 @@ class Pipelines:
         for store in stores.values():
             await store.close()
 
-    def _opened(self, key: ResourceKey, record: ResourceRecord, before: Pipeline | None) -> Declared:
-        try:
-            resource = stored_resource(key, record.spec_json, record.metadata_json, OWNERS[record.managed_by])
-        except ValidationError as error:
-            refusal = NotSupported(f"{key} was declared for another release: {error.error_count()} fields differ")
-            return Declared(record.ref, None, None, refusal)
-        assert isinstance(resource.spec, RAGPipelineSpec)
-        spec, confined = resource.spec, _is_confined(record)
-        refusal = _refusal(resource, spec, self._models.embedder)
-        if refusal is not None:
-            return Declared(record.ref, spec, None, refusal, confined)
-        folder = self._folder(key, spec.vector_store.collection)
+    def _serve(self, declared: Declared, spec: RAGPipelineSpec, embedder: ServedEmbedder) -> None:
+        folder = self._folder(declared.ref, spec.vector_store.collection, embedder.name)
         store = self._stores.get(folder)
         if store is None:
-            store = self._stores[folder] = self._open_store(folder)
+            store = self._stores[folder] = self._open_store(folder, spec, embedder.name, embedder.dimension)
+        before, models = declared.pipeline, Models(embedder, self._words)
         if before is not None and before.store is store:
-            before.ref, before.spec = record.ref, spec
-            return Declared(record.ref, spec, before, None, confined)
-        pipeline = Pipeline(record.ref, spec, store, self._models, folder)
-        return Declared(record.ref, spec, pipeline, None, confined)
+            before.ref, before.spec, before.models = declared.ref, spec, models
+        else:
+            declared.pipeline = Pipeline(declared.ref, spec, store, models, folder)
+        declared.embedder, declared.refusal = embedder, None
 
-    def _folder(self, key: ResourceKey, collection: str | None) -> Path:
-        folder = self._root / key.namespace / key.name
-        if collection is None:
-            return folder
-        # A collection's name is anybody's text: as a folder's name it may neither part nor climb a path.
-        return folder / "collections" / quote(collection, safe="").replace(".", "%2E")
+    def _folder(self, ref: ResourceRef, collection: str | None, model: str) -> Path:
+        folder = self._root / ref.namespace / ref.name
+        # A name is anybody's text: as a folder's name it may neither part nor climb a path.
+        if collection is not None:
+            folder = folder / "collections" / _file_name(collection)
+        # Vectors of two models never meet. Those of the built-in one have always stood in the folder itself.
+        return folder if model == SharedMiniLM.name else folder / "models" / _file_name(model)
+
+
+def _file_name(text: str) -> str:
+    return quote(text, safe="").replace(".", "%2E")
 
 
 def _is_confined(record: ResourceRecord) -> bool:
     return record.managed_by == MANAGED_BY_API
 
 
-def _refusal(resource: Resource, spec: RAGPipelineSpec, embedder: Embedder) -> PermanentError | None:
+def _declared(key: ResourceKey, record: ResourceRecord) -> Declared:
+    """The pipeline as it is declared, neither opened nor found to be impossible by what it needs."""
+    try:
+        resource = stored_resource(key, record.spec_json, record.metadata_json, OWNERS[record.managed_by])
+    except ValidationError as error:
+        refusal = NotSupported(f"{key} was declared for another release: {error.error_count()} fields differ")
+        return Declared(record.ref, None, None, refusal)
+    assert isinstance(resource.spec, RAGPipelineSpec)
+    return Declared(record.ref, resource.spec, None, _refusal(resource), _is_confined(record))
+
+
+def _refusal(resource: Resource) -> PermanentError | None:
     missing = unsupported(resource)
-    if missing:
-        return NotSupported(f"{resource.key} cannot be served: {'; '.join(map(str, missing))}")
-    for field, dimension in (
+    return NotSupported(f"{resource.key} cannot be served: {'; '.join(map(str, missing))}") if missing else None
+
+
+def _check_dimensions(declared: Declared, spec: RAGPipelineSpec, embedder: ServedEmbedder) -> None:
+    for name, dimension in (
         ("embeddings.dimension", spec.embeddings.dimension),
         ("vector_store.dimensions", spec.vector_store.dimensions),
     ):
         if dimension not in (None, embedder.dimension):
             made = f"{embedder.name} makes vectors of {embedder.dimension}"
-            return InvalidInput(f"{resource.key}: {field} is {dimension}, but {made}; write {embedder.dimension}")
-    return None
+            place = f"RAGPipeline {declared.ref.namespace}/{declared.ref.name}"
+            raise InvalidInput(f"{place}: {name} is {dimension}, but {made}; write {embedder.dimension}")

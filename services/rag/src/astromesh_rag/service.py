@@ -44,7 +44,7 @@ class RagService(RagServiceServicer):
 
     async def Query(self, request: QueryRequest, context: ServicerContext) -> QueryResponse:
         """The passages nearest to the query, best first. Raises NotFound, NotSupported, InvalidInput."""
-        declared = self._pipelines.get(check_namespace(request.namespace), request.pipeline)
+        declared = await self._pipelines.get(check_namespace(request.namespace), request.pipeline)
         assert declared.pipeline is not None
         text = plain(await self._values.resolve(request.query))
         metrics, begun = self._telemetry.metrics, perf_counter()
@@ -55,7 +55,7 @@ class RagService(RagServiceServicer):
 
     async def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncGenerator[IngestResponse, None]:
         """Takes in the documents given, or what the declared sources hold; the summary comes last."""
-        declared = self._pipelines.get(check_namespace(request.namespace), request.pipeline)
+        declared = await self._pipelines.get(check_namespace(request.namespace), request.pipeline)
         assert declared.pipeline is not None
         assert declared.spec is not None
         if request.documents:

@@ -4,7 +4,7 @@ went."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Protocol
@@ -44,13 +44,11 @@ class Upkeep:
         pipelines: Pipelines,
         config: Path,
         observations: Observations,
-        check_model: Callable[[], Awaitable[AstromeshError | None]],
         started: Awaitable[None],
     ) -> None:
         self._pipelines = pipelines
         self._config = config
         self._observations = observations
-        self._check_model = check_model
         self._started = asyncio.ensure_future(started)
         self._turn = asyncio.Lock()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -96,28 +94,52 @@ class Upkeep:
         running = self._tasks.pop(key, None)
         if running is not None:
             running.cancel()
-        if declared is not None and declared.pipeline is not None:
+        if declared is not None and declared.refusal is None:
             task = self._tasks[key] = asyncio.create_task(self._bring_up(declared), name=f"pipeline {change.name}")
             task.add_done_callback(_note_failure)
 
     async def _bring_up(self, declared: Declared) -> None:
-        """Tells how the pipeline is, takes in its sources, tells how that went, and renews what requests brought."""
-        assert declared.spec is not None
+        """Opens the pipeline, tells how it is, takes in its sources, tells how that went, and renews what requests
+        brought. Where the model is not at hand nothing is taken in; a failure that may pass is tried again."""
         observed = self._of(declared)
         try:
-            observed.note(conditions.model_at_hand(await self._check_model()))
-            await self._look(declared, observed)
-            if declared.spec.ingestion.sources:
-                observed.note(conditions.ingesting())
-                await self._tell(declared, observed)
-                await self._ingest(declared, declared.spec, observed)
-                await self._look(declared, observed)
-            else:
-                observed.note(conditions.ingested(IngestSummary(), declared=False))
-            await self._tell(declared, observed)
-            await self._renew(declared, observed)
+            settled = await self._open(declared, observed)
+            while not settled:
+                await asyncio.sleep(RETRY_SECONDS)
+                settled = await self._open(declared, observed)
+            if declared.pipeline is not None:
+                await self._fill(declared, observed)
         except AstromeshError as error:
             _log.error("a pipeline could not be brought up", pipeline=declared.ref.name, reason=error.message)
+
+    async def _open(self, declared: Declared, observed: Observed) -> bool:
+        """Whether it is settled: the pipeline is served, or cannot be."""
+        await self._pipelines.open(declared)
+        error = declared.refusal
+        if error is None:
+            assert declared.embedder is not None
+            try:
+                observed.note(conditions.model_at_hand(await declared.embedder.check()))
+                return True
+            except AstromeshError as failure:
+                error = failure
+        observed.note(conditions.model_missing(error), conditions.failed(error))
+        await self._look(declared, observed)
+        await self._tell(declared, observed)
+        return not isinstance(error, TemporaryError)
+
+    async def _fill(self, declared: Declared, observed: Observed) -> None:
+        assert declared.spec is not None
+        await self._look(declared, observed)
+        if declared.spec.ingestion.sources:
+            observed.note(conditions.ingesting())
+            await self._tell(declared, observed)
+            await self._ingest(declared, declared.spec, observed)
+            await self._look(declared, observed)
+        else:
+            observed.note(conditions.ingested(IngestSummary(), declared=False))
+        await self._tell(declared, observed)
+        await self._renew(declared, observed)
 
     async def _ingest(self, declared: Declared, spec: RAGPipelineSpec, observed: Observed) -> None:
         assert declared.pipeline is not None
@@ -157,7 +179,8 @@ class Upkeep:
         return self._observed.setdefault((declared.ref.namespace, declared.ref.name), Observed())
 
     async def _look(self, declared: Declared, observed: Observed) -> None:
-        assert declared.pipeline is not None
+        if declared.pipeline is None:
+            return
         try:
             observed.count(await declared.pipeline.figures())
         except AstromeshError as error:
