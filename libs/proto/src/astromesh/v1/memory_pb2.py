@@ -23,30 +23,47 @@ _sym_db = _symbol_database.Default()
 
 
 from astromesh.v1 import episodes_pb2 as astromesh_dot_v1_dot_episodes__pb2
+from astromesh.v1 import run_events_pb2 as astromesh_dot_v1_dot_run__events__pb2
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/memory.proto\x12\x0c\x61stromesh.v1\x1a\x1b\x61stromesh/v1/episodes.proto\x1a\x19\x61stromesh/v1/values.proto\"f\n\rRecallRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x03 \x01(\x0c\"9\n\x0eRecallResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Message\"r\n\x12ListHistoryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x13\n\x0bsession_key\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x13ListHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.astromesh.v1.HistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x0cHistoryEntry\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Message\"\xe2\x01\n\x14RecallRelatedRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12#\n\x04user\x18\x04 \x01(\x0b\x32\x15.astromesh.v1.Content\x12$\n\x05query\x18\x05 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x16\n\x0e\x61\x66ter_position\x18\x06 \x01(\x0c\x12\x15\n\rknown_run_ids\x18\x07 \x03(\t\"i\n\x15RecallRelatedResponse\x12\'\n\x08memories\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12\'\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x15.astromesh.v1.Episode2\x82\x02\n\rMemoryService\x12\x43\n\x06Recall\x12\x1b.astromesh.v1.RecallRequest\x1a\x1c.astromesh.v1.RecallResponse\x12R\n\x0bListHistory\x12 .astromesh.v1.ListHistoryRequest\x1a!.astromesh.v1.ListHistoryResponse\x12X\n\rRecallRelated\x12\".astromesh.v1.RecallRelatedRequest\x1a#.astromesh.v1.RecallRelatedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/memory.proto\x12\x0c\x61stromesh.v1\x1a\x1b\x61stromesh/v1/episodes.proto\x1a\x1d\x61stromesh/v1/run_events.proto\x1a\x19\x61stromesh/v1/values.proto\"f\n\rRecallRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x03 \x01(\x0c\"\xca\x01\n\x0eRecallResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Message\x12\x0f\n\x07run_ids\x18\x02 \x03(\t\x12&\n\x07summary\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12,\n\x07to_fold\x18\x04 \x01(\x0b\x32\x1b.astromesh.v1.RecalledTurns\x12\x0e\n\x06tokens\x18\x05 \x01(\x03\x12\x18\n\x10tokens_estimated\x18\x06 \x01(\x08\"\x84\x01\n\x12ListHistoryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x13\n\x0bsession_key\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x10\n\x08user_key\x18\x06 \x01(\t\"\x83\x01\n\x13ListHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.astromesh.v1.HistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12&\n\x07summary\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"^\n\x0cHistoryEntry\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Message\"^\n\x13ListSessionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x14ListSessionsResponse\x12\x31\n\x08sessions\x18\x01 \x03(\x0b\x32\x1f.astromesh.v1.RememberedSession\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa2\x01\n\x11RememberedSession\x12\x13\n\x0bsession_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12)\n\nsession_id\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05turns\x18\x04 \x01(\x03\x12\x17\n\x0f\x66irst_unix_nano\x18\x05 \x01(\x03\x12\x16\n\x0elast_unix_nano\x18\x06 \x01(\x03\">\n\x17\x46indUserSessionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08user_key\x18\x02 \x01(\t\"M\n\x18\x46indUserSessionsResponse\x12\x31\n\x08sessions\x18\x01 \x03(\x0b\x32\x1f.astromesh.v1.RememberedSession\">\n\x12\x43heckMemoryRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"F\n\x13\x43heckMemoryResponse\x12/\n\x06stores\x18\x01 \x03(\x0b\x32\x1f.astromesh.v1.MemoryStoreHealth\"f\n\x11MemoryStoreHealth\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"\xe2\x01\n\x14RecallRelatedRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x13\n\x0bsession_key\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12#\n\x04user\x18\x04 \x01(\x0b\x32\x15.astromesh.v1.Content\x12$\n\x05query\x18\x05 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x16\n\x0e\x61\x66ter_position\x18\x06 \x01(\x0c\x12\x15\n\rknown_run_ids\x18\x07 \x03(\t\"i\n\x15RecallRelatedResponse\x12\'\n\x08memories\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12\'\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x15.astromesh.v1.Episode2\x90\x04\n\rMemoryService\x12\x43\n\x06Recall\x12\x1b.astromesh.v1.RecallRequest\x1a\x1c.astromesh.v1.RecallResponse\x12R\n\x0bListHistory\x12 .astromesh.v1.ListHistoryRequest\x1a!.astromesh.v1.ListHistoryResponse\x12X\n\rRecallRelated\x12\".astromesh.v1.RecallRelatedRequest\x1a#.astromesh.v1.RecallRelatedResponse\x12U\n\x0cListSessions\x12!.astromesh.v1.ListSessionsRequest\x1a\".astromesh.v1.ListSessionsResponse\x12\x61\n\x10\x46indUserSessions\x12%.astromesh.v1.FindUserSessionsRequest\x1a&.astromesh.v1.FindUserSessionsResponse\x12R\n\x0b\x43heckMemory\x12 .astromesh.v1.CheckMemoryRequest\x1a!.astromesh.v1.CheckMemoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.memory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECALLREQUEST']._serialized_start=99
-  _globals['_RECALLREQUEST']._serialized_end=201
-  _globals['_RECALLRESPONSE']._serialized_start=203
-  _globals['_RECALLRESPONSE']._serialized_end=260
-  _globals['_LISTHISTORYREQUEST']._serialized_start=262
-  _globals['_LISTHISTORYREQUEST']._serialized_end=376
-  _globals['_LISTHISTORYRESPONSE']._serialized_start=378
-  _globals['_LISTHISTORYRESPONSE']._serialized_end=469
-  _globals['_HISTORYENTRY']._serialized_start=471
-  _globals['_HISTORYENTRY']._serialized_end=565
-  _globals['_RECALLRELATEDREQUEST']._serialized_start=568
-  _globals['_RECALLRELATEDREQUEST']._serialized_end=794
-  _globals['_RECALLRELATEDRESPONSE']._serialized_start=796
-  _globals['_RECALLRELATEDRESPONSE']._serialized_end=901
-  _globals['_MEMORYSERVICE']._serialized_start=904
-  _globals['_MEMORYSERVICE']._serialized_end=1162
+  _globals['_RECALLREQUEST']._serialized_start=130
+  _globals['_RECALLREQUEST']._serialized_end=232
+  _globals['_RECALLRESPONSE']._serialized_start=235
+  _globals['_RECALLRESPONSE']._serialized_end=437
+  _globals['_LISTHISTORYREQUEST']._serialized_start=440
+  _globals['_LISTHISTORYREQUEST']._serialized_end=572
+  _globals['_LISTHISTORYRESPONSE']._serialized_start=575
+  _globals['_LISTHISTORYRESPONSE']._serialized_end=706
+  _globals['_HISTORYENTRY']._serialized_start=708
+  _globals['_HISTORYENTRY']._serialized_end=802
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=804
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=898
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=900
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=998
+  _globals['_REMEMBEREDSESSION']._serialized_start=1001
+  _globals['_REMEMBEREDSESSION']._serialized_end=1163
+  _globals['_FINDUSERSESSIONSREQUEST']._serialized_start=1165
+  _globals['_FINDUSERSESSIONSREQUEST']._serialized_end=1227
+  _globals['_FINDUSERSESSIONSRESPONSE']._serialized_start=1229
+  _globals['_FINDUSERSESSIONSRESPONSE']._serialized_end=1306
+  _globals['_CHECKMEMORYREQUEST']._serialized_start=1308
+  _globals['_CHECKMEMORYREQUEST']._serialized_end=1370
+  _globals['_CHECKMEMORYRESPONSE']._serialized_start=1372
+  _globals['_CHECKMEMORYRESPONSE']._serialized_end=1442
+  _globals['_MEMORYSTOREHEALTH']._serialized_start=1444
+  _globals['_MEMORYSTOREHEALTH']._serialized_end=1546
+  _globals['_RECALLRELATEDREQUEST']._serialized_start=1549
+  _globals['_RECALLRELATEDREQUEST']._serialized_end=1775
+  _globals['_RECALLRELATEDRESPONSE']._serialized_start=1777
+  _globals['_RECALLRELATEDRESPONSE']._serialized_end=1882
+  _globals['_MEMORYSERVICE']._serialized_start=1885
+  _globals['_MEMORYSERVICE']._serialized_end=2413
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,21 @@ class MemoryServiceStub:
                 request_serializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/astromesh.v1.MemoryService/ListSessions',
+                request_serializer=astromesh_dot_v1_dot_memory__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_memory__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.FindUserSessions = channel.unary_unary(
+                '/astromesh.v1.MemoryService/FindUserSessions',
+                request_serializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsResponse.FromString,
+                _registered_method=True)
+        self.CheckMemory = channel.unary_unary(
+                '/astromesh.v1.MemoryService/CheckMemory',
+                request_serializer=astromesh_dot_v1_dot_memory__pb2.CheckMemoryRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_memory__pb2.CheckMemoryResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
@@ -77,6 +92,27 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """The sessions that remember something, the last used first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindUserSessions(self, request, context):
+        """Every session in which an agent remembers something of a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckMemory(self, request, context):
+        """Whether the stores that an agent declares can be reached, asked now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +130,21 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.RecallRelated,
                     request_deserializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_memory__pb2.RecallRelatedResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=astromesh_dot_v1_dot_memory__pb2.ListSessionsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_memory__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'FindUserSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindUserSessions,
+                    request_deserializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsResponse.SerializeToString,
+            ),
+            'CheckMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckMemory,
+                    request_deserializer=astromesh_dot_v1_dot_memory__pb2.CheckMemoryRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_memory__pb2.CheckMemoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +229,87 @@ class MemoryService:
             '/astromesh.v1.MemoryService/RecallRelated',
             astromesh_dot_v1_dot_memory__pb2.RecallRelatedRequest.SerializeToString,
             astromesh_dot_v1_dot_memory__pb2.RecallRelatedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.MemoryService/ListSessions',
+            astromesh_dot_v1_dot_memory__pb2.ListSessionsRequest.SerializeToString,
+            astromesh_dot_v1_dot_memory__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindUserSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.MemoryService/FindUserSessions',
+            astromesh_dot_v1_dot_memory__pb2.FindUserSessionsRequest.SerializeToString,
+            astromesh_dot_v1_dot_memory__pb2.FindUserSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.MemoryService/CheckMemory',
+            astromesh_dot_v1_dot_memory__pb2.CheckMemoryRequest.SerializeToString,
+            astromesh_dot_v1_dot_memory__pb2.CheckMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class MemoryServiceStub:
     """A session's whole remembered history, for people."""
     RecallRelated: _grpc.UnaryUnaryMultiCallable[_memory_pb2.RecallRelatedRequest, _memory_pb2.RecallRelatedResponse]
     """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]
+    """The sessions that remember something, the last used first."""
+    FindUserSessions: _grpc.UnaryUnaryMultiCallable[_memory_pb2.FindUserSessionsRequest, _memory_pb2.FindUserSessionsResponse]
+    """Every session in which an agent remembers something of a person."""
+    CheckMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.CheckMemoryRequest, _memory_pb2.CheckMemoryResponse]
+    """Whether the stores that an agent declares can be reached, asked now."""
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -51,6 +57,12 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """A session's whole remembered history, for people."""
     RecallRelated: _aio.UnaryUnaryMultiCallable[_memory_pb2.RecallRelatedRequest, _memory_pb2.RecallRelatedResponse]  # type: ignore[assignment]
     """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """The sessions that remember something, the last used first."""
+    FindUserSessions: _aio.UnaryUnaryMultiCallable[_memory_pb2.FindUserSessionsRequest, _memory_pb2.FindUserSessionsResponse]  # type: ignore[assignment]
+    """Every session in which an agent remembers something of a person."""
+    CheckMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.CheckMemoryRequest, _memory_pb2.CheckMemoryResponse]  # type: ignore[assignment]
+    """Whether the stores that an agent declares can be reached, asked now."""
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """What sessions remember: a projection of the log, written by events only."""
@@ -78,5 +90,29 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.RecallRelatedResponse, _abc.Awaitable[_memory_pb2.RecallRelatedResponse]]:
         """What an agent remembers beside the conversation that bears on a question: earlier turns, and what happened in runs."""
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _memory_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ListSessionsResponse, _abc.Awaitable[_memory_pb2.ListSessionsResponse]]:
+        """The sessions that remember something, the last used first."""
+
+    @_abc_1.abstractmethod
+    def FindUserSessions(
+        self,
+        request: _memory_pb2.FindUserSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.FindUserSessionsResponse, _abc.Awaitable[_memory_pb2.FindUserSessionsResponse]]:
+        """Every session in which an agent remembers something of a person."""
+
+    @_abc_1.abstractmethod
+    def CheckMemory(
+        self,
+        request: _memory_pb2.CheckMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.CheckMemoryResponse, _abc.Awaitable[_memory_pb2.CheckMemoryResponse]]:
+        """Whether the stores that an agent declares can be reached, asked now."""
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

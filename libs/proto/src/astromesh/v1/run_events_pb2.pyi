@@ -432,6 +432,17 @@ class ContextAssembled(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     MEMORIES_FIELD_NUMBER: _builtins.int
     EPISODES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    TO_FOLD_FIELD_NUMBER: _builtins.int
+    MEMORY_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    HISTORY_TOKENS_FIELD_NUMBER: _builtins.int
+    HISTORY_TOKENS_ESTIMATED_FIELD_NUMBER: _builtins.int
+    memory_unavailable: _builtins.str
+    """Why the run goes on without what its session remembers; empty where it does not."""
+    history_tokens: _builtins.int
+    """Of `history` and `summary`, where the agent's strategy counts them."""
+    history_tokens_estimated: _builtins.bool
+    """The model's own tokenizer is not known: they are about right."""
     @_builtins.property
     def system_prompt(self) -> _values_pb2.Content:
         """The system prompt as rendered."""
@@ -454,6 +465,14 @@ class ContextAssembled(_message.Message):
     def episodes(self) -> _containers.RepeatedCompositeFieldContainer[_episodes_pb2.Episode]:
         """Of episodic memory: what happened in earlier runs, best first."""
 
+    @_builtins.property
+    def summary(self) -> _values_pb2.Content:
+        """What the session's turns before `history` come to, as it is known so far."""
+
+    @_builtins.property
+    def to_fold(self) -> Global___RecalledTurns:
+        """Turns beyond the agent's window, oldest first, to be folded into the summary before the model is asked."""
+
     def __init__(
         self,
         *,
@@ -463,14 +482,43 @@ class ContextAssembled(_message.Message):
         timing: _values_pb2.Timing | None = ...,
         memories: _abc.Iterable[_values_pb2.Passage] | None = ...,
         episodes: _abc.Iterable[_episodes_pb2.Episode] | None = ...,
+        summary: _values_pb2.Content | None = ...,
+        to_fold: Global___RecalledTurns | None = ...,
+        memory_unavailable: _builtins.str = ...,
+        history_tokens: _builtins.int = ...,
+        history_tokens_estimated: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["system_prompt", b"system_prompt", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "system_prompt", b"system_prompt", "timing", b"timing", "to_fold", b"to_fold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "history", b"history", "memories", b"memories", "passages", b"passages", "system_prompt", b"system_prompt", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "history", b"history", "history_tokens", b"history_tokens", "history_tokens_estimated", b"history_tokens_estimated", "memories", b"memories", "memory_unavailable", b"memory_unavailable", "passages", b"passages", "summary", b"summary", "system_prompt", b"system_prompt", "timing", b"timing", "to_fold", b"to_fold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContextAssembled: _TypeAlias = ContextAssembled  # noqa: Y015
+
+@_typing.final
+class RecalledTurns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    THROUGH_RUN_ID_FIELD_NUMBER: _builtins.int
+    through_run_id: _builtins.str
+    """The run that left the last of them."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]: ...
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[_values_pb2.Message] | None = ...,
+        through_run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "through_run_id", b"through_run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecalledTurns: _TypeAlias = RecalledTurns  # noqa: Y015
 
 @_typing.final
 class ModelCallBegun(_message.Message):
@@ -924,12 +972,25 @@ class MemoryStored(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     OUTSIDE_CONVERSATION_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_KEY_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     session_key: _builtins.str
     agent: _builtins.str
     outside_conversation: _builtins.bool
     """The agent keeps no conversation: the turn is remembered by its meaning alone."""
+    user_key: _builtins.str
+    """Keyed hash of the user whom the run's caller named; empty where none was named."""
     @_builtins.property
     def turn(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]: ...
+    @_builtins.property
+    def session_id(self) -> _values_pb2.Content:
+        """The session as its callers name it."""
+
+    @_builtins.property
+    def summary(self) -> Global___ConversationSummary:
+        """What earlier turns come to, instead of a turn."""
+
     def __init__(
         self,
         *,
@@ -937,14 +998,43 @@ class MemoryStored(_message.Message):
         agent: _builtins.str = ...,
         turn: _abc.Iterable[_values_pb2.Message] | None = ...,
         outside_conversation: _builtins.bool = ...,
+        session_id: _values_pb2.Content | None = ...,
+        user_key: _builtins.str = ...,
+        summary: Global___ConversationSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "outside_conversation", b"outside_conversation", "session_key", b"session_key", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "outside_conversation", b"outside_conversation", "session_id", b"session_id", "session_key", b"session_key", "summary", b"summary", "turn", b"turn", "user_key", b"user_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MemoryStored: _TypeAlias = MemoryStored  # noqa: Y015
+
+@_typing.final
+class ConversationSummary(_message.Message):
+    """What a session's turns come to, up to one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    THROUGH_RUN_ID_FIELD_NUMBER: _builtins.int
+    through_run_id: _builtins.str
+    """The run that left the last turn that it tells of."""
+    @_builtins.property
+    def text(self) -> _values_pb2.Content: ...
+    def __init__(
+        self,
+        *,
+        text: _values_pb2.Content | None = ...,
+        through_run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "through_run_id", b"through_run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationSummary: _TypeAlias = ConversationSummary  # noqa: Y015
 
 @_typing.final
 class CompensationStarted(_message.Message):

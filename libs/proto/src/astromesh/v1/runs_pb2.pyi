@@ -117,6 +117,7 @@ class Run(_message.Message):
     STRUCTURED_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -156,6 +157,10 @@ class Run(_message.Message):
     def feedback(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feedback]:
         """What was said of the run since it ended, oldest first."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What whoever reads the answer should know of how it came about: that it was given without the session's memory."""
+
     def __init__(
         self,
         *,
@@ -183,10 +188,11 @@ class Run(_message.Message):
         structured: _builtins.bool = ...,
         finish_reason: _builtins.str = ...,
         feedback: _abc.Iterable[Global___Feedback] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,24 +24,28 @@ class SessionEvent(_message.Message):
     CLEARED_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cleared(self) -> Global___SessionCleared: ...
     @_builtins.property
     def feedback(self) -> Global___SessionFeedback: ...
     @_builtins.property
     def erased(self) -> Global___SessionErased: ...
+    @_builtins.property
+    def expired(self) -> Global___SessionExpired: ...
     def __init__(
         self,
         *,
         cleared: Global___SessionCleared | None = ...,
         feedback: Global___SessionFeedback | None = ...,
         erased: Global___SessionErased | None = ...,
+        expired: Global___SessionExpired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cleared", b"cleared", "erased", b"erased", "event", b"event", "feedback", b"feedback"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cleared", b"cleared", "erased", b"erased", "event", b"event", "expired", b"expired", "feedback", b"feedback"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared", b"cleared", "erased", b"erased", "event", b"event", "feedback", b"feedback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared", b"cleared", "erased", b"erased", "event", b"event", "expired", b"expired", "feedback", b"feedback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["cleared", "feedback", "erased"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["cleared", "feedback", "erased", "expired"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -106,27 +110,56 @@ Global___SessionFeedback: _TypeAlias = SessionFeedback  # noqa: Y015
 
 @_typing.final
 class SessionErased(_message.Message):
-    """The data subject's key was destroyed."""
+    """A person is forgotten: their turns before this, and whatever was made of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    USER_KEY_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     principal: _builtins.str
     key_id: _builtins.str
+    """The data subject's key that was destroyed, where contents were sealed under one."""
+    user_key: _builtins.str
+    """As in MemoryStored. Empty: everything that the session remembers before this."""
     def __init__(
         self,
         *,
         agent: _builtins.str = ...,
         principal: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        user_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "key_id", b"key_id", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "key_id", b"key_id", "principal", b"principal", "user_key", b"user_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionErased: _TypeAlias = SessionErased  # noqa: Y015
+
+@_typing.final
+class SessionExpired(_message.Message):
+    """Unused for longer than its agent's memory lasts: what it remembers up to this time is forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    until_unix_nano: _builtins.int
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        until_unix_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionExpired: _TypeAlias = SessionExpired  # noqa: Y015

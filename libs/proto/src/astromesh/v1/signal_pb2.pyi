@@ -50,6 +50,8 @@ class Signal(_message.Message):
     TIMER_FIELD_NUMBER: _builtins.int
     CLEAR_SESSION_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    EXPIRE_SESSION_FIELD_NUMBER: _builtins.int
+    ERASE_USER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique; a repeated one is ignored."""
     namespace: _builtins.str
@@ -68,6 +70,10 @@ class Signal(_message.Message):
     def clear_session(self) -> Global___ClearSessionSignal: ...
     @_builtins.property
     def feedback(self) -> Global___FeedbackSignal: ...
+    @_builtins.property
+    def expire_session(self) -> Global___ExpireSessionSignal: ...
+    @_builtins.property
+    def erase_user(self) -> Global___EraseUserSignal: ...
     def __init__(
         self,
         *,
@@ -82,12 +88,14 @@ class Signal(_message.Message):
         timer: Global___TimerSignal | None = ...,
         clear_session: Global___ClearSessionSignal | None = ...,
         feedback: Global___FeedbackSignal | None = ...,
+        expire_session: Global___ExpireSessionSignal | None = ...,
+        erase_user: Global___EraseUserSignal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback", "expire_session", "erase_user"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -185,6 +193,52 @@ class ClearSessionSignal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClearSessionSignal: _TypeAlias = ClearSessionSignal  # noqa: Y015
+
+@_typing.final
+class ExpireSessionSignal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    until_unix_nano: _builtins.int
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        until_unix_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireSessionSignal: _TypeAlias = ExpireSessionSignal  # noqa: Y015
+
+@_typing.final
+class EraseUserSignal(_message.Message):
+    """Forget a person's turns in a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    USER_KEY_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    user_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        user_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "user_key", b"user_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserSignal: _TypeAlias = EraseUserSignal  # noqa: Y015
 
 @_typing.final
 class FeedbackSignal(_message.Message):
