@@ -19,6 +19,15 @@ def test_a_run_is_listed_shown_and_proved(terminal: Terminal) -> None:
     assert terminal("runs", "verify", run_id, "--json").document()["ok"] is True
 
 
+def test_a_rating_is_shown_with_its_run(terminal: Terminal) -> None:
+    run_id = terminal.asked()
+    assert "completed" in terminal("runs", "rate", run_id, "bad", "--comment", "too long").out
+    assert "too long" in terminal("runs", "show", run_id).out
+    feedback = terminal("runs", "show", run_id, "--json").document()["feedback"]
+    assert isinstance(feedback, list)
+    assert feedback[0]["rating"] == -1
+
+
 def test_events_are_a_table_a_document_or_lines(terminal: Terminal) -> None:
     run_id = terminal.asked()
     assert "tool_intended" in terminal("runs", "events", run_id).out

@@ -16,6 +16,7 @@ from astromesh.v1.signal_pb2 import (
     RESOLVED_OUTCOME_SUCCEEDED,
     CancelSignal,
     ClearSessionSignal,
+    FeedbackSignal,
     ResolvedOutcome,
     ResolveSignal,
     Signal,
@@ -309,6 +310,26 @@ async def test_a_cleared_session_is_an_event_in_line_with_its_runs(
         stored = await anext(events)
     assert stored.envelope.session.HasField("cleared")
     assert stored.envelope.signal_id == "clear-1"
+
+
+async def test_feedback_is_an_event_of_the_session_once_for_each_signal(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    await put_agent(bus)
+    key = session_key(KEY, "default", "agent", "s")
+    run = await admit(bus, session="s")
+    await ended(bus, run)
+    session = session_aggregate("default", key)
+    for _ in range(2):
+        said = FeedbackSignal(agent="agent", run_id=run.id, rating=-1, comment=text_content("wrong"))
+        await bus.signals.send("default", Signal(id="f-1", aggregate_id=key, principal="ada", feedback=said))
+    async with asyncio.timeout(5), aclosing(bus.log.follow(session)) as events:
+        await anext(events)
+    stored = (await bus.log.read(session)).events
+    feedback = [event.envelope.session.feedback for event in stored]
+    assert [(said.run_id, said.rating, said.principal, plain(said.comment)) for said in feedback] == [
+        (run.id, -1, "ada", "wrong")
+    ]
 
 
 async def test_a_large_question_and_a_large_answer_are_kept_by_hash(

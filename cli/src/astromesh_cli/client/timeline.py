@@ -47,6 +47,8 @@ _STYLES = {
     "tool_succeeded": NAME,
 }
 
+_RATINGS = {1: ("good", GOOD), 0: ("neutral", QUIET), -1: ("bad", BAD)}
+
 
 def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
     """A whole run: question, timeline, why these models, answer, sources, cost."""
@@ -63,7 +65,19 @@ def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
         failure = run["failure"]
         out().print(Text(f"\n{failure['error']}: {failure['message']}", BAD))
     print_sources(run["sources"], out())
+    print_feedback(run)
     print_footer(run, out())
+
+
+def print_feedback(run: RunRecord) -> None:
+    """What was said of the run since; nothing where nobody did."""
+    said = run.get("feedback", [])
+    if said:
+        out().print(Text("\nFeedback", TITLE))
+    for one in said:
+        word, style = _RATINGS[one["rating"]]
+        line = Text.assemble("  ", (word, style), (f"  by {one['principal']}  {one['time']}", QUIET))
+        out().print(line.append(f"  {one['comment']}" if one["comment"] else ""))
 
 
 def print_timeline(run: RunRecord, events: Sequence[EventReply]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN_ID")]
 _QUESTION_WIDTH = 48
 _PAGE = 1_000
+_RATINGS = {"good": 1, "bad": -1, "neutral": 0}
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     client_command(app, "events")(events)
     client_command(app, "cancel")(cancel)
     client_command(app, "resolve")(resolve)
+    client_command(app, "rate")(rate)
 
 
 def list_runs(
@@ -116,6 +118,19 @@ def resolve(
     body: dict[str, JsonValue] = {"path": path, "outcome": outcome, "result": result}
     with call.connect() as mesh:
         run = cast("RunRecord", mesh.post(f"/v1/runs/{run_id}/resolve", body))
+    _print_state(call, run)
+
+
+def rate(
+    call: Call,
+    run_id: RunId,
+    rating: Annotated[Literal["good", "bad", "neutral"], typer.Argument(help="How good its answer was.")],
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Says how good a run was that has ended; its agent remembers it, where it has episodic memory."""
+    body: dict[str, JsonValue] = {"rating": _RATINGS[rating], "comment": comment}
+    with call.connect() as mesh:
+        run = cast("RunRecord", mesh.post(f"/v1/runs/{run_id}/feedback", body))
     _print_state(call, run)
 
 

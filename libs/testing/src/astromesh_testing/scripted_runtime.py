@@ -23,7 +23,7 @@ from astromesh.v1.run_events_pb2 import (
     ToolOutcomeUnknown,
     ToolSucceeded,
 )
-from astromesh.v1.session_events_pb2 import SessionCleared, SessionEvent
+from astromesh.v1.session_events_pb2 import SessionCleared, SessionEvent, SessionFeedback
 from astromesh.v1.signal_pb2 import Delta, Signal
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Charge, Failure, Message, ToolCall, ToolResult, Usage
 from astromesh_core.bus.connection import Bus
@@ -146,7 +146,7 @@ async def answers(run: ScriptedRun) -> None:
 
 
 class ScriptedRuntime:
-    """Plays `script` with every admitted run; clears sessions as they are asked to."""
+    """Plays `script` with every admitted run; clears sessions and takes feedback as it is asked to."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -168,17 +168,24 @@ class ScriptedRuntime:
                 self._taken.put_nowait(run)
                 self.spawn(self.script(run))
             elif arrival.signal.HasField("clear_session"):
-                self.spawn(self._clear(arrival.signal))
+                cleared = SessionCleared(agent=arrival.signal.clear_session.agent, principal=arrival.signal.principal)
+                self.spawn(self._write(arrival.signal, SessionEvent(cleared=cleared)))
+            elif arrival.signal.HasField("feedback"):
+                said = arrival.signal.feedback
+                feedback = SessionFeedback(
+                    agent=said.agent, principal=arrival.signal.principal, run_id=said.run_id, rating=said.rating
+                )
+                feedback.comment.CopyFrom(said.comment)
+                self.spawn(self._write(arrival.signal, SessionEvent(feedback=feedback)))
             else:
                 self.runs[arrival.aggregate.id].signals.put_nowait(arrival.signal)
 
-    async def _clear(self, signal: Signal) -> None:
+    async def _write(self, signal: Signal, event: SessionEvent) -> None:
         aggregate = session_aggregate(signal.namespace, signal.aggregate_id)
         tail = await self._bus.log.tail(aggregate)
         position, head = (tail.position, tail.head) if tail else (Position.START, GENESIS)
         writer = AggregateWriter(self._bus.log, self._bus.values, aggregate, position, head, "scripted", time.time_ns)
-        cleared = SessionCleared(agent=signal.clear_session.agent, principal=signal.principal)
-        writer.record(SessionEvent(cleared=cleared), signal_id=signal.id)
+        writer.record(event, signal_id=signal.id)
         await writer.flush()
 
     def spawn(self, work: Awaitable[None]) -> None:

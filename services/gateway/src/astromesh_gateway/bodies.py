@@ -113,6 +113,13 @@ class CancelBody(Body):
     reason: str = Field(default="", max_length=1000)
 
 
+class FeedbackBody(Body):
+    """How good a run was."""
+
+    rating: Literal[-1, 0, 1] = Field(description="1 good, -1 bad, 0 neither.")
+    comment: str = Field(default="", max_length=4_000, description="Why.", examples=["named the right order"])
+
+
 class ToolCallBody(Body):
     """One call of a tool, outside any run."""
 

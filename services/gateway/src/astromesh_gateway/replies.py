@@ -14,6 +14,7 @@ from astromesh.v1.runs_pb2 import (
     RUN_STATUS_COMPLETED,
     STEP_KIND_TOOL,
     STEP_STATUS_RUNNING,
+    Feedback,
     Run,
     Step,
     StepStatus,
@@ -121,6 +122,15 @@ class RunReply(TypedDict):
     waiting_path: NotRequired[str]
 
 
+class FeedbackReply(TypedDict):
+    """What somebody says of a run: 1 good, -1 bad, 0 neither."""
+
+    rating: int
+    comment: str
+    principal: str
+    time: str
+
+
 class RunRecord(RunReply):
     """A run with what its readers want to know beside its answer."""
 
@@ -132,6 +142,7 @@ class RunRecord(RunReply):
     requested_at: NotRequired[str]
     started_at: NotRequired[str]
     ended_at: NotRequired[str]
+    feedback: NotRequired[list[FeedbackReply]]
 
 
 def run_reply(run: Run) -> RunReply:
@@ -176,6 +187,8 @@ def run_record(run: Run) -> RunRecord:
         record["started_at"] = moment(run.started_unix_nano)
     if run.ended_unix_nano:
         record["ended_at"] = moment(run.ended_unix_nano)
+    if run.feedback:
+        record["feedback"] = [_feedback(said) for said in run.feedback]
     return record
 
 
@@ -274,6 +287,12 @@ def shown(content: Content) -> str:
 def moment(unix_nano: int) -> str:
     """A time with microseconds."""
     return datetime.fromtimestamp(unix_nano / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _feedback(said: Feedback) -> FeedbackReply:
+    return FeedbackReply(
+        rating=said.rating, comment=shown(said.comment), principal=said.principal, time=moment(said.time_unix_nano)
+    )
 
 
 def _candidate(step: RouteStep) -> CandidateReply:

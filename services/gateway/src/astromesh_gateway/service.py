@@ -13,6 +13,8 @@ from astromesh.v1.agent_pb2 import (
     CancelRunResponse,
     GetRunRequest,
     GetRunResponse,
+    GiveFeedbackRequest,
+    GiveFeedbackResponse,
     ListRunsRequest,
     ListRunsResponse,
     RestartPart,
@@ -34,6 +36,7 @@ from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.auth import Authenticator, Role, require
+from astromesh_gateway.feedback import give_feedback, reviewed
 from astromesh_gateway.following import Part, Told
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.replies import failure_error
@@ -87,7 +90,9 @@ class AgentServicer(AgentServiceServicer):
     async def GetRun(self, request: GetRunRequest, context: ServicerContext) -> GetRunResponse:
         """The run as it stands."""
         del context
-        return GetRunResponse(run=await self._stored("viewer").run(request.run_id))
+        caller = current_caller()
+        require(caller, "viewer")
+        return GetRunResponse(run=await reviewed(self._gateway, caller, request.run_id))
 
     async def ListRuns(self, request: ListRunsRequest, context: ServicerContext) -> ListRunsResponse:
         """A page of runs, newest first."""
@@ -111,6 +116,14 @@ class AgentServicer(AgentServiceServicer):
         """The run once it has ended, or as it stands after five seconds."""
         del context
         return CancelRunResponse(run=await self._stored("user").cancel(request.run_id, request.reason))
+
+    async def GiveFeedback(self, request: GiveFeedbackRequest, context: ServicerContext) -> GiveFeedbackResponse:
+        """The run with what is said of it. Raises Conflict where it has not ended."""
+        del context
+        caller = current_caller()
+        require(caller, "user")
+        run = await give_feedback(self._gateway, caller, request.run_id, request.rating, request.comment)
+        return GiveFeedbackResponse(run=run)
 
     def _stored(self, role: Role) -> StoredRuns:
         caller = current_caller()

@@ -20,11 +20,11 @@ from astromesh_core.readiness import Check, Health
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
 from astromesh_runtime.agents import Agents
-from astromesh_runtime.clearing import SessionWriter
 from astromesh_runtime.dispatch import Dispatch
 from astromesh_runtime.open_runs import Opener
 from astromesh_runtime.scope import Services
 from astromesh_runtime.service import RuntimeServicer
+from astromesh_runtime.session_log import SessionWriter
 from astromesh_runtime.sessions import SessionQueues
 from astromesh_runtime.worker import Worker
 

@@ -16,11 +16,11 @@ from astromesh_core.rpc.identity import Caller, enter_caller
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.logs import logged_with
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_runtime.clearing import ClearSession, SessionWriter
 from astromesh_runtime.engine import Ended, LetGo, RunDriver
 from astromesh_runtime.open_runs import Opener, OpenRun, Over
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.scope import LogLost, RunScope
+from astromesh_runtime.session_log import SessionWish, SessionWriter, is_for_session
 from astromesh_runtime.sessions import SessionQueues
 from astromesh_runtime.waking import apply_signals
 
@@ -32,7 +32,7 @@ these are the ends of some seconds; memory applies them in milliseconds. What is
 
 log = structlog.get_logger("astromesh.runtime")
 
-Item = OpenRun | ClearSession
+Item = OpenRun | SessionWish
 
 
 def _ignore_signal(signal: Signal, partition: int) -> None:
@@ -60,7 +60,7 @@ class Dispatch:
         self.taken = 0
         """Runs taken in since the start."""
         self._open: dict[str, OpenRun] = {}
-        self._clearing: set[ClearSession] = set()
+        self._wishes: set[SessionWish] = set()
         self._early: dict[asyncio.Task[None], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_ends: OrderedDict[str, Position] = OrderedDict()
@@ -77,10 +77,10 @@ class Dispatch:
     def signal(self, signal: Signal, aggregate: Aggregate) -> None:
         """Brings a signal to its run or session. One that makes no sense there says nothing."""
         run = self._open.get(aggregate.id)
-        if signal.HasField("clear_session") == aggregate.is_run:
+        if is_for_session(signal) == aggregate.is_run:
             self.on_signal_settled(signal, aggregate.partition)
         elif not aggregate.is_run:
-            self._clear(signal, aggregate)
+            self._wish(signal, aggregate)
         elif run is None:
             early = self._spawn(self._bring_early(signal, aggregate))
             self._early[early] = aggregate.partition
@@ -108,7 +108,7 @@ class Dispatch:
                 self._queues.remove(run.aggregate.namespace, run.session_key, run)
         for task in [task for task, partition in self._early.items() if partition in partitions]:
             task.cancel()
-        for item in self._clearing:
+        for item in self._wishes:
             if item.aggregate.partition in partitions:
                 item.dropped = True
 
@@ -138,7 +138,7 @@ class Dispatch:
             if isinstance(item, OpenRun):
                 self._start(item)
             else:
-                self._spawn(self._work_clear(item))
+                self._spawn(self._work_wish(item))
 
     def _start(self, run: OpenRun) -> None:
         run.task = self._spawn(self._work(run))
@@ -295,24 +295,24 @@ class Dispatch:
             pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
         self._signal_run(self._open[aggregate.id], signal)
 
-    def _clear(self, signal: Signal, aggregate: Aggregate) -> None:
-        item = ClearSession(aggregate, signal)
-        self._clearing.add(item)
+    def _wish(self, signal: Signal, aggregate: Aggregate) -> None:
+        item = SessionWish(aggregate, signal)
+        self._wishes.add(item)
         self._queues.push(aggregate.namespace, aggregate.id, item)
         self._start_ready()
 
-    async def _work_clear(self, item: ClearSession) -> None:
+    async def _work_wish(self, item: SessionWish) -> None:
         pause = RETRY_SECONDS
         while not item.dropped:
             try:
                 self._opener.epoch(item.aggregate.partition)
-                self._remember_end(item.aggregate.id, await self._sessions.clear(item))
+                self._remember_end(item.aggregate.id, await self._sessions.write(item))
                 self.on_signal_settled(item.signal, item.aggregate.partition)
                 break
             except AstromeshError as error:
-                log.warning("session clearing tried again", reason=error.message)
+                log.warning("session event tried again", reason=error.message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
-        self._clearing.discard(item)
+        self._wishes.discard(item)
         self._queues.done(item.aggregate.namespace, item.aggregate.id)
         self._start_ready()

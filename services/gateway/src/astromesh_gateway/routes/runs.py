@@ -21,8 +21,9 @@ from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_gateway.access import TheGateway, User, Viewer
-from astromesh_gateway.bodies import CancelBody, ResolveBody
+from astromesh_gateway.bodies import CancelBody, FeedbackBody, ResolveBody
 from astromesh_gateway.documentation import STREAM_EXAMPLE, errors
+from astromesh_gateway.feedback import give_feedback, reviewed
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.moments import unix_nano
 from astromesh_gateway.replies import RunRecord, moment, run_record
@@ -143,7 +144,7 @@ async def list_runs(caller: Viewer, gateway: TheGateway, asked: Annotated[RunQue
 )
 async def get_run(run_id: str, caller: Viewer, gateway: TheGateway) -> RunRecord:
     """Answers from the moment the id was given out."""
-    return run_record(await StoredRuns(gateway, caller).run(run_id))
+    return run_record(await reviewed(gateway, caller, run_id))
 
 
 @router.get(
@@ -201,6 +202,12 @@ async def resolve_step(
     settled = all(step.path != body.path or step.status != STEP_STATUS_UNKNOWN for step in run.steps)
     response.status_code = 200 if settled else 202
     return run_record(run)
+
+
+@router.post("/{run_id}/feedback", summary="Rate a run", responses=errors(400, 404, 409, 422, 503, 504))
+async def rate_run(run_id: str, body: FeedbackBody, caller: User, gateway: TheGateway) -> RunRecord:
+    """Says of a run that has ended how good it was. A caller's later word stands in place of its earlier one."""
+    return run_record(await give_feedback(gateway, caller, run_id, body.rating, body.comment))
 
 
 @router.post("/{run_id}/verify", summary="Verify the hash chain", responses=errors(400, 404, 503))
