@@ -16,18 +16,20 @@ RUNTIME := $(VENV)/.requirements
 WEIGHTS := $(VENV)/.requirements-weights
 DEV := $(VENV)/.requirements-dev
 EDITABLE := $(VENV)/.packages
+NATIVE := $(VENV)/.native
+RUST := $(shell find libs/native -name '*.rs' -o -name 'Cargo.*' -o -path '*/binding/*.toml' -o -path '*/binding/*.pyi' -o -path '*/tables/*.txt')
 MODELS := build/models
 
 export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run up test test-models check proto lock bench soak clean proto-release
+.PHONY: help setup run up test test-models check proto lock native bench soak clean proto-release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(EDITABLE) $(WEIGHTS) ## Make .venv/ with the locked dependencies and this workspace
+setup: $(EDITABLE) $(WEIGHTS) $(if $(shell command -v cargo),$(NATIVE)) ## Make .venv/ with the locked dependencies and this workspace
 
 run: setup ## Start the mesh, ask the sample question, keep serving (ONCE=1: exit after the answer)
 	@$(BIN)/astromesh up --config config --data .astromesh --demo $(if $(ONCE),--once) $(ARGS)
@@ -58,6 +60,10 @@ lock: $(DEV) ## Recompile the lock files (UPGRADE=1 takes newer versions)
 	@$(COMPILE) -o requirements-dev.lock requirements-dev.in
 	@$(COMPILE) -o requirements-models-build.lock requirements-models-build.in
 	@$(COMPILE) -o requirements-models.lock requirements-models.in
+
+native: $(EDITABLE) ## Build the Rust extension of libs/native now (JOBS=n: by n crates at a time); its twins work without
+	@$(BIN)/python scripts/build_native.py --strict
+	@touch $(NATIVE)
 
 bench: setup ## Measure the mesh beside its rivals and print the table
 	@$(BIN)/python bench/run.py $(ARGS)
@@ -97,6 +103,12 @@ $(EDITABLE): $(PACKAGES) | $(RUNTIME)
 	@echo "Installing the workspace's packages"
 	@$(PIP) --no-deps --no-build-isolation $(patsubst %/pyproject.toml,-e %,$?)
 	@$(BIN)/python -m compileall -q $(wildcard libs/*/src services/*/src cli/src)
+	@touch $@
+
+# Where cargo is: the Rust extension. A failed build is told and not tried again until its sources change.
+$(NATIVE): $(RUST) scripts/build_native.py | $(EDITABLE)
+	@echo "Building the Rust extension of libs/native (a minute the first time; JOBS=n: by n crates at a time)"
+	@$(BIN)/python scripts/build_native.py
 	@touch $@
 
 # An environment on top of the workspace's: what it has of its own comes first.

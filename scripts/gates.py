@@ -5,15 +5,20 @@ arguments run those gates alone.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 RELEASED = "proto/released.binpb"
+RUST = "libs/native"
+CLIPPY = ("cargo", "clippy", "--quiet", "--offline", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,23 @@ class Gate:
     name: str
     command: tuple[str, ...]
     mend: str = ""
+    folder: str = "."
+    skipped: Callable[[], str] = lambda: ""
+    """Why it cannot be asked here; "" where it can."""
+
+
+def _without_cargo(component: str) -> Callable[[], str]:
+    """Rust's gates need a toolchain, and its linter the crates, which are here once `make setup` has built them."""
+
+    def reason() -> str:
+        if shutil.which("cargo") is None:
+            return "no cargo here"
+        known = subprocess.run(["cargo", component, "--version"], capture_output=True, check=False).returncode == 0
+        if not known:
+            return f"cargo here has no {component}"
+        return "" if component == "fmt" or find_spec("astromesh_native_rust") else "the Rust extension is not built"
+
+    return reason
 
 
 GATES = (
@@ -33,6 +55,8 @@ GATES = (
     Gate("proto-breaking", ("buf", "breaking", "--against", RELEASED), "keep what old events and clients read"),
     Gate("imports", ("lint-imports", "--no-logo", "--no-cache", "--config", ".importlinter")),
     Gate("architecture", ("pytest", "-q", "tests/test_architecture.py")),
+    Gate("rust-format", ("cargo", "fmt", "--check"), "run `cargo fmt` in libs/native", RUST, _without_cargo("fmt")),
+    Gate("rust-lint", CLIPPY, folder=RUST, skipped=_without_cargo("clippy")),
     Gate("types", ("basedpyright", "--level", "error", "--threads", "2")),
 )
 
@@ -48,11 +72,14 @@ def main(names: list[str]) -> int:
 
 def passes(gate: Gate) -> bool:
     """Runs one gate and prints its line; its output only when it fails."""
+    if reason := gate.skipped():
+        print(f"{gate.name:<16}skipped: {reason}", flush=True)
+        return True
     start = time.monotonic()
     program, *arguments = gate.command
     result = subprocess.run(
-        [BIN / program, *arguments],
-        cwd=ROOT,
+        [shutil.which(program, path=BIN) or program, *arguments],
+        cwd=ROOT / gate.folder,
         env=os.environ | {"PYTHONUTF8": "1", "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -53,7 +53,7 @@ SUPPRESSION = re.compile(
     r"#\s*(?:noqa|type:\s*ignore|pyright:\s*ignore)(?P<codes>[:\[][^#]*?)?(?P<reason>\s(?:#|--|—|-).*)?$"
 )
 REGISTRY_HOSTS = re.compile(
-    r"pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|(?<![\w.])crates\.io|proxy\.golang\.org|--(?:extra-)?index-url|--find-links"
+    r"pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|(?<![\w.])crates\.io(?!-index)|proxy\.golang\.org|--(?:extra-)?index-url|--find-links"
 )
 
 

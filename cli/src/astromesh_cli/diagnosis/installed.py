@@ -84,9 +84,12 @@ def _message_server() -> Finding:
 
 
 def _native() -> Finding:
-    if find_spec("astromesh_native") is None:
-        return Finding("native library", "note", "not installed: everything runs in pure Python", "")
-    return Finding("native library", "fine", version("astromesh-native"))
+    from astromesh_native.choice import CHOICE, VARIABLE
+
+    if CHOICE.rust:
+        return Finding("native library", "fine", f"Rust: {CHOICE.reason}")
+    found = f"pure Python, the same at a lower speed: {CHOICE.reason}"
+    return Finding("native library", "note", found, f"unset {VARIABLE}, or with cargo: make native")
 
 
 def _name(requirement: str) -> str:

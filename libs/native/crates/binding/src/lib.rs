@@ -1,0 +1,15 @@
+//! What Python sees of astromesh-native-core: translation only, with the interpreter's lock released while it works.
+//!
+//! Typed in `astromesh_native_rust.pyi`; one module here for each module of the core.
+
+/// What Python sees.
+#[pyo3::pymodule]
+mod astromesh_native_rust {
+    /// The version of the distribution; only the same version of `astromesh_native` uses this extension.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    /// Counted up here and in `astromesh_native.choice` with each change of what Python sees.
+    #[pymodule_export]
+    const INTERFACE: u32 = 1;
+}

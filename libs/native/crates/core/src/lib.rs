@@ -1,0 +1,4 @@
+//! The hot loops of Astromesh, without Python: one module a group of functions.
+//!
+//! Each function means exactly what its twin in `astromesh_native.twins` means; `libs/native/tests` holds them to it.
+#![forbid(unsafe_code)]
