@@ -32,6 +32,7 @@ _SECRET_NAMES = frozenset(
     )
 )
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s:]*:(?!\$\{)[^/@\s]+@", re.IGNORECASE)
+_PASSWORD_IN_DSN = re.compile(r"\bpassword\s*=\s*(?!'?\$\{)\S", re.IGNORECASE)
 SECRET_HINT = "keep the value in the environment and write '${NAME}'"
 
 
@@ -116,4 +117,5 @@ def exposed_secrets(value: JsonValue, path: tuple[str | int, ...] = ()) -> Itera
 def _is_exposed(text: str, path: tuple[str | int, ...]) -> bool:
     # A budget's `api_key` is the name of a key.
     named_secret = bool(path) and path[0] != "budgets" and snake(str(path[-1]).replace("-", "_")) in _SECRET_NAMES
-    return (named_secret and not _VARIABLE.search(text)) or bool(_PASSWORD_IN_URL.search(text))
+    in_dsn = bool(path) and path[-1] in ("dsn", "url") and _PASSWORD_IN_DSN.search(text)
+    return (named_secret and not _VARIABLE.search(text)) or bool(in_dsn or _PASSWORD_IN_URL.search(text))
