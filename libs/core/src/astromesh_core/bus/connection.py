@@ -16,6 +16,7 @@ from astromesh_core.bus.credentials import Credentials
 from astromesh_core.bus.dead_letters import DeadLetters
 from astromesh_core.bus.deltas import Deltas
 from astromesh_core.bus.endpoint_store import EndpointStore
+from astromesh_core.bus.ingestion_store import IngestionStore
 from astromesh_core.bus.loads import Loads
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.permissions import inbox_of
@@ -57,6 +58,7 @@ class Bus:
         self.status = StatusStore(nc)
         self.budgets = BudgetStore(nc)
         self.endpoints = EndpointStore(nc)
+        self.ingestions = IngestionStore(nc)
         self.dead_letters = DeadLetters(nc, service)
         self.shared_feed = SharedFeed(nc)
         """The log as it is read for every `Projection` on this connection."""

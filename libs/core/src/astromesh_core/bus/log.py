@@ -62,14 +62,19 @@ class Tail:
 
 
 class EventLog:
-    """The stream RUNS. Safe for any number of concurrent callers."""
+    """The stream RUNS, or another one of aggregates. Safe for any number of concurrent callers."""
 
     def __init__(
-        self, client: BusClient, transport: Transport | None = None, *, attempt_seconds: float = _ATTEMPT_SECONDS
+        self,
+        client: BusClient,
+        transport: Transport | None = None,
+        *,
+        stream: str = RUNS,
+        attempt_seconds: float = _ATTEMPT_SECONDS,
     ) -> None:
         self._client = client
         self._transport: Transport = transport or client
-        self._reader = StreamReader(self._transport, RUNS)
+        self._reader = StreamReader(self._transport, stream)
         self._attempt_seconds = attempt_seconds
         self._full = ("", 0.0)
 

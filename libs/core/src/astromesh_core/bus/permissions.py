@@ -14,6 +14,8 @@ from astromesh_core.bus.streams import (
     BUDGETS,
     DEAD,
     ENDPOINTS,
+    INGESTING,
+    INGESTIONS,
     OBSERVATIONS,
     PARTITIONS,
     RESOURCES,
@@ -79,7 +81,7 @@ _GRANTS: dict[str, _Grant] = {
     "memory": _Grant(subscribe=("live.mesh.>",), read=(RUNS,)),
     "tools": _Grant(),
     "guardrails": _Grant(),
-    "rag": _Grant(),
+    "rag": _Grant(publish=("mesh.*.ingestion.>",), read=(INGESTIONS,), buckets=(INGESTING,)),
     "history": _Grant(subscribe=("live.mesh.>",), read=(RUNS, DEAD)),
     "operator": _Grant(publish=("values.>",), read=(OBSERVATIONS, DEAD), buckets=(RESOURCES, STATUS)),
 }

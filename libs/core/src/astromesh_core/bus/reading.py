@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from astromesh_core.bus.answers import UNSETTLED
 from astromesh_core.bus.parsing import Message
@@ -72,11 +72,18 @@ class StreamReader:
 
     async def end(self) -> Position:
         """The position of the stream's last message."""
-        reply = await self._transport.ask(self._info)
+        return Position(int((await self._state())["last_seq"]))
+
+    async def subjects(self, pattern: str) -> set[str]:
+        """Every subject of the filter that has a message, by the word of the leader. Of some ten thousand at most."""
+        return set((await self._state({"subjects_filter": pattern})).get("subjects") or ())
+
+    async def _state(self, request: dict[str, str] | None = None) -> dict[str, Any]:
+        reply = await self._transport.ask(self._info, json.dumps(request).encode() if request else b"")
         info = json.loads(reply.data)
         if "error" in info:
             raise Unavailable(f"the stream is away: {info['error'].get('description')}")
-        return Position(int(info["state"]["last_seq"]))
+        return info["state"]
 
     async def _from_leader(self, request: dict[str, str | int]) -> StoredMessage | None:
         reply = await self._transport.ask(self._leader, json.dumps(request).encode())

@@ -14,6 +14,7 @@ from astromesh_core.errors import Conflict, Unavailable
 
 RUNS = "RUNS"
 SIGNALS = "SIGNALS"
+INGESTIONS = "INGESTIONS"
 OBSERVATIONS = "OBSERVATIONS"
 DEAD = "DEAD"
 VALUES = "VALUES"
@@ -24,6 +25,7 @@ PARTITIONS = "partitions"
 WORKERS = "workers"
 ENDPOINTS = "endpoints"
 BUDGETS = "budgets"
+INGESTING = "ingesting"
 
 WORKER_TTL_SECONDS = 3
 """A worker that renewed nothing for this long is dead."""
@@ -52,6 +54,8 @@ def stream_configs() -> tuple[StreamConfig, ...]:
             allow_msg_schedules=True,
             allow_msg_ttl=True,
         ),
+        # What pipelines took in. What they hold stands in their stores: this tells how it came there, for a while.
+        replace(_stream(INGESTIONS, "mesh.*.ingestion.>"), max_age=90 * _DAY),
         # What services observed is folded into status at once: of each resource, only the last observation is of use.
         replace(short_lived, name=OBSERVATIONS, subjects=["observation.>"], max_age=_DAY, max_msgs_per_subject=1),
         short_lived,
@@ -67,6 +71,8 @@ def stream_configs() -> tuple[StreamConfig, ...]:
         _bucket(ENDPOINTS, history=1),
         # What budgets have left. Each record ends by itself some days after the window that it is of.
         _bucket(BUDGETS, history=1),
+        # Who ingests which pipeline now, and up to when schedules are dealt with.
+        _bucket(INGESTING, history=1),
     )
 
 

@@ -2,6 +2,7 @@
 
 mesh.{ns}.run.{pp}.{run_id}.requested | .log     stream RUNS; stored ones are repeated under live.
 mesh.{ns}.session.{pp}.{session_key}.log         stream RUNS
+mesh.{ns}.ingestion.{pipeline}.{kind}.{id}.log   stream INGESTIONS
 mesh.{ns}.signal.{pp}.{aggregate_id}             stream SIGNALS
 mesh.{ns}.timer.{pp}.{run_id}.{path}             stream SIGNALS: schedules whose target is the run's signal subject
 observation.{service}.{kind}.{ns}.{name}         stream OBSERVATIONS: the last one of each
@@ -17,7 +18,12 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from astromesh.v1.envelope_pb2 import AGGREGATE_TYPE_RUN, AGGREGATE_TYPE_SESSION, AggregateType
+from astromesh.v1.envelope_pb2 import (
+    AGGREGATE_TYPE_INGESTION,
+    AGGREGATE_TYPE_RUN,
+    AGGREGATE_TYPE_SESSION,
+    AggregateType,
+)
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.identity import check_namespace, partition_of, partition_of_run
 
@@ -31,7 +37,7 @@ _PATH = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 class Aggregate(NamedTuple):
-    """One chain of events with one writer: a run or a session. Build it with `run_aggregate` or `session_aggregate`."""
+    """One chain of events with one writer: a run, a session, an ingestion. Build it with a function of this module."""
 
     type: AggregateType.ValueType
     namespace: str
@@ -71,6 +77,8 @@ class Aggregate(NamedTuple):
 @lru_cache(maxsize=4096)
 def _root_of(aggregate: Aggregate) -> str:
     # Asked for several times a commit, by its writer and by everyone who reads it.
+    if aggregate.type == AGGREGATE_TYPE_INGESTION:
+        return f"mesh.{aggregate.namespace}.ingestion.{aggregate.id}"
     kind = "run" if aggregate.is_run else "session"
     return f"mesh.{aggregate.namespace}.{kind}.{aggregate.partition:02d}.{aggregate.id}"
 
@@ -85,6 +93,25 @@ def session_aggregate(namespace: str, session_key: str) -> Aggregate:
     if not _SESSION_KEY.fullmatch(session_key):
         raise InvalidInput(f"{session_key[:80]!r} is not a session key: expected 26 characters of a-z2-7")
     return Aggregate(AGGREGATE_TYPE_SESSION, check_namespace(namespace), partition_of(session_key), session_key)
+
+
+def ingestion_aggregate(namespace: str, pipeline: str, ingestion: str, *, given: bool) -> Aggregate:
+    """The aggregate of a pipeline's ingestion: of its sources, or of documents given. Raises InvalidInput."""
+    kind = "given" if given else "sources"
+    name = f"{pipeline_token(pipeline)}.{kind}.{_token(ingestion)}"
+    return Aggregate(AGGREGATE_TYPE_INGESTION, check_namespace(namespace), 0, name)
+
+
+def ingestion_filter(namespace: str, pipeline: str, *, kind: str = "*", ingestion: str = "*") -> str:
+    """Every event of a pipeline's ingestions, or of those of a kind (`sources`, `given`), or of one."""
+    one = ingestion if ingestion == "*" else _token(ingestion)
+    return f"mesh.{check_namespace(namespace)}.ingestion.{pipeline_token(pipeline)}.{kind}.{one}.log"
+
+
+def pipeline_token(pipeline: str) -> str:
+    """A pipeline's name as one token: a dot in it would part a subject. Raises InvalidInput where it is no name."""
+    _token(pipeline.replace(".", "_"))
+    return pipeline.replace(".", "=")
 
 
 def aggregate_of(namespace: str, aggregate_id: str) -> Aggregate:
