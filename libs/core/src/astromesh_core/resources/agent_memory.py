@@ -23,8 +23,13 @@ class ConversationalMemory(Spec):
     strict: bool = False
 
 
+Scope = Literal["user", "session", "agent"]
+"""Among whose runs something is found again: those of the user whom the caller names (without one, of the session), of
+the session, or of everybody whom the agent serves."""
+
+
 class SemanticMemory(Spec):
-    """Facts found again by meaning."""
+    """What was said in earlier runs, found again by meaning."""
 
     backend: StoreName
     collection: str | None = None
@@ -33,14 +38,28 @@ class SemanticMemory(Spec):
     connection: Connection | None = None
     path: str | None = None
     similarity_threshold: float | None = Field(default=None, ge=0, le=1)
-    max_results: int | None = Field(default=None, ge=1)
+    """The least cosine of what is recalled; None: 0.3."""
+    max_results: int | None = Field(default=None, ge=1, le=100)
+    """How many pieces are recalled at most; None: 5."""
+    scope: Scope = "user"
+    ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
+    """Seconds after which something said is forgotten."""
 
 
 class EpisodicMemory(Spec):
-    """What happened, in order of time."""
+    """What happened in earlier runs. A backend that is not installed falls back to SQLite unless `strict`."""
 
     backend: Literal["postgres", "sqlite"] = "postgres"
     connection: Connection | None = None
+    embeddings: EmbeddingsSpec | None = Field(default=None, validation_alias=spelled("embeddings", "embedding"))
+    similarity_threshold: float | None = Field(default=None, ge=0, le=1)
+    """The least cosine between what is asked and what was asked; None: 0.4."""
+    max_results: int | None = Field(default=None, ge=1, le=100)
+    """How many runs are recalled at most; None: 3."""
+    scope: Scope = "user"
+    ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
+    """Seconds after which a run is forgotten."""
+    strict: bool = False
 
 
 class MemorySpec(Spec):
