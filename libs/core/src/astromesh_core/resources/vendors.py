@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.class_paths import class_path, is_class_path
 from astromesh_core.resources.problems import did_you_mean
 
 
@@ -69,7 +69,6 @@ OWN_HARDWARE = frozenset({"extractive", "ollama", "vllm", "llamacpp", "hf_tgi", 
 CUSTOM = Vendor("custom")
 """A provider type that names a user's own class."""
 
-_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _OTHER_SPELLINGS = {
     "llama_cpp": "llamacpp",
     "huggingface_tgi": "hf_tgi",
@@ -111,14 +110,14 @@ def check_address(provider_type: str, endpoint: str | None, api_version: str | N
 
 def is_custom(provider_type: str) -> bool:
     """Whether a type names a user's own class, as `package.module:Class`."""
-    return ":" in provider_type
+    return is_class_path(provider_type)
 
 
 def _provider_type(value: object) -> object:
     if not isinstance(value, str):
         return value
     if is_custom(value):
-        return _class_path(value)
+        return class_path(value, "MyProvider")
     name = value.replace("-", "_").replace(".", "_").lower()
     name = _OTHER_SPELLINGS.get(name, name)
     if name in VENDORS:
@@ -129,12 +128,6 @@ def _provider_type(value: object) -> object:
         )
     hint = did_you_mean(name, VENDORS) or "a Provider resource is named by providerRef; types are " + ", ".join(VENDORS)
     raise PydanticCustomError("provider", "is no provider type", {"hint": hint})
-
-
-def _class_path(value: str) -> str:
-    if _CLASS.fullmatch(value):
-        return value
-    raise PydanticCustomError("provider", "is no class", {"hint": "write my_package.my_module:MyProvider"})
 
 
 ProviderType = Annotated[str, BeforeValidator(_provider_type)]
