@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!astromesh/v1/session_events.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xdb\x01\n\x0cSessionEvent\x12/\n\x07\x63leared\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.SessionClearedH\x00\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x01(\x0b\x32\x1d.astromesh.v1.SessionFeedbackH\x00\x12-\n\x06\x65rased\x18\x03 \x01(\x0b\x32\x1b.astromesh.v1.SessionErasedH\x00\x12/\n\x07\x65xpired\x18\x04 \x01(\x0b\x32\x1c.astromesh.v1.SessionExpiredH\x00\x42\x07\n\x05\x65vent\"2\n\x0eSessionCleared\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\"{\n\x0fSessionFeedback\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0e\n\x06rating\x18\x04 \x01(\x05\x12&\n\x07\x63omment\x18\x05 \x01(\x0b\x32\x15.astromesh.v1.Content\"S\n\rSessionErased\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x10\n\x08user_key\x18\x04 \x01(\t\"8\n\x0eSessionExpired\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x17\n\x0funtil_unix_nano\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!astromesh/v1/session_events.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xdb\x01\n\x0cSessionEvent\x12/\n\x07\x63leared\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.SessionClearedH\x00\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x01(\x0b\x32\x1d.astromesh.v1.SessionFeedbackH\x00\x12-\n\x06\x65rased\x18\x03 \x01(\x0b\x32\x1b.astromesh.v1.SessionErasedH\x00\x12/\n\x07\x65xpired\x18\x04 \x01(\x0b\x32\x1c.astromesh.v1.SessionExpiredH\x00\x42\x07\n\x05\x65vent\"2\n\x0eSessionCleared\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\"{\n\x0fSessionFeedback\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0e\n\x06rating\x18\x04 \x01(\x05\x12&\n\x07\x63omment\x18\x05 \x01(\x0b\x32\x15.astromesh.v1.Content\"S\n\rSessionErased\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x10\n\x08user_key\x18\x04 \x01(\t\"F\n\x0eSessionExpired\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x17\n\x0funtil_unix_nano\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,5 +41,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONERASED']._serialized_start=477
   _globals['_SESSIONERASED']._serialized_end=560
   _globals['_SESSIONEXPIRED']._serialized_start=562
-  _globals['_SESSIONEXPIRED']._serialized_end=618
+  _globals['_SESSIONEXPIRED']._serialized_end=632
 # @@protoc_insertion_point(module_scope)

@@ -148,17 +148,21 @@ class SessionExpired(_message.Message):
 
     AGENT_FIELD_NUMBER: _builtins.int
     UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     until_unix_nano: _builtins.int
+    kind: _builtins.str
+    """What of it lasts no longer: semantic or episodic memory; empty: the conversation."""
     def __init__(
         self,
         *,
         agent: _builtins.str = ...,
         until_unix_nano: _builtins.int = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "kind", b"kind", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
