@@ -124,9 +124,9 @@ class _ModelCall:
 
     async def settle(self) -> None:
         """Returns when the last `begun` is stored: no outcome is used before."""
-        await self._stored
+        await self._scope.settled(self._stored)
 
-    def _begin(self, reason: str, *, charged: bool = False) -> asyncio.Task[None]:
+    def _begin(self, reason: str, *, charged: bool = False) -> asyncio.Future[None]:
         """Begins, anew where there is a reason to. `charged`: the router has told what the call before it cost, and
         nothing of it is estimated."""
         self._offset = self.answered = 0
@@ -186,7 +186,7 @@ class _ModelCall:
 
     async def _publish(self, delta: Delta) -> None:
         # Also when it is done: it may have failed, and then this worker has lost the run.
-        await self._stored
+        await self._scope.settled(self._stored)
         scope = self._scope
         delta.run_id, delta.path, delta.epoch = scope.run_id, self._effect.path, scope.epoch
         delta.attempt = self._attempt

@@ -51,12 +51,6 @@ class Services:
     publish_delta: Callable[[str, Delta], None]
 
 
-def _heard(task: asyncio.Task[None]) -> None:
-    # Who is cancelled before it awaits the task learns nothing of its failure, and need not.
-    if not task.cancelled():
-        task.exception()
-
-
 @dataclass(slots=True)
 class RunScope:
     """One run under one worker. Everything that is recorded goes through `record`, in the order of the calls."""
@@ -104,20 +98,22 @@ class RunScope:
 
     async def stored(self, index: int) -> None:
         """Returns when the event at the index is stored. Raises LogLost."""
-        try:
-            await self.writer.stored(index)
-        except AstromeshError as error:
-            raise LogLost(error) from error
+        await self.settled(self.storing(index))
 
     async def flushed(self) -> None:
         """Returns when everything recorded is stored. Raises LogLost."""
         await self.stored(self.writer.next_index - 1)
 
-    def storing(self, index: int) -> asyncio.Task[None]:
-        """Starts storing up to the index, to be awaited before anything is told of what depends on it."""
-        task = asyncio.ensure_future(self.stored(index))
-        task.add_done_callback(_heard)
-        return task
+    def storing(self, index: int) -> asyncio.Future[None]:
+        """Starts storing up to the index, to be `settled` before anything is told of what depends on it."""
+        return self.writer.storing(index)
+
+    async def settled(self, storing: asyncio.Future[None]) -> None:
+        """Returns when that is stored. Raises LogLost."""
+        try:
+            await storing
+        except AstromeshError as error:
+            raise LogLost(error) from error
 
     def timing(self, start: int) -> Timing:
         """From `start` until now."""

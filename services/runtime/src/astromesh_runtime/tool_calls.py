@@ -1,6 +1,6 @@
 """Performs tool effects: intent before call, and a third outcome.
 
-read        may start before its intent is stored, and again after a crash
+read        may start, and be used, before its intent is stored, and be made again after a crash
 idempotent  starts when its intent is stored; called again with the same key after a crash or a lost answer
 write       starts when its intent is stored; without a definite answer it is `unknown`, never called again
 """
@@ -82,7 +82,7 @@ class _ToolCall:
         if self._intended is None:
             return await self._judge()
         if self._kind == TOOL_EFFECT_KIND_READ:
-            return await self._read(self._intended)
+            return await self._read()
         try:
             await self._scope.stored(self._intended)
         except asyncio.CancelledError:
@@ -91,14 +91,14 @@ class _ToolCall:
             raise
         return await self._change()
 
-    async def _read(self, intended: int) -> ToolOutcome:
-        stored = self._scope.storing(intended)
+    async def _read(self) -> ToolOutcome:
+        # Its intent and its outcome go out with the next effect's begin, or alone where the call takes its time:
+        # nobody outside can tell, for no text, no write and no answer goes ahead of what is recorded before it.
         start = self._scope.clock()
         try:
             outcome = await self._execute()
         except AstromeshError as error:
             outcome = self._failed(error)
-        await stored
         return self._record(outcome, start)
 
     async def _change(self) -> ToolOutcome | None:

@@ -116,15 +116,20 @@ class AggregateWriter:
 
     async def stored(self, index: int) -> None:
         """Returns once the event with this index is stored. Raises Fenced, or whatever ended the writer."""
+        await self.storing(index)
+
+    def storing(self, index: int) -> asyncio.Future[None]:
+        """Starts storing up to this index. Done once that is stored; raises like `stored`, and may be left alone."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if index < self.head.next_index:
-            return
-        if self._dead is not None:
-            raise self._dead
-        assert index < self._next_index, "only a recorded event can be waited for"
-        self._kick()
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append((index, waiter))
-        await waiter
+            waiter.set_result(None)
+        elif self._dead is not None:
+            _fail(waiter, self._dead)
+        else:
+            assert index < self._next_index, "only a recorded event can be waited for"
+            self._kick()
+            self._waiting.append((index, waiter))
+        return waiter
 
     async def flush(self) -> None:
         """Returns once everything recorded so far is stored. Raises like `stored`."""
@@ -245,7 +250,7 @@ class AggregateWriter:
         waiting, self._waiting = self._waiting, []
         for _, waiter in waiting:
             if not waiter.done():
-                waiter.set_exception(reason)
+                _fail(waiter, reason)
 
     def _written(self, flusher: asyncio.Task[None]) -> None:
         self._flusher = None
@@ -254,3 +259,9 @@ class AggregateWriter:
             bug.__cause__ = error
             self._end(bug)
         self._kick()
+
+
+def _fail(waiter: asyncio.Future[None], reason: AstromeshError) -> None:
+    waiter.set_exception(reason)
+    # Whoever is cancelled before it awaits learns nothing of the failure, and need not.
+    waiter.exception()
