@@ -9,11 +9,13 @@ from astromesh_core.events.identity import (
     PARTITIONS,
     MeshKey,
     check_namespace,
+    owner_key,
     partition_of,
     partition_of_run,
     random_run_id,
     run_id,
     session_key,
+    user_key,
 )
 
 KEY = MeshKey(b"k" * 32)
@@ -54,3 +56,21 @@ def test_what_is_no_run_id_is_refused(bad: str) -> None:
 def test_a_namespace_is_a_dns_label(bad: str) -> None:
     with pytest.raises(InvalidInput, match="DNS label"):
         check_namespace(bad)
+
+
+def test_nobody_reaches_anothers_memories_by_a_clever_name() -> None:
+    owners = {
+        owner_key(KEY, *names)
+        for names in [
+            ("ns", "desk", "app", "ada"),
+            ("ns", "desk", "other-app", "ada"),
+            ("ns", "desk", "appada", ""),
+            ("ns", "desk", "app", "Ada"),
+            ("ns", "desk", "app", "ada\0"),
+            ("ns", "deskapp", "", "ada"),
+            ("n", "sdesk", "app", "ada"),
+        ]
+    }
+    assert len(owners) == 7
+    assert user_key(KEY, "ns", "ada") != user_key(KEY, "n", "sada")
+    assert user_key(KEY, "ns", "ada") not in owners

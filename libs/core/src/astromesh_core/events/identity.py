@@ -65,6 +65,16 @@ def partition_of_run(run: str) -> int:
     return partition
 
 
+def user_key(key: MeshKey, namespace: str, user: str) -> str:
+    """A person whom a namespace's callers name, in events and stores that hold no name."""
+    return _keyed(key, "user", namespace, user)
+
+
+def owner_key(key: MeshKey, namespace: str, agent: str, principal: str, user: str) -> str:
+    """Whose memories with an agent these are: the user as one API key names them. Another key's is another person."""
+    return _keyed(key, "owner", namespace, agent, principal, user)
+
+
 def request_mac(key: MeshKey, body: bytes) -> bytes:
     """Tells a retry from another request under the same idempotency key, and reveals nothing of the body."""
     return hmac.digest(key, b"request\0" + body, "sha256")
