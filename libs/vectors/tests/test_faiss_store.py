@@ -129,7 +129,7 @@ async def test_the_given_vectors_are_not_changed(folder: Path) -> None:
     store = compass(folder)
     given = rows([3.0, 4.0, 0.0, 0.0])
     await store.put("a", b"1", [], rows())
-    await store.search(given[0], 1)
+    await store.search(given[0], "", 1)
     assert given.tolist() == [[3.0, 4.0, 0.0, 0.0]]
     assert vector(EAST).tolist() == EAST
     await store.close()

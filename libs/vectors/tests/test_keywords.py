@@ -38,7 +38,7 @@ def compass(folder: Path) -> FaissStore:
 
 
 async def worded(store: FaissStore, words: str, limit: int = 10) -> list[str]:
-    found = await store.matches(None, words, limit)
+    found = await store.search(None, words, limit)
     assert found.by_vector == []
     return [match.passage.text.text for match in found.by_words]
 
@@ -79,13 +79,13 @@ async def test_words_change_with_their_document(store: FaissStore) -> None:
 async def test_both_ways_find_in_one_state_with_vectors_and_cosines(store: FaissStore) -> None:
     await write(store, "a", "owls", direction=EAST)
     await write(store, "b", "mice", direction=NORTH)
-    found = await store.matches(vector([3, 0, 0, 0]), "mice", 1)
+    found = await store.search(vector([3, 0, 0, 0]), "mice", 1)
     (near,), (worded_match,) = found.by_vector, found.by_words
     assert (near.passage.text.text, near.passage.score, near.vector.tolist()) == ("owls", 1.0, EAST)
     assert (worded_match.passage.text.text, worded_match.vector.tolist()) == ("mice", NORTH)
     assert worded_match.passage.sha256 == digest("mice")
     with pytest.raises(InvalidInput, match="dimension 4"):
-        await store.matches(vector([1, 0]), "", 1)
+        await store.search(vector([1, 0]), "", 1)
 
 
 @given(st.text(st.sampled_from("ab\"*^():+-{}\0\n. NEAROTD,é🚀'\\;%_") | st.characters(exclude_categories=["Cs"])))

@@ -37,7 +37,7 @@ _BOUNDS: Final = {"$gt": "above", "$gte": "at_least", "$lt": "below", "$lte": "a
 
 
 def read_filter(text: str) -> Filter | None:
-    """The filter that JSON text holds; None for an empty text and for `{}`. Raises InvalidInput that names the place."""
+    """The filter that JSON text holds; None for an empty text and for `{}`. Raises InvalidInput naming the place."""
     if not text.strip():
         return None
     try:
@@ -71,9 +71,9 @@ class _Reading:
             raise InvalidInput(f"the filter has more than {MOST_CONDITIONS} conditions")
         match key:
             case "$and":
-                return Every(self._listed(key, wanted, depth))
+                return Every(self._listed("$and", wanted, depth))
             case "$or":
-                return Some(self._listed(key, wanted, depth))
+                return Some(self._listed("$or", wanted, depth))
             case "$not":
                 return Not(Every(tuple(self.entries(wanted, depth + 1))))
             case _:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from astromesh_core.filters import Filter, Metadata, MetadataValue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,12 +55,13 @@ class Matches:
     by_words: list[Match] = field(default_factory=list[Match])
 
 
+@runtime_checkable
 class VectorStore(Protocol):
     """Keeps the passages of documents with their vectors, and finds the nearest ones.
 
     A document is replaced or removed as a whole: a search sees all of its old passages or all of its new ones. What
-    was acknowledged survives the process being killed. Calls may come from many tasks at once; they take effect in
-    the order of arrival.
+    was acknowledged survives the process being killed. Calls may come from many tasks at once. A store that cannot be
+    reached raises Unavailable, and serves again by itself once it is back.
     """
 
     @property
@@ -70,13 +73,16 @@ class VectorStore(Protocol):
         sha256: bytes,
         passages: Sequence[Passage],
         vectors: Vectors,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Metadata | None = None,
+        text: str = "",
     ) -> bool:
         """Makes these the document's passages, in place of those it had; False when it stood at this hash already.
 
-        The hash stands for all that decides the passages: content, chunking, model. Of a passage, `source`, `start`,
-        `end`, `headings` and plain `text` are kept. Raises InvalidInput, before anything is written, for vectors of
-        another dimension or number, or without a direction.
+        The hash stands for all that decides the passages: content, chunking, model, metadata. Of a passage, `source`,
+        `start`, `end`, `headings`, plain `text` and `metadata_json` are kept; filters see the document's metadata and
+        the passage's own, which goes first. `text` is kept with the document and found by nothing. Raises InvalidInput,
+        before anything is written, for vectors of another dimension or number, or without a direction, and for
+        metadata that `astromesh_core.filters` does not take.
         """
         ...
 
@@ -84,34 +90,44 @@ class VectorStore(Protocol):
         """Forgets the document and its passages; False when it was not there."""
         ...
 
-    async def documents(self) -> dict[str, bytes]:
-        """The content hash of each document by its id."""
+    async def documents(self, where: Filter | None = None) -> dict[str, bytes]:
+        """The content hash of each document by its id; of those alone whose own metadata meets the condition."""
         ...
 
-    async def metadata(self, document: str) -> dict[str, str]:
-        """What `put` was given with the document. Raises NotFound."""
+    async def metadata(self, document: str) -> dict[str, MetadataValue]:
+        """The metadata that `put` was given with the document. Raises NotFound."""
+        ...
+
+    async def text(self, document: str) -> str:
+        """The text that `put` was given with the document. Raises NotFound."""
+        ...
+
+    async def passages(self, document: str) -> list[Match]:
+        """The document's passages in their order, without a score. Raises NotFound."""
         ...
 
     async def count(self) -> int:
         """How many passages are kept."""
         ...
 
-    async def search(self, vector: Vectors, top_k: int, min_score: float = -1.0) -> list[Passage]:
-        """The `top_k` passages nearest to one vector, best first, with `id`, `sha256` and `score` (cosine) set.
-
-        Passages below `min_score` are left out; equal scores stand in the order of writing. Raises InvalidInput for a
-        vector of another dimension or a `top_k` below 1.
-        """
-        ...
-
-    async def matches(self, vector: Vectors | None, words: str, limit: int) -> Matches:
+    async def search(
+        self,
+        vector: Vectors | None,
+        words: str,
+        limit: int,
+        where: Filter | None = None,
+        min_score: float = -1.0,
+    ) -> Matches:
         """At most `limit` passages nearest to the vector, and as many that share words with `words`, by BM25.
 
-        Both are of one state: no document is in it with old and new passages. None and "" ask for nothing. `words` is
-        plain text and no query language. Raises InvalidInput as `search` does.
+        Both are of one state: no document is in it with old and new passages. None and "" ask for nothing. Passages
+        come with `id`, `sha256`, `score` and, in `metadata_json`, all that filters see. Equal scores stand in the
+        order of writing. Only passages that meet `where` are found, and `limit` of them where there are as many;
+        those with a cosine below `min_score` are left out `by_vector`. `words` is plain text and no query language.
+        Raises InvalidInput for a vector of another dimension or a `limit` below 1.
         """
         ...
 
     async def close(self) -> None:
-        """Lets go of files and thread. Idempotent; a later call of another method raises Unavailable."""
+        """Lets go of files, connections and threads. Idempotent; a later call of another method raises Unavailable."""
         ...

@@ -12,6 +12,7 @@ import orjson
 
 from astromesh.v1.values_pb2 import Passage
 from astromesh_core.events.contents import text_content
+from astromesh_core.filters import LONGEST_TEXT
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_rag.documents import GIVEN_PREFIX, Document, Unreadable, is_markdown
 from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
@@ -22,7 +23,7 @@ from astromesh_vectors.semantic import meaning_breaks
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
 
-_REVISION: Final = 2
+_REVISION: Final = 3
 """Of how documents become passages. Counting it up makes every document be ingested again."""
 
 _AT_A_TIME: Final = 256
@@ -78,7 +79,8 @@ class Intake:
         chunks = await self._cut(text, markdown)
         vectors = await self._embedded(chunks)
         passages = [_passage(document.source, piece) for piece in chunks]
-        await self._store.put(document.id, sha256, passages, vectors, _kept_of(document, text))
+        metadata = {"source": document.source.replace("\0", "")[:LONGEST_TEXT]}
+        await self._store.put(document.id, sha256, passages, vectors, metadata, _kept_of(document, text))
         return Taken(document.source, "replaced" if document.id in stored else "added", len(chunks))
 
     async def _cut(self, text: str, markdown: bool) -> list[Chunk]:
@@ -104,15 +106,15 @@ class Intake:
         return hashlib.sha256(self.settings + kind + b"\0" + text.encode()).digest()
 
 
-def kept_document(document_id: str, kept: dict[str, str]) -> Document:
+def kept_document(document_id: str, kept: str) -> Document:
     """A document of a request as the store kept it."""
 
     def read() -> str:
-        if "text" not in kept:
+        if not kept:
             raise Unreadable("was taken in with other settings, and its text is not kept; send it again")
-        return kept["text"]
+        return kept
 
-    return Document(document_id, kept.get("source", document_id.removeprefix(GIVEN_PREFIX)), read)
+    return Document(document_id, document_id.removeprefix(GIVEN_PREFIX), read)
 
 
 def chunking_of(spec: RAGPipelineSpec) -> Chunking:
@@ -129,9 +131,9 @@ def chunking_of(spec: RAGPipelineSpec) -> Chunking:
     )
 
 
-def _kept_of(document: Document, text: str) -> dict[str, str]:
+def _kept_of(document: Document, text: str) -> str:
     """What is kept with a document: of one that only a request holds its text, so that it can be cut another way."""
-    return {"source": document.source, "text": text} if document.id.startswith(GIVEN_PREFIX) else {}
+    return text if document.id.startswith(GIVEN_PREFIX) else ""
 
 
 def _passage(source: str, piece: Chunk) -> Passage:

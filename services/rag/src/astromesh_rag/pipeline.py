@@ -70,7 +70,7 @@ class Pipeline:
             return []  # without the time and the memory that the model takes
         vector = None if retrieval.mode == "keyword" else (await self.models.embedder.embed([text]))[0]
         words = "" if retrieval.mode == "vector" else text
-        return chosen(await self.store.matches(vector, words, depth(retrieval, wanted)), retrieval, wanted)
+        return chosen(await self.store.search(vector, words, depth(retrieval, wanted)), retrieval, wanted)
 
     async def ingest(self, listing: Listing) -> AsyncGenerator[IngestResponse, None]:
         """Takes the documents in, one after the other, each as a whole; progress as it goes, the summary last.
@@ -115,7 +115,7 @@ class Pipeline:
             stored = await self.store.documents()
             for document_id in stored:
                 if document_id.startswith(GIVEN_PREFIX):
-                    kept = await self.store.metadata(document_id)
+                    kept = await self.store.text(document_id)
                     _count(await intake.take(kept_document(document_id, kept), stored), summary)
             if not summary.refused:
                 await asyncio.to_thread(self._note, SETTINGS_FILE, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -13,6 +13,7 @@ import pytest
 
 from astromesh.v1.values_pb2 import Content, Passage, Sealed
 from astromesh_core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from astromesh_core.filters import Filter, Metadata, MetadataValue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +24,26 @@ if TYPE_CHECKING:
 DIMENSION = 4
 
 
+class Match(Protocol):
+    """`astromesh_vectors.ports.Match` as the suite sees it; this package may not import that one."""
+
+    @property
+    def passage(self) -> Passage: ...
+    @property
+    def vector(self) -> Vectors: ...
+
+
+class Matches(Protocol):
+    """`astromesh_vectors.ports.Matches`."""
+
+    @property
+    def by_vector(self) -> Sequence[Match]: ...
+    @property
+    def by_words(self) -> Sequence[Match]: ...
+
+
 class Store(Protocol):
-    """`astromesh_vectors.ports.VectorStore` as the suite sees it; this package may not import that one."""
+    """`astromesh_vectors.ports.VectorStore`."""
 
     @property
     def dimension(self) -> int: ...
@@ -34,13 +53,23 @@ class Store(Protocol):
         sha256: bytes,
         passages: Sequence[Passage],
         vectors: Vectors,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Metadata | None = None,
+        text: str = "",
     ) -> bool: ...
     async def remove(self, document: str) -> bool: ...
-    async def documents(self) -> dict[str, bytes]: ...
-    async def metadata(self, document: str) -> dict[str, str]: ...
+    async def documents(self, where: Filter | None = None) -> dict[str, bytes]: ...
+    async def metadata(self, document: str) -> dict[str, MetadataValue]: ...
+    async def text(self, document: str) -> str: ...
+    async def passages(self, document: str) -> Sequence[Match]: ...
     async def count(self) -> int: ...
-    async def search(self, vector: Vectors, top_k: int, min_score: float = -1.0) -> list[Passage]: ...
+    async def search(
+        self,
+        vector: Vectors | None,
+        words: str,
+        limit: int,
+        where: Filter | None = None,
+        min_score: float = -1.0,
+    ) -> Matches: ...
     async def close(self) -> None: ...
 
 
@@ -76,8 +105,20 @@ async def write(
     return await store.put(document, digest(version), kept, rows(*[direction] * len(texts)), {"version": version})
 
 
-async def found(store: Store, direction: Sequence[float] = EAST, top_k: int = 10) -> list[str]:
-    return [hit.text.text for hit in await store.search(vector(direction), top_k)]
+async def nearest(
+    store: Store, direction: Sequence[float] = EAST, top_k: int = 10, where: Filter | None = None
+) -> list[Passage]:
+    """The passages nearest to a direction."""
+    matches = await store.search(vector(direction), "", top_k, where)
+    assert matches.by_words == []
+    return [match.passage for match in matches.by_vector]
+
+
+async def found(
+    store: Store, direction: Sequence[float] = EAST, top_k: int = 10, where: Filter | None = None
+) -> list[str]:
+    """Their texts."""
+    return [passage.text.text for passage in await nearest(store, direction, top_k, where)]
 
 
 class VectorStoreContract:
@@ -104,14 +145,14 @@ class VectorStoreContract:
         return opened()
 
     async def test_an_empty_store_finds_nothing(self, store: Store) -> None:
-        assert await store.search(vector(EAST), 3) == []
+        assert await nearest(store) == []
         assert await store.count() == 0
         assert await store.documents() == {}
 
     async def test_a_search_gives_the_nearest_first_with_their_cosine(self, store: Store) -> None:
         texts = [passage("east"), passage("north-east"), passage("west")]
         await store.put("a", digest("a"), texts, rows([2, 0, 0, 0], [3, 3, 0, 0], [-1, 0, 0, 0]))
-        hits = await store.search(vector([5, 0, 0, 0]), 3)
+        hits = await nearest(store, [5, 0, 0, 0], 3)
         assert [hit.text.text for hit in hits] == ["east", "north-east", "west"]
         assert [hit.score for hit in hits] == pytest.approx([1.0, 0.5**0.5, -1.0], abs=1e-6)
         assert all(-1.0 <= hit.score <= 1.0 for hit in hits)
@@ -119,7 +160,7 @@ class VectorStoreContract:
     async def test_a_passage_comes_back_with_its_place(self, store: Store) -> None:
         kept = passage("naïve 東京 🚀\x00", source="docs/a b.md", start=7)
         await store.put("a", digest("a"), [kept], rows(EAST))
-        (hit,) = await store.search(vector(EAST), 1)
+        (hit,) = await nearest(store, EAST, 1)
         assert (hit.source, hit.start, hit.end, list(hit.headings)) == (kept.source, 7, kept.end, ["Guide"])
         assert hit.text.text == kept.text.text
         assert hit.sha256 == digest(kept.text.text)
@@ -128,8 +169,9 @@ class VectorStoreContract:
     async def test_no_more_than_top_k_and_nothing_below_min_score(self, store: Store) -> None:
         await write(store, "a", "one", "two", "three")
         await write(store, "b", "other", direction=NORTH)
-        assert len(await store.search(vector(EAST), 2)) == 2
-        assert [hit.text.text for hit in await store.search(vector(EAST), 9, min_score=0.5)] == ["one", "two", "three"]
+        assert len(await nearest(store, EAST, 2)) == 2
+        near = await store.search(vector(EAST), "", 9, min_score=0.5)
+        assert [match.passage.text.text for match in near.by_vector] == ["one", "two", "three"]
 
     async def test_equal_scores_stand_in_the_order_of_writing(self, store: Store) -> None:
         await write(store, "b", "one", "two")
@@ -180,18 +222,18 @@ class VectorStoreContract:
 
     async def test_refuses_a_search_that_makes_no_sense(self, store: Store) -> None:
         with pytest.raises(InvalidInput, match="dimension 4"):
-            await store.search(vector([1, 0, 0]), 1)
-        with pytest.raises(InvalidInput, match="top_k"):
-            await store.search(vector(EAST), 0)
+            await store.search(vector([1, 0, 0]), "", 1)
+        with pytest.raises(InvalidInput, match="limit"):
+            await store.search(vector(EAST), "", 0)
 
     async def test_everything_is_there_after_a_restart(self, opened: Callable[[], Store]) -> None:
         first = opened()
         await write(first, "a", "one", "two")
         await write(first, "b", "three", direction=NORTH)
-        before = await first.search(vector(EAST), 9)
+        before = await nearest(first)
         await first.close()
         second = opened()
-        assert await second.search(vector(EAST), 9) == before
+        assert await nearest(second) == before
         await second.remove("a")
         await second.close()
         assert await found(opened()) == ["three"]

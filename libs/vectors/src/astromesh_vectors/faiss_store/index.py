@@ -1,65 +1,187 @@
-"""The FAISS index over a sidecar's vectors, and its file. A cache: what is missing or stale is built anew.
+"""The vectors of a sidecar in memory, searched exactly or by a graph (HNSW), among all passages or among some.
 
-File: 32 bytes SHA-256 of the rest, then the serialized index. Its name holds the store's identity and the generation it
-shows, so no file can pass for another content. Exact search by inner product over unit vectors, which is the cosine.
+A passage has a place: its row in the FAISS index. Places follow the passages' numbers, which grow. A passage that is
+gone leaves a dead place behind, until the index is made anew of the living. Unit vectors: an inner product is a cosine.
+Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW graphs", 2016.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import faiss
 import numpy as np
 
 if TYPE_CHECKING:
-    from astromesh_vectors.faiss_store.sidecar import Change, Sidecar
+    from numpy.typing import NDArray
+
+    from astromesh_vectors.faiss_store.sidecar import Change
     from astromesh_vectors.ports import Vectors
 
-DIGEST = 32
-LOAD_ROWS = 8192
-"""Vectors moved from SQLite to FAISS at a time."""
+    Places = NDArray[np.int64]
+
+NEIGHBOURS: Final = 16
+BUILD_WIDTH: Final = 100
+SEARCH_WIDTH: Final = 64
+"""How many candidates a search of the graph holds, at least. Measured in docs/vector-stores.md."""
+
+EXACT_AMONG: Final = 4_000
+"""Among so few passages each is looked at: that is faster than the graph, and exact."""
+
+AT_A_TIME: Final = 1_000
+"""Vectors put into a graph between two looks at whether it is still wanted."""
+
+
+class Among:
+    """Some of an index's places, ready to be searched among."""
+
+    def __init__(self, places: Places, size: int) -> None:
+        self.places = places
+        mask = np.zeros(size, dtype=bool)
+        mask[places] = True
+        self._bits = np.packbits(mask, bitorder="little")
+        self.selector = faiss.IDSelectorBitmap(self._bits)
+        self.share = len(places) / size if size else 0.0
 
 
 class Index:
-    """The vectors of one generation of a sidecar, by passage number. Used from one thread."""
+    """The vectors of one generation of a sidecar. Used from one thread."""
 
-    def __init__(self, dimension: int, generation: int, stored: faiss.Index | None = None) -> None:
+    def __init__(self, dimension: int, generation: int = 0, *, graph: bool = False) -> None:
         self.generation = generation
-        self._dimension = dimension
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension)) if stored is None else stored
+        self.is_graph = graph
+        self.dimension = dimension
+        self._index = _empty(dimension, graph=graph)
+        self._numbers: Places = np.empty(0, dtype=np.int64)
+        self._alive: NDArray[np.bool_] = np.empty(0, dtype=bool)
+        self.dead = 0
+        """How many places nobody lives at."""
+        self._living: Among | None = None
+
+    @classmethod
+    def restored(cls, stored: faiss.Index, numbers: Places, generation: int) -> Index:
+        """An index as it was stored."""
+        index = cls(stored.d, generation)
+        index._index, index.is_graph = stored, isinstance(stored, faiss.IndexHNSW)
+        index._numbers, index._alive = numbers, np.ones(len(numbers), dtype=bool)
+        return index
 
     @property
     def size(self) -> int:
-        return self._index.ntotal
+        """How many passages can be found."""
+        return len(self._numbers) - self.dead
+
+    @property
+    def newest(self) -> int:
+        """The number of the passage written last, 0 without one."""
+        return int(self._numbers[-1]) if len(self._numbers) else 0
+
+    @property
+    def stored(self) -> tuple[faiss.Index, Places]:
+        """What a file has to hold: dead places are told from the sidecar."""
+        return self._index, self._numbers
 
     def apply(self, change: Change, vectors: Vectors) -> None:
         """Follows a change of the sidecar made at this index's generation."""
         if change.removed:
-            self._index.remove_ids(faiss.IDSelectorBatch(np.array(change.removed, dtype=np.int64)))
+            self._alive[self.places_of(change.removed)] = False
+            self.dead, self._living = int(np.count_nonzero(~self._alive)), None
         self.add(change.added, vectors)
         self.generation = change.after
 
     def add(self, numbers: Sequence[int], vectors: Vectors) -> None:
-        if numbers:
-            self._index.add_with_ids(vectors, np.array(numbers, dtype=np.int64))
+        """Adds passages, whose numbers are above those that are there, in order."""
+        if len(numbers):
+            self._index.add(vectors)
+            self._numbers = np.concatenate([self._numbers, np.asarray(numbers, dtype=np.int64)])
+            self._alive = np.concatenate([self._alive, np.ones(len(numbers), dtype=bool)])
+            self._living = None
 
-    def serialized(self) -> bytes:
-        return faiss.serialize_index(self._index).tobytes()
+    def keep(self, numbers: Places, generation: int) -> None:
+        """Lets these live, and no others, as the sidecar has them at a generation."""
+        self._alive = np.isin(self._numbers, numbers, assume_unique=True)
+        self.dead, self._living = int(np.count_nonzero(~self._alive)), None
+        self.generation = generation
 
-    def nearest(self, vector: Vectors, top_k: int) -> list[tuple[float, int]]:
+    def places_of(self, numbers: Iterable[int]) -> Places:
+        """The places of passages by their numbers; of numbers that are not here, none."""
+        wanted = np.fromiter(numbers, dtype=np.int64)
+        places = np.searchsorted(self._numbers, wanted)
+        places[places == len(self._numbers)] = 0
+        there = self._numbers[places] == wanted if len(self._numbers) else np.zeros(len(wanted), dtype=bool)
+        return places[there]
+
+    def among(self, numbers: Iterable[int]) -> Among:
+        """The passages with these numbers, to be searched among; true until the next change."""
+        places = self.places_of(numbers)
+        return Among(np.sort(places[self._alive[places]]), len(self._numbers))
+
+    def nearest(self, vector: Vectors, top_k: int, among: Among | None = None) -> list[tuple[float, int]]:
         """(cosine, passage number) of the `top_k` nearest, best first, equal ones by number."""
-        wanted = min(top_k, self.size)
+        if among is None and self.dead:
+            among = self._living = self._living or Among(np.flatnonzero(self._alive), len(self._numbers))
+        wanted = min(top_k, len(self._numbers) if among is None else len(among.places))
         if wanted == 0:
             return []
-        scores, numbers = self._index.search(vector.reshape(1, self._dimension), wanted)
-        pairs = zip(scores[0].tolist(), numbers[0].tolist(), strict=True)
+        query = vector.reshape(1, self.dimension)
+        if among is None and len(self._numbers) <= EXACT_AMONG:
+            scores, places = self._exactly(query, wanted, np.arange(len(self._numbers)))
+        elif among is not None and len(among.places) <= EXACT_AMONG:
+            scores, places = self._exactly(query, wanted, among.places)
+        else:
+            scores, places = self._searched(query, wanted, among)
+        pairs = zip(scores.tolist(), self._numbers[places].tolist(), strict=True)
         # Rounding may leave [-1, 1] by a hair.
         found = [(max(-1.0, min(1.0, score)), number) for score, number in pairs]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
+
+    def living(self) -> tuple[Places, Vectors]:
+        """Numbers and vectors of the living, copied."""
+        return self._numbers[self._alive], self._vectors()[self._alive]
+
+    def _searched(self, query: Vectors, wanted: int, among: Among | None) -> tuple[Vectors, Places]:
+        selector = None if among is None else among.selector
+        if self.is_graph:
+            width = max(SEARCH_WIDTH, 2 * wanted)
+            share = 1.0 if among is None else among.share
+            # Of what the graph leads to, this share is among them: with a wider search there are enough.
+            settings = faiss.SearchParametersHNSW(sel=selector, efSearch=round(width / max(share, 0.02) ** 0.5))
+        else:
+            settings = faiss.SearchParameters(sel=selector)
+        scores, places = self._index.search(query, wanted, params=settings)
+        there = places[0] >= 0
+        if not there.all() or len(places[0]) < wanted:
+            # The graph led to too few of them: look at each.
+            assert among is not None or self.is_graph
+            return self._exactly(query, wanted, np.flatnonzero(self._alive) if among is None else among.places)
+        return scores[0], places[0]
+
+    def _exactly(self, query: Vectors, wanted: int, places: Places) -> tuple[Vectors, Places]:
+        scores = self._vectors()[places] @ query[0]
+        if wanted < len(places):
+            best = np.argpartition(-scores, wanted - 1)
+            # Of equal ones at the edge, those written first.
+            edge = scores[best[wanted - 1]]
+            best = np.concatenate([np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)])[:wanted]
+            return scores[best], places[best]
+        return scores, places
+
+    def _vectors(self) -> Vectors:
+        """All rows, as they stand in FAISS's memory: until the next change."""
+        stored = self._index.storage if isinstance(self._index, faiss.IndexHNSW) else self._index
+        values = faiss.rev_swig_ptr(faiss.downcast_index(stored).get_xb(), len(self._numbers) * self.dimension)
+        return values.reshape(-1, self.dimension)
+
+
+def made_of(numbers: Places, vectors: Vectors, *, graph: bool, wanted: Callable[[], bool]) -> Index | None:
+    """An index of these passages; None once it is no longer wanted. A graph takes 0.3 ms a passage."""
+    index = Index(vectors.shape[1], graph=graph)
+    for start in range(0, len(numbers), AT_A_TIME):
+        if not wanted():
+            return None
+        index.add(numbers[start : start + AT_A_TIME].tolist(), vectors[start : start + AT_A_TIME])
+    return index
 
 
 def use_threads(threads: int) -> None:
@@ -67,62 +189,9 @@ def use_threads(threads: int) -> None:
     faiss.omp_set_num_threads(threads)
 
 
-def load(folder: Path, sidecar: Sidecar, dimension: int) -> Index:
-    """The index of what the sidecar shows now: from the file if that is of now, else built. Call in a snapshot."""
-    generation = sidecar.generation()
-    stored = _read(_file(folder, sidecar.identity, generation))
-    if stored is not None and stored.d == dimension and stored.ntotal == sidecar.count():
-        return Index(dimension, generation, stored)
-    return _build(sidecar, dimension, generation)
-
-
-def save(folder: Path, identity: str, index: Index) -> None:
-    """Writes the index's file whole or not at all, and drops those of other generations."""
-    target = _file(folder, identity, index.generation)
-    if target.exists():
-        return
-    content = index.serialized()
-    aside = target.with_suffix(f".{os.getpid()}.part")
-    with aside.open("wb") as file:
-        file.write(hashlib.sha256(content).digest())
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(target)
-    for old in folder.glob("index-*.faiss"):
-        if old != target:
-            old.unlink(missing_ok=True)
-
-
-def _file(folder: Path, identity: str, generation: int) -> Path:
-    return folder / f"index-{identity}-{generation}.faiss"
-
-
-def _read(path: Path) -> faiss.Index | None:
-    """The index in the file; None when there is none or its bytes are not those that were written."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-        return None
-    return faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8, offset=DIGEST))
-
-
-def _build(sidecar: Sidecar, dimension: int, generation: int) -> Index:
-    index = Index(dimension, generation)
-    numbers: list[int] = []
-    blobs: list[bytes] = []
-
-    def flush() -> None:
-        index.add(numbers, np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, dimension))
-        numbers.clear()
-        blobs.clear()
-
-    for number, blob in sidecar.vectors():
-        numbers.append(number)
-        blobs.append(blob)
-        if len(numbers) == LOAD_ROWS:
-            flush()
-    flush()
+def _empty(dimension: int, *, graph: bool) -> faiss.Index:
+    if not graph:
+        return faiss.IndexFlatIP(dimension)
+    index = faiss.IndexHNSWFlat(dimension, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = BUILD_WIDTH
     return index

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import sqlite3
 
+from astromesh_core.filters import Filter
+from astromesh_vectors.faiss_store import facts
 from astromesh_vectors.nearest import STOP_WORDS
 
 MOST_WORDS = 100
@@ -37,13 +39,17 @@ def prepare(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-def best(connection: sqlite3.Connection, text: str, limit: int) -> list[int]:
-    """The numbers of the passages that share words with `text`, best first by BM25, equal ones by number."""
+def best(connection: sqlite3.Connection, text: str, limit: int, where: Filter | None = None) -> list[int]:
+    """The numbers of the passages that share words with `text`, best first by BM25, equal ones by number.
+
+    Of those alone that meet a condition; how rare a word is, is counted in all.
+    """
     query = as_query(text)
     if not query:
         return []
-    statement = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank, rowid LIMIT ?"
-    return [number for (number,) in connection.execute(statement, (query, limit))]
+    condition, values = ("1", []) if where is None else facts.expression(where, "rowid")
+    statement = f"SELECT rowid FROM words WHERE words MATCH ? AND ({condition}) ORDER BY rank, rowid LIMIT ?"
+    return [number for (number,) in connection.execute(statement, (query, *values, limit))]
 
 
 def as_query(text: str) -> str:

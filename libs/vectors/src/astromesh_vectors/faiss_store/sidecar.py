@@ -5,32 +5,51 @@ Every change is one transaction that also counts `generation` up, so an index ca
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from astromesh.v1.values_pb2 import Content, Passage
+from astromesh.v1.values_pb2 import Passage
 from astromesh_core.errors import Conflict, NotFound
-from astromesh_vectors.faiss_store import keywords
+from astromesh_core.filters import Filter, Metadata, MetadataValue, is_met
+from astromesh_vectors.faiss_store import facts, keywords
+from astromesh_vectors.passages import Kept, passage_of
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 10.0
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS store (schema INTEGER NOT NULL, identity TEXT NOT NULL, model TEXT NOT NULL,"
     " dimension INTEGER NOT NULL, generation INTEGER NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS documents (id TEXT PRIMARY KEY, sha256 BLOB NOT NULL, metadata TEXT NOT NULL)"
-    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS documents (id TEXT PRIMARY KEY, sha256 BLOB NOT NULL, metadata TEXT NOT NULL,"
+    " text TEXT NOT NULL DEFAULT '') WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS passages (number INTEGER PRIMARY KEY AUTOINCREMENT,"
     " document TEXT NOT NULL REFERENCES documents (id), ordinal INTEGER NOT NULL, source TEXT NOT NULL,"
     " first INTEGER NOT NULL, past INTEGER NOT NULL, headings TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL,"
-    " UNIQUE (document, ordinal))",
+    " metadata TEXT NOT NULL DEFAULT '{}', UNIQUE (document, ordinal))",
+    *facts.TABLES,
 )
+
+_FROM_SCHEMA_1 = (
+    "ALTER TABLE documents ADD COLUMN text TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE passages ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
+    *facts.TABLES,
+    "UPDATE documents SET text = coalesce(json_extract(metadata, '$.text'), ''),"
+    " metadata = json_remove(metadata, '$.text')",
+    "UPDATE passages SET metadata = (SELECT metadata FROM documents WHERE id = document)",
+    "INSERT INTO facts SELECT entry.key, 2, entry.value, number FROM passages, json_each(passages.metadata) AS entry",
+    "UPDATE store SET schema = 2",
+)
+"""Schema 1 kept texts as metadata, of documents alone, and values were texts."""
+
+PassageRow: TypeAlias = tuple[int, str, int, str, int, int, str, str, str, bytes]
+
+_COLUMNS = "number, document, ordinal, source, first, past, headings, text, metadata, vector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,15 @@ class Change:
     after: int
     removed: list[int]
     added: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A passage to write: `metadata` is all that filters see of it, `vector` its bytes."""
+
+    passage: Passage
+    metadata: Metadata
+    vector: bytes
 
 
 class Sidecar:
@@ -60,12 +88,7 @@ class Sidecar:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         with self._transaction("IMMEDIATE"):
-            for statement in _TABLES:
-                self._connection.execute(statement)
-            keywords.prepare(self._connection)
-            if self._connection.execute("SELECT 1 FROM store").fetchone() is None:
-                row = (SCHEMA, secrets.token_hex(8), model, dimension)
-                self._connection.execute("INSERT INTO store VALUES (?, ?, ?, ?, 0)", row)
+            self._prepare(model, dimension)
         schema, identity, had_model, had_dimension = self._connection.execute(
             "SELECT schema, identity, model, dimension FROM store"
         ).fetchone()
@@ -75,6 +98,17 @@ class Sidecar:
                 f"{path} holds vectors of {had_model} with {had_dimension} dimensions (schema {schema}), asked for are "
                 f"{model} with {dimension} (schema {SCHEMA}); use another collection, or remove it and ingest anew"
             )
+
+    def _prepare(self, model: str, dimension: int) -> None:
+        connection = self._connection
+        there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone() is not None
+        schema = connection.execute("SELECT schema FROM store").fetchone()[0] if there else SCHEMA
+        for statement in _FROM_SCHEMA_1 if schema == 1 else _TABLES:
+            connection.execute(statement)
+        keywords.prepare(connection)
+        if not there:
+            row = (SCHEMA, secrets.token_hex(8), model, dimension)
+            connection.execute("INSERT INTO store VALUES (?, ?, ?, ?, 0)", row)
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Reads inside it see one state, whatever other connections write meanwhile."""
@@ -88,19 +122,16 @@ class Sidecar:
         row = self._connection.execute("SELECT sha256 FROM documents WHERE id = ?", (document,)).fetchone()
         return None if row is None else row[0]
 
-    def put(
-        self, document: str, sha256: bytes, metadata: Mapping[str, str], rows: Iterable[tuple[Passage, bytes]]
-    ) -> Change | None:
+    def put(self, document: str, sha256: bytes, metadata: Metadata, text: str, rows: Iterable[Row]) -> Change | None:
         """Puts these passages in the place of the document's old ones; None when it stands at this hash already."""
         with self._transaction("IMMEDIATE"):
             if self.hash_of(document) == sha256:
                 return None
             removed = self._forget(document)
-            values = (document, sha256, json.dumps(dict(metadata), sort_keys=True))
-            self._connection.execute("INSERT INTO documents VALUES (?, ?, ?)", values)
-            for ordinal, (passage, vector) in enumerate(rows):
-                self._insert(document, ordinal, passage, vector)
-            return self._changed(removed, self._numbers(document))
+            values = (document, sha256, json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False), text)
+            self._connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", values)
+            added = [self._insert(document, ordinal, row) for ordinal, row in enumerate(rows)]
+            return self._changed(removed, added)
 
     def remove(self, document: str) -> Change | None:
         """Forgets the document; None when it was not there."""
@@ -109,66 +140,78 @@ class Sidecar:
                 return None
             return self._changed(self._forget(document), [])
 
-    def documents(self) -> dict[str, bytes]:
-        return dict(self._connection.execute("SELECT id, sha256 FROM documents ORDER BY id"))
+    def documents(self, where: Filter | None) -> dict[str, bytes]:
+        if where is None:
+            return dict(self._connection.execute("SELECT id, sha256 FROM documents ORDER BY id"))
+        rows = self._connection.execute("SELECT id, sha256, metadata FROM documents ORDER BY id")
+        return {name: sha256 for name, sha256, metadata in rows if is_met(where, json.loads(metadata))}
 
-    def metadata(self, document: str) -> dict[str, str]:
-        row = self._connection.execute("SELECT metadata FROM documents WHERE id = ?", (document,)).fetchone()
-        if row is None:
-            raise NotFound(f"document {document!r} is not in this collection")
-        return json.loads(row[0])
+    def metadata(self, document: str) -> dict[str, MetadataValue]:
+        return json.loads(self._of_document("metadata", document))
+
+    def text(self, document: str) -> str:
+        return self._of_document("text", document)
 
     def count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM passages").fetchone()[0])
 
-    def vectors(self) -> Iterator[tuple[int, bytes]]:
-        """Every passage's number and vector, in the order of writing."""
-        return self._connection.execute("SELECT number, vector FROM passages ORDER BY number")
+    def numbers(self) -> Iterator[tuple[int]]:
+        """Every passage's number, in the order of writing."""
+        return self._connection.execute("SELECT number FROM passages ORDER BY number")
 
-    def with_words(self, text: str, limit: int) -> list[int]:
-        """The numbers of the passages that share words with a text, by BM25, best first, equal ones by number."""
-        return keywords.best(self._connection, text, limit)
+    def numbers_where(self, where: Filter) -> Iterator[tuple[int]]:
+        """The numbers of the passages that meet a condition, in any order."""
+        return facts.numbers(self._connection, where)
 
-    def vector(self, number: int) -> bytes:
-        """The vector of the passage with this number."""
-        return self._connection.execute("SELECT vector FROM passages WHERE number = ?", (number,)).fetchone()[0]
-
-    def passage(self, number: int) -> Passage:
-        """The passage with this number, `id` (document and ordinal) and `sha256` (of its text) set."""
-        document, ordinal, source, first, past, headings, text = self._connection.execute(
-            "SELECT document, ordinal, source, first, past, headings, text FROM passages WHERE number = ?", (number,)
-        ).fetchone()
-        return Passage(
-            id=f"{document}#{ordinal}",
-            source=source,
-            start=first,
-            end=past,
-            headings=json.loads(headings),
-            text=Content(text=text),
-            sha256=hashlib.sha256(text.encode()).digest(),
+    def vectors_after(self, number: int) -> Iterator[tuple[int, bytes]]:
+        """The number and the vector of every passage written after this one, in the order of writing."""
+        return self._connection.execute(
+            "SELECT number, vector FROM passages WHERE number > ? ORDER BY number", (number,)
         )
+
+    def with_words(self, text: str, limit: int, where: Filter | None = None) -> list[int]:
+        """The numbers of the passages that share words with a text, by BM25, best first, equal ones by number."""
+        return keywords.best(self._connection, text, limit, where)
+
+    def rows(self, numbers: Sequence[int]) -> dict[int, PassageRow]:
+        """The rows of the passages with these numbers, for `read`."""
+        if not numbers:
+            return {}
+        marks = ", ".join("?" * len(numbers))
+        found = self._connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE number IN ({marks})", numbers)
+        return {row[0]: row for row in found}
+
+    def numbers_of(self, document: str) -> list[int]:
+        """The numbers of a document's passages, in their order. Raises NotFound."""
+        self._of_document("id", document)
+        return self._numbers(document)
 
     def close(self) -> None:
         self._connection.close()
 
-    def _insert(self, document: str, ordinal: int, passage: Passage, vector: bytes) -> None:
-        self._connection.execute(
-            "INSERT INTO passages (document, ordinal, source, first, past, headings, text, vector) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                document,
-                ordinal,
-                passage.source,
-                passage.start,
-                passage.end,
-                json.dumps(list(passage.headings), ensure_ascii=False),
-                passage.text.text,
-                vector,
-            ),
-        )
+    def _of_document(self, column: str, document: str) -> str:
+        row = self._connection.execute(f"SELECT {column} FROM documents WHERE id = ?", (document,)).fetchone()
+        if row is None:
+            raise NotFound(f"document {document!r} is not in this collection")
+        return row[0]
+
+    def _insert(self, document: str, ordinal: int, row: Row) -> int:
+        passage = row.passage
+        headings = json.dumps(list(passage.headings), ensure_ascii=False)
+        metadata = json.dumps(dict(row.metadata), ensure_ascii=False)
+        place = (document, ordinal, passage.source, passage.start, passage.end, headings, passage.text.text)
+        number = self._connection.execute(
+            "INSERT INTO passages (document, ordinal, source, first, past, headings, text, metadata, vector) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*place, metadata, row.vector),
+        ).lastrowid
+        assert number is not None
+        facts.insert(self._connection, number, row.metadata)
+        return number
 
     def _forget(self, document: str) -> list[int]:
         numbers = self._numbers(document)
+        facts.forget(self._connection, document)
         self._connection.execute("DELETE FROM passages WHERE document = ?", (document,))
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document,))
         return numbers
@@ -191,3 +234,10 @@ class Sidecar:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def read(row: PassageRow) -> tuple[Passage, bytes]:
+    """A new passage of a row, and its vector."""
+    _, document, ordinal, source, first, past, headings, text, metadata, vector = row
+    kept = Kept(source, first, past, tuple(json.loads(headings)), text, metadata)
+    return passage_of(document, ordinal, kept), vector
