@@ -31,5 +31,8 @@ class Extra:
 
 
 ONNX = Extra("onnx", "onnxruntime_genai", "onnxruntime-genai")
+TORCH = Extra("torch", "sentence_transformers", "sentence-transformers")
+POSTGRES = Extra("postgres", "psycopg", "psycopg")
+REDIS = Extra("redis", "redis", "redis")
 PROVIDER_EXTRAS = {"onnx": ONNX}
 """By provider type."""
