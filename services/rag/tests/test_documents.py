@@ -13,7 +13,7 @@ from astromesh_rag.documents import MOST_BYTES, Unreadable, given, is_markdown, 
 
 
 def source(path: str = "knowledge", glob: str = "**/*.md") -> DirectorySource:
-    return DirectorySource(type="directory", path=path, glob=glob)
+    return DirectorySource(type="directory", path=path, glob=(glob,))
 
 
 def test_files_are_named_by_their_path_in_the_folder(config: Path) -> None:

@@ -142,6 +142,33 @@ BAD = [
     (PIPELINE + "  retrieval: {mmr: {lambda: 2}}\n", 5, "spec.retrieval.mmr.lambda", "less than or equal to 1"),
     (PIPELINE + "  retrieval: {mode: words}\n", 5, "spec.retrieval.mode", "'keyword'"),
     (PIPELINE + "  ingestion: {schedule: nightly}\n", 5, "spec.ingestion.schedule", "five cron fields"),
+    (PIPELINE + "  ingestion: {schedule: 99 2 * * *}\n", 5, "spec.ingestion.schedule", "no schedule: bad minute"),
+    (
+        PIPELINE + "  ingestion: {schedule: 0 2 * * *, timezone: Mars/Base}\n",
+        5,
+        "spec.ingestion.timezone",
+        "no time zone",
+    ),
+    (PIPELINE + "  ingestion: {schedule: 0 2 * * *}\n", 5, "spec.ingestion", "there are none"),
+    (PIPELINE + "  ingestion: {timezone: Europe/Zurich}\n", 5, "spec.ingestion", "there is none"),
+    (
+        PIPELINE + "  ingestion: {sources: [{type: url, urls: [ftp://x/y]}]}\n",
+        5,
+        "spec.ingestion.sources[0].urls[0]",
+        "http",
+    ),
+    (
+        PIPELINE + "  ingestion: {sources: [{type: url, urls: ['http://me@x/']}]}\n",
+        5,
+        "spec.ingestion.sources[0].urls[0]",
+        "of a page",
+    ),
+    (
+        PIPELINE + "  ingestion: {sources: [{type: directory, path: x, glob: []}]}\n",
+        5,
+        "spec.ingestion.sources[0].glob",
+        "at least 1",
+    ),
     (PIPELINE + "  store: {backend: milvus}\n", 5, "spec.store.backend", "cannot be 'milvus'"),
     # providers and settings
     (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),

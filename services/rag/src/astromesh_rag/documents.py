@@ -91,9 +91,9 @@ def _list_folder(folder: Path, source: DirectorySource, listing: Listing) -> Non
     root = folder.resolve()
     known = {document.id for document in listing.documents}
     try:
-        found = sorted(folder.glob(source.glob))
+        found = sorted({path for glob in source.glob for path in folder.glob(glob)})
     except (NotImplementedError, ValueError) as error:
-        raise InvalidInput(f"the glob {source.glob!r} of {source.path} is none: {error}") from error
+        raise InvalidInput(f"the glob {source.glob} of {source.path} is none: {error}") from error
     for path in found:
         if path.is_dir() or ".." in path.relative_to(folder).parts:
             continue

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, tzinfo
 from typing import Annotated, Literal, Self
+from urllib.parse import urldefrag, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.secrets import Secret
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.stores import Connection, StoreName
-from astromesh_core.resources.urls import HttpUrl
+from astromesh_core.resources.urls import HttpUrl, check_http_url
 
 DEFAULT_SEPARATORS = ("\n\n", "\n", ". ", " ")
 
@@ -116,30 +120,89 @@ class Retrieval(Spec):
         return self
 
 
+def _globs(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class DirectorySource(Spec):
     """Files of a folder. A relative path starts at the config folder."""
 
     type: Literal["directory"]
     path: str = Field(min_length=1)
-    glob: str = Field(default="**/*.md", min_length=1)
+    glob: Annotated[Items[Annotated[str, Field(min_length=1)]], BeforeValidator(_globs)] = Field(
+        default=("**/*.md",), min_length=1
+    )
+    """One pattern, or a list."""
+    allow_empty: bool = False
+    """Whether a folder in which nothing is found any more takes its documents away. Mostly it is not mounted."""
+
+
+def _check_page(text: str) -> str:
+    parts = urlsplit(check_http_url(text))
+    if "${" in text or "@" in parts.netloc:
+        raise PydanticCustomError("url", "is not the address of a page", {"hint": "such as https://example.com/faq"})
+    return urldefrag(text).url
 
 
 class UrlSource(Spec):
-    """Pages of the web."""
+    """Pages of the web. Files that robots.txt forbids are not asked for."""
 
     type: Literal["url"]
-    urls: Items[HttpUrl] = Field(min_length=1)
+    urls: Items[Annotated[str, AfterValidator(_check_page)]] = Field(min_length=1)
+    allow_private: bool = False
+    """Whether pages may lie at addresses of private networks and of this machine."""
 
 
 Source = Annotated[DirectorySource | UrlSource, Field(discriminator="type")]
+
+
+def _check_schedule(text: str) -> str:
+    try:
+        CronSim(text, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        context = {"reason": str(error).lower(), "hint": "such as 0 2 * * *"}
+        raise PydanticCustomError("schedule", "is no schedule: {reason}", context) from error
+    return text
+
+
+def _check_timezone(text: str) -> str:
+    try:
+        zone_of(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        context = {"hint": "such as UTC or Europe/Zurich"}
+        raise PydanticCustomError("timezone", "is no time zone of the IANA database", context) from error
+    return text
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of this name. Raises ZoneInfoNotFoundError, ValueError."""
+    # UTC is there too where the machine has no time zones installed.
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 class Ingestion(Spec):
     """What a pipeline takes in by itself, and when."""
 
     sources: Items[Source] = ()
-    schedule: Annotated[str, shaped(r"\S+( \S+){4}", "a schedule of five cron fields", "0 2 * * *")] | None = None
+    schedule: (
+        Annotated[
+            str,
+            shaped(r"\S+( \S+){4}", "a schedule of five cron fields", "0 2 * * *"),
+            AfterValidator(_check_schedule),
+        ]
+        | None
+    ) = None
     """Five cron fields."""
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
+    """Of the schedule."""
+
+    @model_validator(mode="after")
+    def _has_something_to_take_in(self) -> Self:
+        if self.schedule is not None and not self.sources:
+            raise PydanticCustomError("unused", "a schedule takes in sources, and there are none")
+        if self.schedule is None and self.timezone != "UTC":
+            raise PydanticCustomError("unused", "timezone is of a schedule, and there is none")
+        return self
 
 
 class RAGPipelineSpec(Spec):
