@@ -65,6 +65,11 @@ def partition_of_run(run: str) -> int:
     return partition
 
 
+def mesh_name(key: MeshKey) -> str:
+    """Tells meshes apart that keep their rows in one database."""
+    return _keyed(key, "mesh")
+
+
 def user_key(key: MeshKey, namespace: str, user: str) -> str:
     """A person whom a namespace's callers name, in events and stores that hold no name."""
     return _keyed(key, "user", namespace, user)
