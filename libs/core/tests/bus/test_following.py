@@ -5,31 +5,15 @@ from contextlib import aclosing
 
 import pytest
 
-from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh_core.bus.client import BusClient, Listening, OnMessage
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.parsing import Message
-from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate, session_aggregate
-from astromesh_core.events.chain import GENESIS, ChainHead
 from astromesh_core.events.identity import random_session
-from astromesh_testing.commits import begun, commit_of, completed, new_run, requested
+from astromesh_testing.commits import Writing, begun, commit_of, completed, new_run, requested
 from astromesh_testing.nats import NatsServer
 from astromesh_testing.transports import FaultyTransport
-
-
-class Writing:
-    """Appends to one aggregate, one commit after the other."""
-
-    def __init__(self, log: EventLog, aggregate: Aggregate) -> None:
-        self.log, self.aggregate = log, aggregate
-        self.position, self.head = Position.START, GENESIS
-
-    async def append(self, *bodies: RunEvent) -> ChainHead:
-        commit, self.head = commit_of(self.aggregate, bodies, self.head)
-        self.position = await self.log.append(self.aggregate.log, self.aggregate, commit, self.position)
-        return self.head
 
 
 async def indexes(log: EventLog, run: Aggregate, from_index: int = 0) -> list[int]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import RunEvent
+from astromesh_core.bus.log import EventLog
+from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate, run_aggregate
 from astromesh_core.events.chain import GENESIS, ChainHead, build_commit, seal
 from astromesh_core.events.contents import text_content
@@ -57,3 +59,17 @@ def commit_of(
         data, head = seal(envelope, head)
         sealed.append(data)
     return build_commit(sealed), head
+
+
+class Writing:
+    """Appends to one aggregate, one commit after the other."""
+
+    def __init__(self, log: EventLog, aggregate: Aggregate) -> None:
+        self.log, self.aggregate = log, aggregate
+        self.position, self.head = Position.START, GENESIS
+
+    async def append(self, *bodies: RunEvent) -> ChainHead:
+        """Stores the events in one commit; answers the chain's head after it."""
+        commit, self.head = commit_of(self.aggregate, bodies, self.head)
+        self.position = await self.log.append(self.aggregate.log, self.aggregate, commit, self.position)
+        return self.head

@@ -16,6 +16,7 @@ from astromesh.v1.signal_pb2 import Delta
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.events.chain import StoredEvent
+from astromesh_core.events.contents import may_hold_stored
 from astromesh_core.events.runs import TERMINAL, RunFolder
 from astromesh_gateway.admission import Admission, PreparedRun
 from astromesh_gateway.replies import contents
@@ -154,9 +155,9 @@ class Following:
                     index, told = folder.run.events, list[Part](tokens.delta(item))
                 else:
                     index = item.index
-                    await self._values.resolve_all(item.envelope)
-                    folder.apply(item.envelope)
-                    told = _told(item, tokens, folder.run)
+                    envelope = await self._whole(item)
+                    folder.apply(envelope)
+                    told = _told(index, envelope, tokens, folder.run)
                 if index <= after:
                     continue
                 for part in told:
@@ -166,6 +167,15 @@ class Following:
                     yield part
                 if asked is not None and folder.run.status in WAITING and await self._is_last(aggregate, index):
                     return
+
+    async def _whole(self, event: StoredEvent) -> Envelope:
+        """The envelope with its contents: a copy where they lie elsewhere, for others read the event too."""
+        if not may_hold_stored(event.data):
+            return event.envelope
+        whole = Envelope()
+        whole.CopyFrom(event.envelope)
+        await self._values.resolve_all(whole)
+        return whole
 
     async def _until_ended(self, prepared: PreparedRun, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
         async for part in parts:
@@ -179,9 +189,9 @@ class Following:
         return tail is None or tail.last.index <= index
 
 
-def _told(event: StoredEvent, tokens: Tokens, run: Run) -> list[Part]:
-    body = event.envelope.run
-    told: list[Part] = [*tokens.event(body), Told(event.index, event.envelope, run)]
+def _told(index: int, envelope: Envelope, tokens: Tokens, run: Run) -> list[Part]:
+    body = envelope.run
+    told: list[Part] = [*tokens.event(body), Told(index, envelope, run)]
     if body.HasField("model_call_begun"):
         told += tokens.early(body.model_call_begun.path)
     return told

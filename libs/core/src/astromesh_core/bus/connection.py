@@ -49,7 +49,9 @@ class Bus:
         """The raw connection: only for what stands in core.bus."""
         self.js = JetStreamContext(nc)
         """The raw JetStream context: only for what stands in core.bus."""
-        self.log = EventLog(nc)
+        self.shared_feed = SharedFeed(nc)
+        """The log as it is read for every `Projection` on this connection."""
+        self.log = EventLog(nc, feed=self.shared_feed)
         self.values = ValueStore(nc)
         self.deltas = Deltas(nc)
         self.loads = Loads(nc)
@@ -60,8 +62,6 @@ class Bus:
         self.endpoints = EndpointStore(nc)
         self.ingestions = IngestionStore(nc)
         self.dead_letters = DeadLetters(nc, service)
-        self.shared_feed = SharedFeed(nc)
-        """The log as it is read for every `Projection` on this connection."""
         self._checks: list[Callable[[], BusHealth]] = [self._connected, self._has_room]
 
     def add_check(self, check: Callable[[], BusHealth]) -> Callable[[], None]:

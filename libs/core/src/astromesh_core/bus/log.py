@@ -13,9 +13,10 @@ import structlog
 
 from astromesh_core.bus.answers import Answer, Full, Refused, Stored, Unsettled, WrongLast, read_answer
 from astromesh_core.bus.client import BusClient
-from astromesh_core.bus.following import NewFollower, follow
+from astromesh_core.bus.following import LiveCommits, NewFollower, follow
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StoredMessage, StreamReader, Transport
+from astromesh_core.bus.shared_feed import SharedFeed
 from astromesh_core.bus.streams import RUNS
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import Conflict, InvalidInput, TimedOut, Unavailable
@@ -69,10 +70,11 @@ class EventLog:
         client: BusClient,
         transport: Transport | None = None,
         *,
+        feed: SharedFeed | None = None,
         stream: str = RUNS,
         attempt_seconds: float = _ATTEMPT_SECONDS,
     ) -> None:
-        self._client = client
+        self._live = LiveCommits(client, feed)
         self._transport: Transport = transport or client
         self._reader = StreamReader(self._transport, stream)
         self._attempt_seconds = attempt_seconds
@@ -150,17 +152,18 @@ class EventLog:
         """Every event from an index on, once and in order, as it is stored; ends after a run's terminal event.
 
         `after` spares reading what the caller knows: the position of the event before `from_index`. Close it (aclosing)
-        where you leave early.
+        where you leave early. Events are others' too: change a copy.
         """
-        return follow(self._client, self._reader, aggregate, from_index, after)
+        return follow(self._live, self._reader, aggregate, from_index, after)
 
     def follow_new(self, aggregate: Aggregate) -> AbstractAsyncContextManager[AsyncGenerator[StoredEvent, None]]:
         """Within the block, every event from index 0 on of an aggregate that does not exist yet, as it is stored.
 
         Listens from the start of the block, so a caller that appends the first event inside it hears everything that
         follows without reading the log. Of one that exists already, what was stored before comes after two seconds.
+        Events are others' too: change a copy.
         """
-        return NewFollower(self._client, self._reader, aggregate)
+        return NewFollower(self._live, self._reader, aggregate)
 
     async def end(self) -> Position:
         """The last position of the whole log."""

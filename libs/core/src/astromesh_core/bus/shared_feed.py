@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from astromesh_core.bus.positions import Position
 from astromesh_core.bus.reading import StreamReader
 from astromesh_core.bus.streams import RUNS
 from astromesh_core.bus.subjects import Aggregate, aggregate_of_subject
-from astromesh_core.errors import AstromeshError, TemporaryError
+from astromesh_core.errors import AstromeshError, InvalidInput, TemporaryError
 from astromesh_core.events.chain import StoredEvent, open_commit
 
 _RECENT = 256
@@ -76,6 +76,7 @@ class SharedFeed:
         self._reader = StreamReader(nc, RUNS)
         self._common: OrderedFeed | None = None
         self._readers: list[LogReader] = []
+        self._heard: dict[Aggregate, list[Callable[[LogMessage], None]]] = {}
         self._recent: deque[LogMessage] = deque(maxlen=_RECENT)
         self._own: dict[LogReader, OrderedFeed] = {}
         self._ends: deque[tuple[float, int]] = deque(maxlen=_ENDS_KEPT)
@@ -103,6 +104,21 @@ class SharedFeed:
             await own.__aexit__(None, None, None)
         if not self._readers and not self._own:
             await self._close()
+
+    def hear(self, aggregate: Aggregate, listener: Callable[[LogMessage], None]) -> Callable[[], None] | None:
+        """Calls the listener with the aggregate's commits that are stored from now on, once each and in order, until
+        the answered function is called or the feed ends. None where the log is not being read here."""
+        if self._common is None or self._common.trouble:
+            return None
+        listeners = self._heard.setdefault(aggregate, [])
+        listeners.append(listener)
+
+        def stop() -> None:
+            listeners.remove(listener)
+            if not listeners:
+                self._heard.pop(aggregate, None)
+
+        return stop
 
     def trouble(self, reader: LogReader) -> str:
         """Why the reader is offered nothing at present; empty where all is well."""
@@ -152,8 +168,16 @@ class SharedFeed:
     def _on_common(self, message: Delivered) -> Awaitable[None] | None:
         opened = LogMessage(message.sequence, message.subject, message.data)
         self._recent.append(opened)
+        if self._heard:
+            self._tell(opened)
         full = [reader for reader in self._readers if not _offer(reader, opened)]
         return self._part_all(full) if full else None
+
+    def _tell(self, message: LogMessage) -> None:
+        # One that is no commit is for the readers to report.
+        with suppress(InvalidInput):
+            for listener in tuple(self._heard.get(message.aggregate, ())):
+                listener(message)
 
     def _join(self, reader: LogReader) -> bool:
         """Hangs the reader on the common feed where that has not gone on without it."""
