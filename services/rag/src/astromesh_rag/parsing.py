@@ -1,0 +1,121 @@
+"""Reading documents off the event loop: plain text in a thread, every other format in a process of its own.
+
+That process has bounded memory and time and none of our secrets; one that hangs is killed, and one that dies costs its
+document alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import orjson
+
+from astromesh_rag.formats import PARSED, Format, read
+from astromesh_rag.parsing_process import HEAD, LENGTH
+from astromesh_rag.readers.text import Text, Unreadable
+
+PARSE_SECONDS: Final = 60
+IDLE_SECONDS: Final = 20.0
+
+_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "HOME", "TMPDIR")
+
+
+class Raw(NamedTuple):
+    """A document as it came."""
+
+    format: Format
+    data: bytes
+    charset: str = ""
+
+
+class Parser:
+    """Reads one document at a time; its process ends when it has had nothing to do for a while."""
+
+    def __init__(self, seconds: int = PARSE_SECONDS) -> None:
+        self._seconds = seconds
+        self._turn = asyncio.Lock()
+        self._process: Process | None = None
+        self._rest: asyncio.TimerHandle | None = None
+
+    async def text(self, raw: Raw) -> Text:
+        """The document's text. Raises Unreadable, with the reason."""
+        if raw.format not in PARSED:
+            return await asyncio.to_thread(read, raw.format, raw.data, raw.charset)
+        async with self._turn:
+            if self._rest is not None:
+                self._rest.cancel()
+            try:
+                return await self._parsed(raw)
+            finally:
+                self._rest = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._kill)
+
+    async def close(self) -> None:
+        """Ends the process. Idempotent."""
+        if self._rest is not None:
+            self._rest.cancel()
+        process = self._process
+        self._kill()
+        if process is not None:
+            await process.wait()
+
+    async def _parsed(self, raw: Raw) -> Text:
+        process = self._process or await self._started()
+        try:
+            async with asyncio.timeout(self._seconds):
+                answer = await _ask(process, raw, self._seconds)
+        except TimeoutError as error:
+            self._kill()
+            raise Unreadable(f"takes longer than {self._seconds} s to be read") from error
+        except (asyncio.IncompleteReadError, OSError) as error:
+            self._kill()
+            raise Unreadable("ends the process that reads it: it is damaged, or needs too much memory") from error
+        except BaseException:
+            # Cancelled with an answer under way, which the next document would take for its own.
+            self._kill()
+            raise
+        return _text(answer)
+
+    async def _started(self) -> Process:
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "astromesh_rag.parsing_process",
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env=environment,
+            # A Ctrl-C at the terminal is for the mesh, which ends this process itself.
+            start_new_session=True,
+        )
+        return self._process
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+
+async def _ask(process: Process, raw: Raw, seconds: int) -> bytes:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    head = orjson.dumps({"format": raw.format, "charset": raw.charset, "seconds": seconds})
+    process.stdin.write(HEAD.pack(len(head), len(raw.data)) + head)
+    process.stdin.write(raw.data)
+    await process.stdin.drain()
+    (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+    return await process.stdout.readexactly(length)
+
+
+def _text(answer: bytes) -> Text:
+    told = orjson.loads(answer)
+    if "refusal" in told:
+        raise Unreadable(told["refusal"])
+    return Text(told["text"], told["markdown"], tuple(told["pages"]))
