@@ -8,7 +8,7 @@ transaction as the changes. `astromesh_testing.contracts.conversations.Conversat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 START: Final = b""
@@ -114,8 +114,10 @@ class Summary(NamedTuple):
 
 
 class Recalled(NamedTuple):
-    """A session's last turns, oldest first, and its summary if it has one."""
+    """A session's last turns, oldest first, its summary if it has one, and up to where its agent's changes are applied:
+    None where the agent is not followed."""
 
+    position: bytes | None
     turns: Sequence[Turn]
     summary: Summary | None
 
@@ -149,8 +151,9 @@ class ConversationStore(Protocol):
         """Follows an agent, of whom nothing is in the log up to the position. Does nothing for one that is followed."""
         ...
 
-    async def apply(self, changes: Sequence[Change], advances: Sequence[Advance]) -> None:
-        """Applies the changes, and moves on each agent's position, all or nothing.
+    async def apply(self, changes: Sequence[Change], advances: Sequence[Advance]) -> Collection[AgentKey]:
+        """Applies the changes, and moves on each agent's position, all or nothing. Returns the agents of `advances` who
+        are not followed, or whose position was less than `after`: something of theirs is missing here.
 
         Changes of an agent that is not followed are dropped. A position moves to `upto` only where it is at least
         `after` and less than `upto`: so that it never says more than what is applied. A change that is applied already,
@@ -158,8 +161,8 @@ class ConversationStore(Protocol):
         """
         ...
 
-    async def last(self, namespace: str, session_key: str, most: int) -> Recalled:
-        """Returns the session's last turns, at most so many, and its summary."""
+    async def last(self, agent: AgentKey, session_key: str, most: int) -> Recalled:
+        """Returns the session's last turns, at most so many, all of one moment."""
         ...
 
     async def page(self, namespace: str, session_key: str, after: Place, most: int) -> Sequence[Turn]:

@@ -85,18 +85,18 @@ def asked(turns: Sequence[Turn]) -> list[str]:
 
 async def questions(store: ConversationStore, session: str = "s", most: int = 100) -> list[str]:
     """What the session was asked, oldest first."""
-    return asked((await store.last(NAMESPACE, session, most)).turns)
+    return asked((await store.last(DESK, session, most)).turns)
 
 
 async def summary(store: ConversationStore, session: str = "s") -> Summary | None:
     """The session's summary."""
-    return (await store.last(NAMESPACE, session, 1)).summary
+    return (await store.last(DESK, session, 1)).summary
 
 
 async def everything(store: ConversationStore) -> object:
     """All that can be read of two sessions, one agent and its followers."""
     return (
-        [await store.last(NAMESPACE, session, 100) for session in "st"],
+        [await store.last(DESK, session, 100) for session in "st"],
         [tuple(await store.page(NAMESPACE, session, FIRST, 100)) for session in "st"],
         tuple(await store.sessions(DESK, None, 100)),
         tuple(await store.of_user(NAMESPACE, "ada")),
@@ -143,7 +143,7 @@ class ConversationsContract:
     async def test_a_turn_comes_back_as_it_was_given(self, store: ConversationStore) -> None:
         change = remembered(7, user="ada")
         await apply(store, change)
-        (turn,) = (await store.last(NAMESPACE, "s", 9)).turns
+        (turn,) = (await store.last(DESK, "s", 9)).turns
         assert turn == Turn("run-7", 7, "ada", change.stored, Place(at(7), 5))
 
     async def test_pages_go_on_where_the_last_one_ended(self, store: ConversationStore) -> None:
@@ -235,6 +235,15 @@ class ConversationsContract:
         assert await moved(at(8), 9) == at(7)
         assert await moved(START, 6) == at(7)
         assert (await store.followed())[OTHER] == START
+        assert (await store.last(DESK, "s", 1)).position == at(7)
+
+    async def test_says_who_lacks_something(self, store: ConversationStore) -> None:
+        await store.drop(OTHER)
+        advances = [Advance(DESK, START, at(5)), Advance(OTHER, START, at(5))]
+        assert list(await store.apply([], advances)) == [OTHER]
+        assert list(await store.apply([], [Advance(DESK, at(6), at(7))])) == [DESK]
+        assert list(await store.apply([], [Advance(DESK, START, at(4))])) == []
+        assert (await store.last(OTHER, "s", 1)).position is None
 
     async def test_an_agent_is_followed_once(self, store: ConversationStore) -> None:
         await apply(store, remembered(1), upto=5)

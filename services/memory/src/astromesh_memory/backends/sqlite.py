@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -45,11 +45,11 @@ class SqliteConversations:
     async def follow(self, agent: AgentKey, position: bytes) -> None:
         await self._run(self._file.follow, agent, position)
 
-    async def apply(self, changes: Sequence[Change], advances: Sequence[Advance]) -> None:
-        await self._run(self._file.apply, changes, advances)
+    async def apply(self, changes: Sequence[Change], advances: Sequence[Advance]) -> Collection[AgentKey]:
+        return await self._run(self._file.apply, changes, advances)
 
-    async def last(self, namespace: str, session_key: str, most: int) -> Recalled:
-        return await self._run(self._file.last, namespace, session_key, most)
+    async def last(self, agent: AgentKey, session_key: str, most: int) -> Recalled:
+        return await self._run(self._file.last, agent, session_key, most)
 
     async def page(self, namespace: str, session_key: str, after: Place, most: int) -> Sequence[Turn]:
         return await self._run(self._file.page, namespace, session_key, after, most)

@@ -94,6 +94,7 @@ _DROP_SESSION: Final = "DELETE FROM session WHERE namespace = :namespace AND ses
 _ADVANCE: Final = """
 UPDATE agent SET position = ?4 WHERE namespace = ?1 AND agent = ?2 AND position >= ?3 AND position < ?4
 """
+_POSITION: Final = "SELECT position FROM agent WHERE namespace = ? AND agent = ?"
 _TURN: Final = "SELECT run_id, time_unix_nano, user_key, stored, position, event_index FROM turn"
 _LAST: Final = f"{_TURN} WHERE namespace = ? AND session_key = ? ORDER BY position DESC, event_index DESC LIMIT ?"
 _PAGE: Final = f"""
@@ -134,17 +135,18 @@ class ConversationFile:
         with self._connection:
             self._connection.execute("INSERT INTO agent VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*agent, position))
 
-    def apply(self, changes: Iterable[Change], advances: Iterable[Advance]) -> None:
+    def apply(self, changes: Iterable[Change], advances: Iterable[Advance]) -> list[AgentKey]:
         with self._connection:
             for change in changes:
                 self._apply(change)
-            rows = [(*advance.agent, advance.after, advance.upto) for advance in advances]
-            self._connection.executemany(_ADVANCE, rows)
+            return [advance.agent for advance in advances if not self._advance(advance)]
 
-    def last(self, namespace: str, session_key: str, most: int) -> Recalled:
-        rows = self._connection.execute(_LAST, (namespace, session_key, most)).fetchall()
-        row = self._connection.execute(_SUMMARY, (namespace, session_key)).fetchone()
-        return Recalled([_turn(row) for row in reversed(rows)], None if row is None else Summary(*row))
+    def last(self, agent: AgentKey, session_key: str, most: int) -> Recalled:
+        # Nobody writes in between: this is the only thread, and its process the only one.
+        rows = self._connection.execute(_LAST, (agent.namespace, session_key, most)).fetchall()
+        row = self._connection.execute(_SUMMARY, (agent.namespace, session_key)).fetchone()
+        turns = [_turn(row) for row in reversed(rows)]
+        return Recalled(self._position(agent), turns, None if row is None else Summary(*row))
 
     def page(self, namespace: str, session_key: str, after: Place, most: int) -> list[Turn]:
         return [_turn(row) for row in self._connection.execute(_PAGE, (namespace, session_key, *after, most))]
@@ -181,6 +183,16 @@ class ConversationFile:
                 if self._connection.execute(_DROP_TURNS, values).rowcount:
                     self._connection.execute(_DROP_SESSION, values)
                     self._connection.execute(_COUNT_SESSION, values)
+
+    def _advance(self, advance: Advance) -> bool:
+        if self._connection.execute(_ADVANCE, (*advance.agent, advance.after, advance.upto)).rowcount:
+            return True
+        position = self._position(advance.agent)
+        return position is not None and position >= advance.after
+
+    def _position(self, agent: AgentKey) -> bytes | None:
+        row = self._connection.execute(_POSITION, agent).fetchone()
+        return None if row is None else row[0]
 
     def _start_anew(self) -> None:
         self._connection.close()
