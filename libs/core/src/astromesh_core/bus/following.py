@@ -64,6 +64,8 @@ class _Arrivals:
     def __init__(self) -> None:
         self._commits: deque[_Commit] = deque()
         self._taker: asyncio.Future[None] | None = None
+        self._silent_at = 0.0
+        self._silence: asyncio.TimerHandle | None = None
         self.incomplete = True
         """The log is to be read: something may have passed unheard."""
 
@@ -83,14 +85,30 @@ class _Arrivals:
         """The next commit; None once the log is to be read instead: after this long a silence, or at once."""
         if not self._commits and not self.incomplete:
             loop = asyncio.get_running_loop()
+            self._silent_at = loop.time() + seconds
+            if self._silence is None:
+                self._silence = loop.call_at(self._silent_at, self._ring)
             self._taker = loop.create_future()
-            silence = loop.call_later(seconds, self.break_off)
             try:
                 await self._taker
             finally:
-                silence.cancel()
                 self._taker = None
         return None if self.incomplete or not self._commits else self._commits.popleft()
+
+    def close(self) -> None:
+        """Rings no more."""
+        if self._silence is not None:
+            self._silence.cancel()
+
+    def _ring(self) -> None:
+        # One timer for all waits, moved when it rings too early: one for each would cost as much as reading the commit.
+        loop = asyncio.get_running_loop()
+        if self._taker is not None and loop.time() < self._silent_at:
+            self._silence = loop.call_at(self._silent_at, self._ring)
+        else:
+            self._silence = None
+            if self._taker is not None:
+                self.break_off()
 
     def _wake(self) -> None:
         if self._taker is not None and not self._taker.done():
@@ -116,6 +134,7 @@ class LiveCommits:
         def close() -> None:
             stop()
             forget()
+            arrivals.close()
 
         return close
 

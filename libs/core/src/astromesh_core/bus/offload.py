@@ -36,7 +36,12 @@ async def offload(batch: Sequence[Envelope], values: ValueStore) -> int:
 
 def commit_bytes(batch: Sequence[Envelope]) -> int:
     """The size of a commit of these events, once they are sealed; never less than it will be."""
-    return sum(_size(envelope) for envelope in batch)
+    return sum(sealed_bytes(envelope.ByteSize()) for envelope in batch)
+
+
+def sealed_bytes(size: int) -> int:
+    """What an envelope of this size takes in a commit: `seal` adds the hash of the previous event."""
+    return size + 34 + _FRAME_BYTES
 
 
 def fixed_bytes(message: ProtoMessage) -> int:
@@ -63,12 +68,7 @@ def _movable(content: Content) -> bool:
 def _fitting(batch: Sequence[Envelope]) -> int:
     total = 0
     for count, envelope in enumerate(batch):
-        total += _size(envelope)
+        total += sealed_bytes(envelope.ByteSize())
         if total > COMMIT_BYTES and count > 0:
             return count
     return len(batch)
-
-
-def _size(envelope: Envelope) -> int:
-    # `seal` adds the hash of the previous event.
-    return envelope.ByteSize() + 34 + _FRAME_BYTES

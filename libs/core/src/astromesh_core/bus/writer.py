@@ -13,7 +13,7 @@ from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.session_events_pb2 import SessionEvent
 from astromesh_core.bus.log import AppendConflict, EventLog
-from astromesh_core.bus.offload import COMMIT_BYTES, MAX_COMMIT_BYTES, commit_bytes, fixed_bytes, offload
+from astromesh_core.bus.offload import COMMIT_BYTES, MAX_COMMIT_BYTES, fixed_bytes, offload, sealed_bytes
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.values import ValueStore
@@ -90,6 +90,7 @@ class AggregateWriter:
         """The chain after the last commit stored."""
         self._next_index = head.next_index
         self._buffer: list[Envelope] = []
+        self._sizes: list[int] = []
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -110,6 +111,7 @@ class AggregateWriter:
         self.bytes_recorded += size
         self._next_index += 1
         self._buffer.append(envelope)
+        self._sizes.append(sealed_bytes(size))
         if self._flusher is None and self._linger is None:
             self._linger = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._kick)
         return envelope.index
@@ -203,14 +205,14 @@ class AggregateWriter:
         subject = self._aggregate.requested if admits else self._aggregate.log
         batch = self._buffer[:1] if admits else self._buffer[:]
         fitting = len(batch)
-        if commit_bytes(batch) > COMMIT_BYTES:
+        if sum(self._sizes[:fitting]) > COMMIT_BYTES:
             fitting = await self._persistently(lambda: offload(batch, self._values))
         events, head = self._sealed(batch[:fitting])
         commit = build_commit(event.data for event in events)
         self.position = await self._persistently(
             lambda: self._log.append(subject, self._aggregate, commit, self.position)
         )
-        del self._buffer[:fitting]
+        del self._buffer[:fitting], self._sizes[:fitting]
         self.head = head
         if self.on_stored is not None:
             self.on_stored(events, self.position)
@@ -244,6 +246,7 @@ class AggregateWriter:
     def _end(self, reason: AstromeshError) -> None:
         self._dead = self._dead or reason
         self._buffer.clear()
+        self._sizes.clear()
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
