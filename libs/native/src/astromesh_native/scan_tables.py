@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, NamedTuple
+
+from astromesh_native.calling_codes import CALLING_CODES
 
 Alphabet = Literal["alphanumeric", "upper", "hex", "word", "dashed", "token", "dotted", "path"]
 """Of a secret's body: letters and digits; upper case and digits; lower-case hexadecimal; and letters and digits with
@@ -31,6 +34,11 @@ class SecretShape(NamedTuple):
     alphabet: Alphabet
     least: int
     most: int = 0
+
+    @property
+    def characters(self) -> str:
+        """Each character of the alphabet."""
+        return "".join(filter(re.compile(f"[{ALPHABETS[self.alphabet]}]").match, map(chr, range(128))))
 
 
 SECRETS: Final = (
@@ -134,3 +142,14 @@ NO_LETTERS: Final[tuple[tuple[int, int], ...]] = (
 )  # fmt: skip
 """Beyond ASCII: spaces, punctuation, symbols, emoji, private use. Every other character may stand in an address, as
 RFC 6531 has it, combining marks included. Fixed here, for each Unicode version knows other letters."""
+
+
+class Tables(NamedTuple):
+    """All of it, as the Rust side takes it. It keeps a copy."""
+
+    iban_lengths: dict[str, int] = IBAN_LENGTHS
+    card_ranges: tuple[tuple[str, str, frozenset[int]], ...] = CARD_RANGES
+    calling_codes: dict[str, frozenset[int]] = CALLING_CODES
+    secrets: tuple[SecretShape, ...] = SECRETS
+    no_letters: tuple[tuple[int, int], ...] = NO_LETTERS
+    file_endings: frozenset[str] = FILE_ENDINGS
