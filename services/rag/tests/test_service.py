@@ -31,7 +31,7 @@ from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_rag.app import open_store
+from astromesh_core.user_code.modules import Modules
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
 from astromesh_rag.upkeep import Upkeep
@@ -39,6 +39,7 @@ from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.faiss_store.store import SIDECAR_FILE
 from astromesh_vectors.minilm.tokens import MiniLMWords
+from astromesh_vectors.opening import Stores
 
 if TYPE_CHECKING:
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
@@ -85,7 +86,9 @@ async def served(placement: Placement, bus: Bus, config: Path) -> AsyncGenerator
     async def open_embedder(spec: EmbeddingsSpec) -> WordEmbedder:
         return embedder
 
-    pipelines = Pipelines(config.parent / "data", MiniLMWords(), open_embedder, open_store)
+    modules = Modules(config.parent / "data" / "stores")
+    stores = Stores(config.parent / "data", modules, {})
+    pipelines = Pipelines(config.parent / "data", MiniLMWords(), open_embedder, stores.open)
     upkeep = Upkeep(pipelines, config, told, at_once())
     service = RagService(pipelines, upkeep, bus.values, Telemetry())
 
@@ -100,6 +103,7 @@ async def served(placement: Placement, bus: Bus, config: Path) -> AsyncGenerator
         await following
     await upkeep.close()
     await pipelines.close()
+    modules.close()
 
 
 async def declare(

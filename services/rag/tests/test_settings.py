@@ -19,12 +19,13 @@ from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
-from astromesh_rag.app import open_store
+from astromesh_core.user_code.modules import Modules
 from astromesh_rag.documents import Listing, given
 from astromesh_rag.pipeline import Pipeline
 from astromesh_rag.pipelines import Pipelines
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.minilm.tokens import MiniLMWords
+from astromesh_vectors.opening import Stores
 
 YAML = """
 apiVersion: astromesh/v1
@@ -65,9 +66,12 @@ async def mesh(folder: Path) -> AsyncGenerator[Mesh]:
     async def open_embedder(spec: EmbeddingsSpec) -> WordEmbedder:
         return embedder
 
-    pipelines = Pipelines(folder, MiniLMWords(), open_embedder, open_store)
+    modules = Modules(folder / "stores")
+    stores = Stores(folder, modules, {})
+    pipelines = Pipelines(folder, MiniLMWords(), open_embedder, stores.open)
     yield Mesh(pipelines, embedder)
     await pipelines.close()
+    modules.close()
 
 
 async def texts(pipeline: Pipeline) -> list[str]:

@@ -98,8 +98,8 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
     ("spec", "field"),
     [
         ("embedding: {model: other}", "embedding.model"),
-        ("embeddings: {endpoint: 'http://e'}", "embeddings.endpoint"),
-        ("vector_store: {persist_directory: x}", "vector_store.persist_directory"),
+        ("embeddings: {provider: onnx, model: other}", "embeddings.model"),
+        ("vector_store: {backend: pgvector}", "vector_store.backend"),
         ("reranking: {enabled: true}", "reranking.enabled"),
         ("ingestion: {sources: [{type: url, urls: ['http://a']}]}", "ingestion.sources[0].type"),
     ],

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astromesh.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
-from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.user_code.modules import Modules
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
 from astromesh_rag.upkeep import Upkeep
 from astromesh_vectors.embedders.opening import Embedders
-from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.minilm.tokens import MiniLMWords
+from astromesh_vectors.opening import Stores
 
 if TYPE_CHECKING:
     from astromesh_core.service import Platform
@@ -39,7 +38,9 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     bus, data = platform.bus, platform.settings.data_dir
     modules = Modules(Path(platform.settings.config_dir) / "embedders")
     embedders = Embedders(data, modules, os.environ)
-    pipelines = Pipelines(data, MiniLMWords(), embedders.of, open_store)
+    own_stores = Modules(Path(platform.settings.config_dir) / "stores")
+    stores = Stores(data, own_stores, os.environ)
+    pipelines = Pipelines(data, MiniLMWords(), embedders.of, stores.open)
     started = asyncio.sleep(START_SECONDS)
     upkeep = Upkeep(pipelines, platform.settings.config_dir, Observations(bus), started)
     synced = asyncio.Event()
@@ -62,9 +63,4 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         await pipelines.close()
         await embedders.close()
         modules.close()
-
-
-def open_store(folder: Path, spec: RAGPipelineSpec, model: str, dimension: int) -> FaissStore:
-    """The store that a pipeline declares."""
-    del spec  # there is one backend
-    return FaissStore(folder, model=model, dimension=dimension)
+        own_stores.close()

@@ -20,18 +20,20 @@ from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource, stored_resource
+from astromesh_core.resources.stores import StorePlace
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_vectors.embedders.served import ServedEmbedder
 from astromesh_vectors.minilm.shared import SharedMiniLM
+from astromesh_vectors.opening import Collection
 from astromesh_vectors.ports import VectorStore
 from astromesh_vectors.rulers import Words
 
 OpenEmbedder = Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]
 """Opens the embedder that a pipeline declares; equal ones are one, and somebody else closes it."""
 
-OpenStore = Callable[[Path, RAGPipelineSpec, str, int], VectorStore]
-"""Opens the store that a pipeline declares, in a folder of its own, for the vectors of a model: its name, and their
-dimension."""
+OpenStore = Callable[[StorePlace, Collection, bool], VectorStore]
+"""Opens the store that a pipeline declares, for the vectors of a model. Where the last is true, whoever declared it may
+name no folder outside the mesh's data folder."""
 
 OPENING_SECONDS = 5.0
 """How long a query waits for a pipeline that is being opened: a model server may have to be asked first."""
@@ -56,12 +58,12 @@ class Pipelines:
     """Opens, changes and closes pipelines. A change of settings keeps the store, so that no query is dropped."""
 
     def __init__(self, data: Path, words: Words, open_embedder: OpenEmbedder, open_store: OpenStore) -> None:
-        self._root = data / "rag"
+        self._data = data
         self._words = words
         self._open_embedder = open_embedder
         self._open_store = open_store
         self._declared: dict[ResourceKey, Declared] = {}
-        self._stores: dict[Path, VectorStore] = {}
+        self._stores: dict[tuple[StorePlace, Collection], VectorStore] = {}
 
     async def get(self, namespace: str, name: str) -> Declared:
         """The pipeline, which is served. Raises NotFound naming those that there are, or why it is not served."""
@@ -123,24 +125,27 @@ class Pipelines:
             await store.close()
 
     def _serve(self, declared: Declared, spec: RAGPipelineSpec, embedder: ServedEmbedder) -> None:
-        folder = self._folder(declared.ref, spec.vector_store.collection, embedder.name)
-        store = self._stores.get(folder)
+        name = _name(declared.ref, spec.vector_store.collection, embedder.name)
+        place = spec.vector_store.place
+        collection = Collection(name, embedder.name, embedder.dimension)
+        store = self._stores.get((place, collection))
         if store is None:
-            store = self._stores[folder] = self._open_store(folder, spec, embedder.name, embedder.dimension)
-        before, models = declared.pipeline, Models(embedder, self._words)
+            store = self._stores[place, collection] = self._open_store(place, collection, declared.confined)
+        before, models = declared.pipeline, Models(embedder, self._words, embedder.remembering)
         if before is not None and before.store is store:
             before.ref, before.spec, before.models = declared.ref, spec, models
         else:
-            declared.pipeline = Pipeline(declared.ref, spec, store, models, folder)
+            declared.pipeline = Pipeline(declared.ref, spec, store, models, self._data / name)
         declared.embedder, declared.refusal = embedder, None
 
-    def _folder(self, ref: ResourceRef, collection: str | None, model: str) -> Path:
-        folder = self._root / ref.namespace / ref.name
-        # A name is anybody's text: as a folder's name it may neither part nor climb a path.
-        if collection is not None:
-            folder = folder / "collections" / _file_name(collection)
-        # Vectors of two models never meet. Those of the built-in one have always stood in the folder itself.
-        return folder if model == SharedMiniLM.name else folder / "models" / _file_name(model)
+
+def _name(ref: ResourceRef, collection: str | None, model: str) -> str:
+    """The collection's name, which is a path too: a name is anybody's text, and may neither part nor climb one."""
+    name = f"rag/{ref.namespace}/{ref.name}"
+    if collection is not None:
+        name = f"{name}/collections/{_file_name(collection)}"
+    # Vectors of two models never meet. Those of the built-in one have always stood in the folder itself.
+    return name if model == SharedMiniLM.name else f"{name}/models/{_file_name(model)}"
 
 
 def _file_name(text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+import orjson
+from pydantic import Field, JsonValue, model_validator
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.spelling import Spec, spelled
-from astromesh_core.resources.stores import Connection, StoreName
+from astromesh_core.resources.stores import Connection, StoreName, StorePlace, check_place
 
 
 class ConversationalMemory(Spec):
@@ -36,7 +37,10 @@ class SemanticMemory(Spec):
     embeddings: EmbeddingsSpec | None = Field(default=None, validation_alias=spelled("embeddings", "embedding"))
     dimension: int | None = Field(default=None, gt=0, validation_alias=spelled("dimension", "dimensions"))
     connection: Connection | None = None
-    path: str | None = None
+    path: str | None = Field(default=None, min_length=1, validation_alias=spelled("path", "persist_directory"))
+    """A folder for collections; a relative one starts at the mesh's data folder."""
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """What a class of the user's own is made with."""
     similarity_threshold: float | None = Field(default=None, ge=0, le=1)
     """The least cosine of what is recalled; None: 0.3."""
     max_results: int | None = Field(default=None, ge=1, le=100)
@@ -44,6 +48,17 @@ class SemanticMemory(Spec):
     scope: Scope = "user"
     ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
     """Seconds after which something said is forgotten."""
+
+    @property
+    def place(self) -> StorePlace:
+        """Where the vectors are kept."""
+        parameters = orjson.dumps(self.parameters, option=orjson.OPT_SORT_KEYS).decode()
+        return StorePlace(self.backend, connection=self.connection, path=self.path, parameters_json=parameters)
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        check_place(self.place, {})
+        return self
 
 
 class EpisodicMemory(Spec):

@@ -34,5 +34,9 @@ ONNX = Extra("onnx", "onnxruntime_genai", "onnxruntime-genai")
 TORCH = Extra("torch", "sentence_transformers", "sentence-transformers")
 POSTGRES = Extra("postgres", "psycopg", "psycopg")
 REDIS = Extra("redis", "redis", "redis")
+CHROMA = Extra("chroma", "chromadb", "chromadb")
+QDRANT = Extra("qdrant", "qdrant_client", "qdrant-client")
 PROVIDER_EXTRAS = {"onnx": ONNX}
 """By provider type."""
+STORE_EXTRAS = {"chroma": CHROMA, "qdrant": QDRANT, "pgvector": POSTGRES}
+"""By vector store."""

@@ -12,10 +12,11 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, MemorySpec
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
-from astromesh_core.resources.embeddings import MINILM
-from astromesh_core.resources.extras import PROVIDER_EXTRAS
+from astromesh_core.resources.class_paths import is_class_path
+from astromesh_core.resources.embeddings import MINILM, EmbeddingsSpec
+from astromesh_core.resources.extras import PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.provider import ProviderSpec
-from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, VectorStore
+from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
 from astromesh_core.resources.vendors import vendor_of
@@ -153,15 +154,8 @@ def _provider(provider: ProviderSpec) -> Iterator[Gap]:
 
 
 def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
-    embeddings = pipeline.embeddings
-    if not embeddings.is_built_in:
-        named = f"{embeddings.provider} with {embeddings.model}"
-        place = "model" if embeddings.provider in ("onnx", "sentence_transformers") else "provider"
-        yield ("embeddings", place), f"embeddings by {named} are not built yet; {MINILM} is"
-    elif embeddings.endpoint is not None or embeddings.api_key is not None:
-        place = "endpoint" if embeddings.endpoint is not None else "api_key"
-        yield ("embeddings", place), "the built-in model has no endpoint and no key"
-    yield from _vector_store(pipeline.vector_store)
+    yield from _embeddings(("embeddings",), pipeline.embeddings)
+    yield from _vector_store(("vector_store", "backend"), pipeline.vector_store.backend)
     if pipeline.reranking.enabled:
         yield ("reranking", "enabled"), "reranking is not built yet"
     for index, source in enumerate(pipeline.ingestion.sources):
@@ -171,13 +165,22 @@ def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
         yield ("ingestion", "schedule"), "scheduled ingestion is not built yet"
 
 
-def _vector_store(store: VectorStore) -> Iterator[Gap]:
-    if store.backend not in VECTOR_STORES:
-        yield ("vector_store", "backend"), f"the vector store {store.backend} is not built yet"
+def _embeddings(path: Path, embeddings: EmbeddingsSpec) -> Iterator[Gap]:
+    if embeddings.is_built_in:
         return
-    for field in ("connection", "dsn", "url", "api_key", "host", "port", "persist_directory"):
-        if getattr(store, field) is not None:
-            yield ("vector_store", field), "faiss keeps its index in the mesh's data folder and is not connected to"
+    if embeddings.provider == "onnx":
+        yield (*path, "model"), f"embeddings by onnx with {embeddings.model} are not built yet; {MINILM} is"
+    if embeddings.provider == "sentence_transformers" and not TORCH.installed:
+        yield (*path, "model"), f"{embeddings.model} needs an extra: {TORCH.missing}; {TORCH.advice}"
+
+
+def _vector_store(path: Path, backend: str) -> Iterator[Gap]:
+    if not is_class_path(backend) and backend not in VECTOR_STORES:
+        yield path, f"the vector store {backend} is not built yet"
+        return
+    extra = STORE_EXTRAS.get(backend)
+    if extra is not None and not extra.installed:
+        yield path, f"the vector store {backend} needs an extra: {extra.missing}; {extra.advice}"
 
 
 def _runtime_config(config: RuntimeConfigSpec) -> Iterator[Gap]:

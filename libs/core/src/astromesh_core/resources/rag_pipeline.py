@@ -8,13 +8,14 @@ from urllib.parse import urldefrag, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.secrets import Secret
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
-from astromesh_core.resources.stores import Connection, StoreName
+from astromesh_core.resources.stores import Connection, IndexKind, Metric, StoreName, StorePlace, check_place
 from astromesh_core.resources.urls import HttpUrl, check_http_url
 
 DEFAULT_SEPARATORS = ("\n\n", "\n", ". ", " ")
@@ -77,15 +78,47 @@ class VectorStore(Spec):
     backend: StoreName = "faiss"
     collection: str | None = Field(default=None, min_length=1)
     dimensions: int | None = Field(default=None, gt=0, validation_alias=spelled("dimensions", "dimension"))
-    distance_metric: Annotated[Literal["cosine", "l2", "ip"], BeforeValidator(_metric)] = "cosine"
+    distance_metric: Annotated[Metric, BeforeValidator(_metric)] = "cosine"
     """`dot` is `ip`. Embeddings are of unit length, where all three have the same passages in the same order."""
+    index: IndexKind = "auto"
+    """`flat` looks at every passage, `hnsw` follows a graph, `auto` is flat until there are many."""
     connection: Connection | None = None
     dsn: str | None = None
     url: HttpUrl | None = None
     api_key: Secret | None = None
     host: str | None = None
     port: int | None = Field(default=None, ge=1, le=65535)
-    persist_directory: str | None = None
+    persist_directory: str | None = Field(
+        default=None, min_length=1, validation_alias=spelled("persist_directory", "path")
+    )
+    """A folder for collections; a relative one starts at the mesh's data folder."""
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """What a class of the user's own is made with."""
+
+    @property
+    def place(self) -> StorePlace:
+        """Where the vectors are kept."""
+        return StorePlace(
+            self.backend,
+            self.distance_metric,
+            self.index,
+            self.url if self.dsn is None else self.dsn,
+            self.host,
+            self.port,
+            self.api_key,
+            self.connection,
+            self.persist_directory,
+            orjson.dumps(self.parameters, option=orjson.OPT_SORT_KEYS).decode(),
+        )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if self.dsn is not None and (self.url is not None or self.backend != "pgvector"):
+            context = {"backend": self.backend}
+            raise PydanticCustomError("unused", "{backend} has no dsn, or a url as well", context)
+        names = {"path": "persist_directory"} | ({"url": "dsn"} if self.dsn is not None else {})
+        check_place(self.place, names)
+        return self
 
 
 class Reranking(Spec):

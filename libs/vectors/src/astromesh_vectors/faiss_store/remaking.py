@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
+
+from astromesh_core.resources.stores import IndexKind
 
 if TYPE_CHECKING:
     from astromesh_vectors.faiss_store.index import Index, Places
     from astromesh_vectors.ports import Vectors
-
-IndexKind: TypeAlias = Literal["auto", "flat", "hnsw"]
-"""`flat` looks at every passage; `hnsw` follows a graph; `auto` is flat until there are many."""
 
 GRAPH_FROM: Final = 20_000
 """From so many passages on, `auto` has a graph: each looked at takes some 3 ms."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from astromesh_core.errors import InvalidInput
 from astromesh_core.filters import Filter
+from astromesh_core.resources.stores import IndexKind
 from astromesh_vectors.faiss_store import index_file
 from astromesh_vectors.faiss_store.index import Among, Index, use_threads
-from astromesh_vectors.faiss_store.remaking import IndexKind, Remaking, is_due
+from astromesh_vectors.faiss_store.remaking import Remaking, is_due
 from astromesh_vectors.faiss_store.sidecar import Change, PassageRow, Row, Sidecar, read
 from astromesh_vectors.ports import Match, Matches
 from astromesh_vectors.unit import unit_rows
@@ -31,7 +32,7 @@ SAVE_AFTER: Final = 10_000
 """Passages added since the file was written after which it is written again: what a kill leaves to be done anew."""
 
 
-class Collection:
+class OpenCollection:
     """Finds and changes. `close` it."""
 
     def __init__(self, folder: Path, sidecar: Sidecar, dimension: int, kind: IndexKind, threads: int) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from astromesh_core.errors import Unavailable
 from astromesh_core.filters import Filter, Metadata, MetadataValue
-from astromesh_vectors.faiss_store.remaking import IndexKind
+from astromesh_core.resources.stores import IndexKind
 from astromesh_vectors.ports import Match, Matches
 from astromesh_vectors.worker import WorkerThread
 
 if TYPE_CHECKING:
     from astromesh.v1.values_pb2 import Passage
-    from astromesh_vectors.faiss_store.searching import Collection
+    from astromesh_vectors.faiss_store.searching import OpenCollection
     from astromesh_vectors.ports import Vectors
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class FaissStore:
         self._kind: IndexKind = index
         self._threads = threads
         self._worker = WorkerThread("faiss")
-        self._collection: Collection | None = None
+        self._collection: OpenCollection | None = None
         self._closed = False
 
     async def put(
@@ -113,14 +113,14 @@ class FaissStore:
             message = f"the vector store {self._folder} cannot be used: {error.strerror or error}"
             raise Unavailable(message, retry_after=RETRY_SECONDS) from error
 
-    def _opened(self) -> Collection:
-        from astromesh_vectors.faiss_store.searching import Collection
+    def _opened(self) -> OpenCollection:
+        from astromesh_vectors.faiss_store.searching import OpenCollection
         from astromesh_vectors.faiss_store.sidecar import Sidecar
 
         if self._collection is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             sidecar = Sidecar(self._folder / SIDECAR_FILE, self._model, self.dimension)
-            self._collection = Collection(self._folder, sidecar, self.dimension, self._kind, self._threads)
+            self._collection = OpenCollection(self._folder, sidecar, self.dimension, self._kind, self._threads)
         return self._collection
 
     def _close(self) -> None:
