@@ -148,7 +148,7 @@ spec:
 def test_a_pipeline_loads_and_names_what_is_not_built() -> None:
     (pipeline,) = good(PARCEL_KB).resources
     assert isinstance(pipeline.spec, RAGPipelineSpec)
-    assert [gap.field for gap in unsupported(pipeline)] == ["spec.embeddings.provider", "spec.vector_store.backend"]
+    assert [gap.field for gap in unsupported(pipeline)] == ["spec.vector_store.backend"]
 
 
 def test_a_password_in_an_address_is_refused() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,11 @@ class WordEmbedder:
             row[0] += 1e-3  # an empty text has a direction too
             row /= np.linalg.norm(row)
         return rows
+
+    @property
+    def remembering(self) -> Self:
+        """Itself: it remembers nothing."""
+        return self
 
     async def check(self) -> str:
         """Always at hand."""

@@ -1,0 +1,3 @@
+"""What we ask of PyTorch itself."""
+
+from torch import cuda as cuda

@@ -1,0 +1,3 @@
+"""Whether there is a GPU."""
+
+def is_available() -> bool: ...
