@@ -86,6 +86,10 @@ class Database:
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
+    async def renew(self) -> None:
+        """Closes what is idle, so that connections made from now on are prepared anew."""
+        await self._drop_idle()
+
     async def close(self) -> None:
         """Closes what is idle; what is in use is closed when it comes back. Idempotent."""
         self._closed = True

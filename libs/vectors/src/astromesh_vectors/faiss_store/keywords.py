@@ -6,15 +6,11 @@ holds its index alone (https://www.sqlite.org/fts5.html, "External Content Table
 
 from __future__ import annotations
 
-import re
 import sqlite3
 
 from astromesh_core.filters import Filter
+from astromesh_vectors.asked_words import asked_words
 from astromesh_vectors.faiss_store import facts
-from astromesh_vectors.nearest import STOP_WORDS
-
-MOST_WORDS = 100
-"""Different words of a question that are looked for, from its beginning."""
 
 _TABLE = (
     "CREATE VIRTUAL TABLE words USING fts5(text, headings, content = 'passages', content_rowid = 'number',"
@@ -26,10 +22,6 @@ _TABLE = (
     # For a sidecar that was filled before it had words.
     "INSERT INTO words (words) VALUES ('rebuild')",
 )
-
-_AROUND = ".,;:!?()'"
-
-_WORD = re.compile(r"[^\s\0\"]+")
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -55,10 +47,6 @@ def best(connection: sqlite3.Connection, text: str, limit: int, where: Filter | 
 def as_query(text: str) -> str:
     """What FTS5 is asked: any of the words, each in quotes, where nothing is an operator.
 
-    Words without a meaning of their own are left out unless there are no others: most passages have them, so they cost
-    the most and decide nothing. FTS5 reads a word like `similarity_threshold` as two that stand beside each other, in
-    the passages too.
+    FTS5 reads a word like `similarity_threshold` as two that stand beside each other, in the passages too.
     """
-    words = [word for word in dict.fromkeys(_WORD.findall(text)) if any(letter.isalnum() for letter in word)]
-    telling = [word for word in words if word.strip(_AROUND).casefold() not in STOP_WORDS]
-    return " OR ".join(f'"{word}"' for word in (telling or words)[:MOST_WORDS])
+    return " OR ".join(f'"{word}"' for word in asked_words(text))

@@ -1,0 +1,64 @@
+"""Filters on metadata as SQL over a jsonb column: every value is a parameter, none stands in the text. Pure.
+
+jsonb keeps kinds apart and compares numbers as decimals, so 1 and 1.0 are one; what `@>` asks, the index answers.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import LiteralString, TypeAlias
+
+from psycopg.sql import SQL, Composed
+from psycopg.types.json import Jsonb
+
+from astromesh_core.filters import Equals, Every, Exists, Filter, Not, OneOf, Some, Within
+
+Parameter: TypeAlias = Jsonb | list[Jsonb] | str | Decimal
+Condition: TypeAlias = tuple[Composed, list[Parameter]]
+"""An expression that is true or false and never null, and what stands for its placeholders."""
+
+
+def condition(where: Filter, column: SQL) -> Condition:
+    """The filter as a condition on this jsonb column."""
+    match where:
+        case Every(parts):
+            return _joined(parts, " AND ", "true", column)
+        case Some(parts):
+            return _joined(parts, " OR ", "false", column)
+        case Not(part):
+            inner, values = condition(part, column)
+            return SQL("NOT ({})").format(inner), values
+        case Equals(key, value):
+            return SQL("{} @> %s").format(column), [Jsonb({key: value})]
+        case OneOf(key, values):
+            return SQL("{} @> ANY (%s::jsonb[])").format(column), [[Jsonb({key: value}) for value in values]]
+        case Exists(key):
+            return SQL("{} ? %s").format(column), [key]
+        case Within():
+            return _within(where, column)
+
+
+def _joined(parts: tuple[Filter, ...], word: LiteralString, empty: LiteralString, column: SQL) -> Condition:
+    each = [condition(part, column) for part in parts]
+    if not each:
+        return Composed([SQL(empty)]), []
+    joined = SQL(word).join(SQL("({})").format(inner) for inner, _ in each)
+    return joined, [value for _, values in each for value in values]
+
+
+def _within(bounds: Within, column: SQL) -> Condition:
+    signs = (
+        (SQL("({} -> %s)::numeric > %s"), bounds.above),
+        (SQL("({} -> %s)::numeric >= %s"), bounds.at_least),
+        (SQL("({} -> %s)::numeric < %s"), bounds.below),
+        (SQL("({} -> %s)::numeric <= %s"), bounds.at_most),
+    )
+    compared: list[Composed] = []
+    values: list[Parameter] = [bounds.key]
+    for sign, limit in signs:
+        if limit is not None:
+            compared.append(sign.format(column))
+            values += [bounds.key, Decimal(repr(limit))]
+    # CASE alone promises that a text is not read as a number.
+    form = SQL("CASE WHEN jsonb_typeof({} -> %s) = 'number' THEN {} ELSE false END")
+    return form.format(column, SQL(" AND ").join([SQL("true"), *compared])), values

@@ -1,0 +1,110 @@
+"""Finds passages of one collection by the words that they share with a question, ranked by BM25. Changes nothing.
+
+PostgreSQL says who has what, from its index of words; BM25 is counted here, because no function of PostgreSQL knows how
+rare a word is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from psycopg.sql import SQL, Composed
+
+from astromesh_core.filters import Filter
+from astromesh_core.postgres.database import Session
+from astromesh_vectors.pgvector_store.conditions import condition
+from astromesh_vectors.pgvector_store.rows import COLUMNS, PassageRow, read
+from astromesh_vectors.pgvector_store.searching import EVERYTHING, METADATA
+from astromesh_vectors.pgvector_store.tables import Tables, Totals
+from astromesh_vectors.pgvector_store.words import Asked, Candidate, ranked, weight
+from astromesh_vectors.ports import Match
+
+MOST_JUDGED: Final = 400
+"""Passages, at least, that BM25 judges: those that have most of what was asked, a rare word before common ones."""
+
+MOST_LOOKED_AT: Final = 20_000
+"""Passages that have rare words are looked at without those that have common ones alone, where these would be more."""
+
+_ASKED = SQL(
+    "SELECT asked.query::text, asked.lexemes, (SELECT count(*) FROM {passages} WHERE words @@ asked.query)"
+    " FROM (SELECT min(place) AS place, query, lexemes FROM unnest(%s::text[]) WITH ORDINALITY AS given (word, place),"
+    " phraseto_tsquery('astromesh.words', word) AS query,"
+    " tsvector_to_array(to_tsvector('astromesh.words', word)) AS lexemes"
+    " WHERE numnode(query) > 0 GROUP BY query, lexemes) AS asked ORDER BY asked.place"
+)
+_CANDIDATES = SQL(
+    "SELECT number, length, has, ARRAY(SELECT lexeme FROM unnest(words) WHERE lexeme = ANY (%s) ORDER BY lexeme),"
+    " ARRAY(SELECT cardinality(positions) FROM unnest(words) WHERE lexeme = ANY (%s) ORDER BY lexeme)"
+    " FROM (SELECT number, length, words, ARRAY[{has}] AS has FROM {passages} p"
+    " WHERE words @@ %s::tsquery AND {where}) AS found"
+    " ORDER BY (SELECT sum(own) FROM unnest(has, %s::float8[]) AS each (there, own) WHERE there) DESC, number LIMIT %s"
+)
+_NUMBERED = SQL(
+    "SELECT number, " + COLUMNS + " FROM {passages} p JOIN {documents} d ON d.key = p.document WHERE number = ANY (%s)"
+)
+
+
+async def worded(
+    session: Session, tables: Tables, words: Sequence[str], limit: int, where: Filter | None, totals: Totals
+) -> list[Match]:
+    """The passages that have any of the words and meet the filter, best first. Several words in one text stand side by
+    side. How rare a word is, is counted in all passages."""
+    asked = await _asked(session, tables, words)
+    most = max(MOST_JUDGED, 4 * limit)
+    candidates: list[Candidate] = []
+    for telling in _rounds(asked):
+        candidates = await _candidates(session, tables, asked, telling, where, totals, most)
+        if len(candidates) >= limit:
+            break
+    numbers = ranked(candidates, asked, totals.passages, totals.words)[:limit]
+    return await _numbered(session, tables, numbers)
+
+
+def _rounds(asked: Sequence[Asked]) -> list[list[Asked]]:
+    """What a passage must have some of: the rare alone, where the common are in very many, and then anything."""
+    rare: list[Asked] = []
+    there = 0
+    for each in sorted(asked, key=lambda each: each.passages):
+        if rare and there + each.passages > MOST_LOOKED_AT:
+            return [rare, list(asked)]
+        rare.append(each)
+        there += each.passages
+    return [rare] if there else []
+
+
+async def _asked(session: Session, tables: Tables, words: Sequence[str]) -> list[Asked]:
+    if not words:
+        return []
+    cursor = await session.execute(_ASKED.format(passages=tables.passages), (list(words),))
+    return [Asked(query, frozenset(lexemes), there) for query, lexemes, there in await cursor.fetchall()]
+
+
+async def _candidates(
+    session: Session,
+    tables: Tables,
+    asked: Sequence[Asked],
+    telling: Sequence[Asked],
+    where: Filter | None,
+    totals: Totals,
+    most: int,
+) -> list[Candidate]:
+    met, values = EVERYTHING if where is None else condition(where, METADATA)
+    has = SQL(", ").join([SQL("words @@ %s::tsquery")] * len(asked))
+    lexemes = sorted(frozenset[str]().union(*(each.lexemes for each in asked)))
+    any_of = " | ".join(f"({each.query})" for each in telling)
+    weights = [weight(each, totals.passages) for each in asked]
+    cursor = await session.execute(
+        _CANDIDATES.format(has=has, passages=tables.passages, where=met),
+        [lexemes, lexemes, *(each.query for each in asked), any_of, *values, weights, most],
+    )
+    rows = await cursor.fetchall()
+    return [Candidate(number, length, there, dict(zip(*found, strict=True))) for number, length, there, *found in rows]
+
+
+async def _numbered(session: Session, tables: Tables, numbers: list[int]) -> list[Match]:
+    query: Composed = _NUMBERED.format(passages=tables.passages, documents=tables.documents)
+    cursor = session.cursor(binary=True)
+    await cursor.execute(query, (numbers,))
+    rows = {row[0]: PassageRow(*row[1:]) for row in await cursor.fetchall()}
+    return [read(rows[number], 0.0) for number in numbers]
