@@ -36,6 +36,8 @@ POSTGRES = Extra("postgres", "psycopg", "psycopg")
 REDIS = Extra("redis", "redis", "redis")
 CHROMA = Extra("chroma", "chromadb", "chromadb")
 QDRANT = Extra("qdrant", "qdrant_client", "qdrant-client")
+CONVERSATION_EXTRAS = {"postgres": POSTGRES, "redis": REDIS}
+"""By backend."""
 PROVIDER_EXTRAS = {"onnx": ONNX}
 """By provider type."""
 STORE_EXTRAS = {"chroma": CHROMA, "qdrant": QDRANT, "pgvector": POSTGRES}
