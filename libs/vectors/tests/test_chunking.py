@@ -12,10 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from astromesh_core.errors import InvalidInput
+from astromesh_native.chunking import sentence_edges
+from astromesh_native.rulers import Ruler, Word
+from astromesh_native.twins.markdown import headings, lines
 from astromesh_vectors.chunking import Chunk, Chunking, Strategy, Unit, chunk, ruler_of
-from astromesh_vectors.markdown import headings, lines
-from astromesh_vectors.rulers import Ruler, Word
-from astromesh_vectors.sentences import sentence_edges, sentences
+from astromesh_vectors.sentences import sentences
 
 STRATEGIES: tuple[Strategy, ...] = ("recursive", "fixed", "sentence", "semantic")
 ODD = "ab.  \n\n\r#`-é東e\u0301\u200d🚀👩\u05d0\u0628\0|!?"

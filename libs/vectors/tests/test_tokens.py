@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from astromesh_native.rulers import WordRuler
+from astromesh_native.twins.wordpiece import WordPiece
 from astromesh_vectors.chunking import Chunking, Strategy, chunk, ruler_of
-from astromesh_vectors.minilm import tokens
 from astromesh_vectors.minilm.tokens import MiniLMWords
 from astromesh_vectors.minilm.weights import TOKENIZER_FILE, find_model
 
@@ -49,11 +50,19 @@ def test_no_chunk_has_more_tokens_than_its_size(tokenizer: Tokenizer, text: str,
 
 @given(texts, st.integers(3, 30))
 def test_what_is_read_at_a_time_makes_no_chunk_longer(tokenizer: Tokenizer, text: str, window: int) -> None:
-    chunking = Chunking(6, 2, unit="tokens")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "WINDOW", window)
-        ruler = ruler_of(text, chunking, WORDS)
-    assert all(count(tokenizer, piece.text) <= 6 for piece in chunk(text, chunking, ruler=ruler))
+    words = WordPiece(find_model() / TOKENIZER_FILE, window).words(text)
+    ruler = WordRuler(text, words, 6)
+    assert all(count(tokenizer, piece.text) <= 6 for piece in chunk(text, Chunking(6, 2, unit="tokens"), ruler=ruler))
+
+
+@given(texts)
+def test_the_count_is_the_tokenizers(tokenizer: Tokenizer, text: str) -> None:
+    assert WORDS.count(text) == count(tokenizer, text)
+
+
+def test_a_long_text_with_blanks_is_counted_exactly(tokenizer: Tokenizer) -> None:
+    text = "unaffable retrieval\n" * 2000
+    assert sum(number for _, _, number in WORDS.words(text)) == count(tokenizer, text)
 
 
 def test_chunks_of_prose_are_filled_to_their_size(tokenizer: Tokenizer) -> None:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from astromesh_vectors.chunking import Chunking, sections, sentence_spans
+from astromesh_native.chunking import cut_at, sentence_edges
+from astromesh_native.rulers import Ruler
+from astromesh_vectors.chunking import Chunking, sections
 from astromesh_vectors.ports import Embedder
-from astromesh_vectors.rulers import Ruler
-from astromesh_vectors.sentences import sentence_edges
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
@@ -42,6 +42,6 @@ def _units(text: str, ruler: Ruler, *, markdown: bool) -> Iterator[tuple[int, in
     """Each sentence with the number of its section."""
     edges = sentence_edges(text)
     for number, section in enumerate(sections(text, markdown=markdown)):
-        for start, end in sentence_spans(section, edges, ruler):
+        for start, end in cut_at(section.start, section.end, edges, ruler):
             if text[start:end].strip():
                 yield number, start, end

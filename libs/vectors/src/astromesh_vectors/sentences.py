@@ -1,25 +1,12 @@
-"""Sentences of a text with their offsets, markdown laid aside. Pure, and no parser of any one language.
-
-Headings, code, tables and rules are left out; markers of lists and quotes are cut off, and each list item stands
-alone. A sentence ends at . ! ? … (or the full stops of Chinese, Japanese and Hindi), but not after an abbreviation or
-an initial.
-"""
+"""Sentences of a text as a reader sees them: on one line, without links and emphasis, each with its place."""
 
 from __future__ import annotations
 
 import re
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from astromesh_vectors.markdown import Kind, Line, lines
+from astromesh_native.twins.sentences import sentence_spans
 
-_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_`]*(?=\s|$)|[。！？।]+[”’」』）]*")
-_NEXT = re.compile(r"\s*+(.)")
-_LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
-_ABBREVIATIONS = frozenset(
-    re.findall(r"\S+", "dr mr mrs ms prof st jr sr vs etc e.g i.e eg ie cf al fig vol pp approx inc ltd co dept est")
-)
 _SPACE = re.compile(r"\s+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
 _EMPHASIS = re.compile(r"(\*\*|__|`|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w))")
@@ -36,83 +23,8 @@ class Sentence:
 
 def sentences(text: str) -> list[Sentence]:
     """The sentences of `text`, in order and apart from each other. Text without any gives none."""
-    return [sentence for paragraph in _paragraphs(text) for sentence in _of_paragraph(text, paragraph)]
-
-
-def sentence_edges(text: str) -> list[int]:
-    """Where sentences begin in `text`, and where they end before what is no sentence, as code or a table; in order."""
-    edges: list[int] = []
-    last = 0
-    for paragraph in _paragraphs(text):
-        for _, start, end in _spans(text, paragraph):
-            if edges and text[last:start].strip():
-                edges.append(last)
-            edges.append(start)
-            last = end
-    if edges and text[last:].strip():
-        edges.append(last)
-    return edges
-
-
-def _paragraphs(text: str) -> Iterator[list[Line]]:
-    """Runs of lines that read on: a blank line, a new list item, or anything that is no prose ends a run."""
-    run: list[Line] = []
-    for line in lines(text):
-        if line.kind is not Kind.TEXT and run:
-            yield run
-            run = []
-        if line.kind in (Kind.TEXT, Kind.ITEM) and line.body_start < line.body_end:
-            run.append(line)
-    if run:
-        yield run
-
-
-def _of_paragraph(text: str, paragraph: list[Line]) -> Iterator[Sentence]:
-    for raw, start, end in _spans(text, paragraph):
-        shown = _shown(raw)
-        if any(letter.isalnum() for letter in shown):
-            yield Sentence(shown, start, end)
-
-
-def _spans(text: str, paragraph: list[Line]) -> Iterator[tuple[str, int, int]]:
-    """Joins the bodies of the lines by spaces, cuts there, and leads each cut back to its place in the text."""
-    joined: list[str] = []
-    places = array("q")
-    for line in paragraph:
-        if joined:
-            joined.append(" ")
-            places.append(line.body_start - 1)
-        joined.append(text[line.body_start : line.body_end])
-        places.extend(range(line.body_start, line.body_end))
-    body = "".join(joined)
-    start = 0
-    for past in _ends(body):
-        raw = body[start:past].lstrip()
-        yield raw, places[past - len(raw)], places[past - 1] + 1
-        start = past
-
-
-def _ends(body: str) -> Iterator[int]:
-    """Where sentences end, the last one included; an end never stands right behind a space."""
-    for match in _END.finditer(body):
-        if match.end() < len(body) and not _goes_on(body, match):
-            yield match.end()
-    if body:
-        yield len(body)
-
-
-def _goes_on(body: str, match: re.Match[str]) -> bool:
-    """True for a full stop that belongs to an abbreviation or an initial, or before a word in lower case."""
-    if match.group() != ".":
-        return False
-    following = _NEXT.match(body, match.end())
-    if following is not None and following.group(1).islower():
-        return True
-    word = _LAST_WORD.search(body, max(0, match.end() - 20), match.end())
-    if word is None:
-        return False
-    name = word.group(1)
-    return name.lower() in _ABBREVIATIONS or (len(name) == 1 and name.isupper() and name != "I")
+    shown = ((_shown(raw), start, end) for raw, start, end in sentence_spans(text))
+    return [Sentence(*each) for each in shown if any(letter.isalnum() for letter in each[0])]
 
 
 def _shown(raw: str) -> str:

@@ -2,6 +2,11 @@
 //!
 //! Typed in `astromesh_native_rust.pyi`; one module here for each module of the core.
 
+mod chunking;
+mod personal_data;
+mod texts;
+mod tokens;
+
 /// What Python sees.
 #[pyo3::pymodule]
 mod astromesh_native_rust {
@@ -11,5 +16,12 @@ mod astromesh_native_rust {
 
     /// Counted up here and in `astromesh_native.choice` with each change of what Python sees.
     #[pymodule_export]
-    const INTERFACE: u32 = 1;
+    const INTERFACE: u32 = 2;
+
+    #[pymodule_export]
+    use crate::chunking::{Chunker, headings, sentence_edges};
+    #[pymodule_export]
+    use crate::personal_data::PersonalDataScanner;
+    #[pymodule_export]
+    use crate::tokens::{WordPiece, WordRuler, Words};
 }
