@@ -10,8 +10,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from astromesh.v1.values_pb2 import Image
+from astromesh_core.events.token_estimates import MESSAGE_TOKENS, PICTURE_TOKENS, text_tokens
 from astromesh_router.needs import needs_of
-from astromesh_router.tokens import MESSAGE_TOKENS, PICTURE_TOKENS, prompt_tokens, text_tokens
+from astromesh_router.tokens import prompt_tokens
 from astromesh_vectors.minilm.weights import TOKENIZER_FILE, find_model
 
 from .asking import SEARCH, asking, called, user

@@ -70,7 +70,6 @@ def test_what_a_model_cannot_do_may_be_declared() -> None:
 @pytest.mark.parametrize(
     ("memory", "field"),
     [
-        ("{backend: redis, strict: true}", "backend"),
         ("{strategy: summary}", "strategy"),
         ("{ttl: 60}", "ttl"),
         ("{connection: {url: 'file:x'}}", "connection"),
@@ -81,11 +80,36 @@ def test_what_memory_does_not_have_yet(memory: str, field: str) -> None:
     assert f"spec.memory.conversational.{field}:" in gap
 
 
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without any extra."""
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+
+
 @pytest.mark.parametrize("backend", ["redis", "postgres"])
-def test_memory_falls_back_to_sqlite_unless_strict(backend: str) -> None:
+def test_conversations_are_kept_where_they_are_declared_to_be(backend: str) -> None:
+    for strict in ("true", "false"):
+        memory = f"memory: {{conversational: {{backend: {backend}, strict: {strict}}}}}"
+        (resource,) = load_text(agent(memory), "f.yaml").resources
+        assert (unsupported(resource), fallbacks(resource)) == ([], [])
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("backend", ["redis", "postgres"])
+def test_memory_falls_back_to_sqlite_without_the_driver(backend: str) -> None:
     (resource,) = load_text(agent(f"memory: {{conversational: {{backend: {backend}}}}}"), "f.yaml").resources
     assert unsupported(resource) == []
-    assert [fallback.reason for fallback in fallbacks(resource)] == ["FallbackSQLite"]
+    (fallback,) = fallbacks(resource)
+    assert (fallback.field, fallback.reason) == ("spec.memory.conversational.backend", "FallbackSQLite")
+    assert fallback.message.endswith(f"run: pip install 'astromesh[{backend}]'")
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("backend", ["redis", "postgres"])
+def test_strict_memory_is_refused_without_the_driver(backend: str) -> None:
+    (gap,) = gaps(agent(f"memory: {{conversational: {{backend: {backend}, strict: true}}}}"))
+    assert "spec.memory.conversational.backend:" in gap
+    assert gap.endswith(f"run: pip install 'astromesh[{backend}]'")
 
 
 @pytest.mark.parametrize("pattern", ["plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"])
@@ -99,7 +123,7 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
     [
         ("embedding: {model: other}", "embedding.model"),
         ("embeddings: {provider: onnx, model: other}", "embeddings.model"),
-        ("vector_store: {backend: pgvector}", "vector_store.backend"),
+        ("vector_store: {backend: qdrant}", "vector_store.backend"),
         ("reranking: {enabled: true}", "reranking.enabled"),
         ("ingestion: {sources: [{type: url, urls: ['http://a']}]}", "ingestion.sources[0].type"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from astromesh_core.resources import extras
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.columns import headings
@@ -77,7 +78,8 @@ def test_an_agent_keeps_what_the_example_says() -> None:
     assert "{{ semantic_context }}" in spec.prompts.system
 
 
-def test_redis_memory_falls_back_to_sqlite() -> None:
+def test_redis_memory_falls_back_to_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     (fallback,) = fallbacks(load("support-agent.yaml"))
     assert (fallback.field, fallback.reason) == ("spec.memory.conversational.backend", "FallbackSQLite")
 

@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import orjson
-from pydantic import Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.class_paths import class_path, is_class_path
 from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_core.resources.problems import did_you_mean
+from astromesh_core.resources.refused import VALUES
 from astromesh_core.resources.spelling import Spec, spelled
 from astromesh_core.resources.stores import Connection, StoreName, StorePlace, check_place
+
+CONVERSATION_BACKENDS: Final = ("sqlite", "redis", "postgres")
+
+
+def _backend(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if is_class_path(value):
+        return class_path(value, "MyConversations")
+    name = "postgres" if value == "postgresql" else value
+    if name in CONVERSATION_BACKENDS:
+        return name
+    hint = VALUES["spec.memory.conversational.backend"].get(name) or did_you_mean(name, CONVERSATION_BACKENDS)
+    own = "my_package.my_module:MyConversations names a class of your own"
+    context = {"name": value[:80], "choices": ", ".join(CONVERSATION_BACKENDS), "hint": hint or own}
+    raise PydanticCustomError("backend", "cannot be '{name}'; it is one of {choices}", context)
+
+
+ConversationBackend = Annotated[str, BeforeValidator(_backend)]
+"""A backend by its name, or a class of the user's own as `package.module:Class`."""
 
 
 class ConversationalMemory(Spec):
     """The turns of a session. A backend that is not installed falls back to SQLite unless `strict`."""
 
-    backend: Literal["sqlite", "redis", "postgres"] = "sqlite"
+    backend: ConversationBackend = "sqlite"
     connection: Connection | None = None
     strategy: Literal["sliding_window", "summary", "token_budget"] = "sliding_window"
     max_turns: int = Field(default=50, ge=1, le=10_000, validation_alias=spelled("max_turns", "window_size"))
-    """How many turns, a question with its answer each, are recalled."""
+    """How many turns, a question with its answer each, are recalled at most."""
+    max_tokens: int | None = Field(default=None, ge=1, validation_alias=spelled("max_tokens", "token_budget"))
+    """Of the strategy token_budget: how many tokens the recalled turns have together at most; None: 4,000."""
     ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
+    """Seconds after its last turn at which a session is forgotten."""
+    on_unavailable: Literal["fail", "continue"] = "fail"
+    """What becomes of a run whose session cannot be recalled: it fails, or it goes on without and says so."""
     strict: bool = False
+
+    @model_validator(mode="after")
+    def _says_what_it_does(self) -> Self:
+        if self.max_tokens is not None and self.strategy != "token_budget":
+            hint = "write strategy: token_budget, or leave max_tokens out"
+            raise PydanticCustomError("unused", "max_tokens is read by the strategy token_budget alone", {"hint": hint})
+        return self
 
 
 Scope = Literal["user", "session", "agent"]

@@ -14,7 +14,7 @@ from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.class_paths import is_class_path
 from astromesh_core.resources.embeddings import MINILM, EmbeddingsSpec
-from astromesh_core.resources.extras import PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
+from astromesh_core.resources.extras import CONVERSATION_EXTRAS, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
@@ -27,9 +27,13 @@ ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
-CONVERSATION_BACKENDS = frozenset(("sqlite",))
 CONVERSATION_STRATEGIES = frozenset(("sliding_window",))
-VECTOR_STORES = frozenset(("faiss",))
+VECTOR_STORES = frozenset(
+    (
+        "faiss",
+        "pgvector",
+    )
+)
 
 Gap = tuple[Path, str]
 
@@ -67,14 +71,17 @@ def unsupported(resource: Resource) -> list[Unsupported]:
 
 
 def fallbacks(resource: Resource) -> list[Fallback]:
-    """Lists what is served by a stand-in: conversations in SQLite where Redis or PostgreSQL is named and not strict."""
+    """Lists what is served by a stand-in: conversations in SQLite where the driver of what is named is missing and the
+    agent is not strict."""
     if not isinstance(resource.spec, AgentSpec):
         return []
     memory = resource.spec.memory.conversational
-    if memory is None or memory.strict or memory.backend in CONVERSATION_BACKENDS:
+    extra = None if memory is None else CONVERSATION_EXTRAS.get(memory.backend)
+    if memory is None or memory.strict or extra is None or extra.installed:
         return []
     _, field, _ = resource.locate(("memory", "conversational", "backend"))
-    return [Fallback(field, "FallbackSQLite", f"{memory.backend} is not available; conversations are kept in SQLite")]
+    message = f"conversations are kept in SQLite: {extra.missing}; for {memory.backend} {extra.advice}"
+    return [Fallback(field, "FallbackSQLite", message)]
 
 
 def _gaps(resource: Resource) -> Iterator[Gap]:
@@ -143,10 +150,12 @@ def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
         yield (*place, "strategy"), f"the strategy {memory.strategy} is not built yet"
     if memory.ttl is not None:
         yield (*place, "ttl"), "expiry of conversations is not built yet"
-    if memory.connection is not None and memory.backend in CONVERSATION_BACKENDS:
+    if memory.connection is not None and memory.backend == "sqlite":
         yield (*place, "connection"), "sqlite keeps its file in the mesh's data folder and is not connected to"
-    if memory.strict and memory.backend not in CONVERSATION_BACKENDS:
-        yield (*place, "backend"), f"{memory.backend} is not built yet, and strict forbids the fallback to SQLite"
+    extra = CONVERSATION_EXTRAS.get(memory.backend)
+    if memory.strict and extra is not None and not extra.installed:
+        reason = f"{extra.missing}, and strict forbids the fallback to SQLite; {extra.advice}"
+        yield (*place, "backend"), reason
 
 
 def _provider(provider: ProviderSpec) -> Iterator[Gap]:
@@ -156,8 +165,6 @@ def _provider(provider: ProviderSpec) -> Iterator[Gap]:
 def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
     yield from _embeddings(("embeddings",), pipeline.embeddings)
     yield from _vector_store(("vector_store", "backend"), pipeline.vector_store.backend)
-    if pipeline.reranking.enabled:
-        yield ("reranking", "enabled"), "reranking is not built yet"
     for index, source in enumerate(pipeline.ingestion.sources):
         if not isinstance(source, DirectorySource):
             yield ("ingestion", "sources", index, "type"), f"sources of type {source.type} are not built yet"
