@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Completion
+from astromesh.v1.router_pb2 import Asked, CompleteRequest, CompleteResponse, Completion
 from astromesh.v1.values_pb2 import (
     ROLE_ASSISTANT,
     ROLE_SYSTEM,
@@ -14,6 +14,7 @@ from astromesh.v1.values_pb2 import (
     ROLE_USER,
     Charge,
     Message,
+    Route,
     ToolCall,
     ToolSpec,
 )
@@ -82,6 +83,9 @@ class Gathered:
     completions: list[Completion] = field(default_factory=list[Completion])
     thoughts: list[str] = field(default_factory=list[str])
     partial_charges: list[Charge] = field(default_factory=list[Charge])
+    asked: list[Asked] = field(default_factory=list[Asked])
+    """Who was said to answer, and `failed_routes` what became of all when nobody did."""
+    failed_routes: list[Route] = field(default_factory=list[Route])
 
     @property
     def text(self) -> str:
@@ -94,6 +98,8 @@ class Gathered:
 
     def add(self, response: CompleteResponse) -> None:
         assert not self.completions, "nothing comes after the completion"
+        if response.HasField("asked"):
+            self.asked.append(response.asked)
         match response.WhichOneof("part"):
             case "text_delta":
                 self.texts.append(response.text_delta)
@@ -101,6 +107,8 @@ class Gathered:
                 self.thoughts.append(response.reasoning_delta)
             case "partial_charge":
                 self.partial_charges.append(response.partial_charge)
+            case "failed_route":
+                self.failed_routes.append(response.failed_route)
             case "restart":
                 self.voided.append(self.text)
                 self.texts.clear()

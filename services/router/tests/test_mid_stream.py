@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh.v1.router_pb2 import Asked, CompleteRequest
 from astromesh_core.errors import Unavailable
 from astromesh_core.events.contents import plain
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -166,6 +166,28 @@ async def test_what_broke_off_is_charged_when_nobody_answers_too(calls: Calls) -
             await gather(calls.complete(Pool((openai(first), goes_on(second))), asking()), gathered)
     assert [charge.model for charge in gathered.partial_charges] == ["stub-1", "stub-2"]
     assert gathered.voided == []
+
+
+async def test_the_first_that_each_model_tells_says_who_answers_and_for_how_much(calls: Calls) -> None:
+    async with (
+        OpenAIChatServer(broken()) as first,
+        OpenAIChatServer(otherwise=continuing(Answer(TEXT))) as second,
+    ):
+        gathered = await complete(calls, asking(), replace(openai(first), prices=DEAR), goes_on(second))
+    dear = Asked(provider="openai_compat", model="stub-1", input_nanos=1_000_000_000, output_nanos=2_000_000_000)
+    assert gathered.asked == [dear, Asked(provider="vllm", model="stub-2")]
+
+
+async def test_when_nobody_answers_the_route_says_what_became_of_each(calls: Calls) -> None:
+    gathered = Gathered()
+    async with OpenAIChatServer(Refusal(401)) as first, OpenAIChatServer(broken(after=1)) as second:
+        with pytest.raises(Unavailable):
+            await gather(calls.complete(Pool((openai(first), goes_on(second))), asking()), gathered)
+    (route,) = gathered.failed_routes
+    assert [(step.model, step.chosen, step.error_class) for step in route.steps] == [
+        ("stub-1", False, "denied"),
+        ("stub-2", False, "unavailable"),
+    ]
 
 
 async def test_a_model_that_never_began_to_answer_is_charged_nothing(calls: Calls) -> None:

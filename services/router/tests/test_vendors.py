@@ -373,4 +373,4 @@ async def test_the_longest_prefix_decides_and_owners_do_not(ask: Asked) -> None:
 def test_what_a_response_may_hold_is_known_here() -> None:
     # A new part of the contract's stream has to be gathered too.
     parts = {field.name for field in CompleteResponse.DESCRIPTOR.oneofs_by_name["part"].fields}
-    assert parts == {"text_delta", "restart", "completion", "partial_charge", "reasoning_delta"}
+    assert parts == {"text_delta", "restart", "completion", "partial_charge", "reasoning_delta", "failed_route"}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart, RunSpend
+from astromesh.v1.router_pb2 import Asked, CompleteRequest, CompleteResponse, Restart, RunSpend
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.signal_pb2 import CancelSignal, Signal
-from astromesh.v1.values_pb2 import Charge, ToolCall, Usage
+from astromesh.v1.values_pb2 import Charge, Route, RouteStep, ToolCall, Usage
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import TimedOut, Unavailable
@@ -83,6 +83,61 @@ async def test_a_call_that_a_cancel_cuts_is_billed_with_the_text_that_came(
     await cancel(bus, run)
     events = await events_until(bus, run)
     assert billed(events) == events[-1].envelope.run.cancelled.lost_usage == lost(1, "so far")
+
+
+async def answers_for_money(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    asked = Asked(provider="first", model="m", input_nanos=3_000_000, output_nanos=15_000_000)
+    yield CompleteResponse(text_delta="so far", asked=asked)
+    await asyncio.Event().wait()
+
+
+async def test_a_cut_call_of_a_model_that_had_begun_to_answer_is_billed_by_its_prices(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    services.router.parts = answers_for_money
+    await put_agent(bus)
+    run = await admit(bus, QUERY)
+    await until(lambda: bool(services.router.requests), 5)
+    await asyncio.sleep(0.1)
+    await cancel(bus, run)
+    events = await events_until(bus, run)
+    cancelled = events[-1].envelope.run.cancelled
+    cost = (PROMPT * 3_000_000 + tokens(len("so far")) * 15_000_000) // 1000
+    charge = Charge(provider="first", model="m", usage=lost(1, "so far"), cost_nanos=cost, currency="USD")
+    assert ([*cancelled.partial_charges], cancelled.HasField("lost_usage")) == ([charge], False)
+    assert billed(events) == lost(1, "so far")
+    assert fold(event.envelope for event in events).cost_nanos == cost
+
+
+async def test_prices_of_a_model_are_not_those_of_the_next_one(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    async def parts(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        yield CompleteResponse(text_delta="so far", asked=Asked(provider="first", model="m", output_nanos=10**9))
+        yield CompleteResponse(restart=Restart(reason="fallback"))
+        await asyncio.Event().wait()
+
+    services.router.parts = parts
+    await put_agent(bus, orchestration={"timeout_seconds": 0.5})
+    events = await events_until(bus, await admit(bus, QUERY))
+    (charge,) = events_of(events, "model_call_begun")[1].model_call_begun.partial_charges
+    assert (charge.model, charge.cost_nanos) == ("m", tokens(len("so far")) * 10**6)
+    assert events[-1].envelope.run.failed.lost_usage == lost(1)
+    assert billed(events) == lost(2, "so far")
+
+
+async def test_a_call_that_nobody_answered_keeps_its_route(bus: Bus, worker: Platform, services: FakeServices) -> None:
+    route = Route(strategy="in order", steps=[RouteStep(provider="first", model="m", error_class="denied")])
+
+    async def parts(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        yield CompleteResponse(failed_route=route)
+        raise Unavailable("nobody answers")
+
+    services.router.parts = parts
+    await put_agent(bus)
+    events = await events_until(bus, await admit(bus, QUERY))
+    assert events_of(events, "model_replied")[0].model_replied.route == route
+    assert fold(event.envelope for event in events).steps[0].route == route
 
 
 async def test_a_call_that_the_deadline_cuts_is_billed(bus: Bus, worker: Platform, services: FakeServices) -> None:

@@ -67,6 +67,7 @@ class Calls:
             except CandidateFailed as failure:
                 for response in succession.failed(attempt, failure):
                     yield response
+        yield CompleteResponse(failed_route=succession.route())
         raise succession.error()
 
     def dialect(self, candidate: Candidate) -> Dialect:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from astromesh.v1.router_pb2 import CompleteRequest
+from astromesh.v1.router_pb2 import Asked, CompleteRequest
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Charge, Message, Reasoning, ToolCall, Usage
 from astromesh_core.events.contents import text_content
 from astromesh_router.candidates import Candidate, Prices
@@ -49,6 +49,17 @@ def charge_of(candidate: Candidate, usage: Usage) -> Charge:
         usage=usage,
         cost_nanos=cost_nanos(usage, candidate.prices),
         currency="USD",
+    )
+
+
+def asked(candidate: Candidate) -> Asked:
+    """Who answers, for a caller that may leave before it is told a charge."""
+    prices = candidate.prices
+    return Asked(
+        provider=candidate.provider,
+        model=candidate.model,
+        input_nanos=round(prices.input * NANOS),
+        output_nanos=round(prices.output * NANOS),
     )
 
 

@@ -98,7 +98,7 @@ class Succession:
             message=assistant_message(whole, self._request),
             finish_reason=whole.finish_reason,
             charge=charge,
-            route=self._route(),
+            route=self.route(self._current),
             time_to_first_token_nano=self._telling.first_told,
         )
         return [*left, CompleteResponse(completion=completion)]
@@ -158,11 +158,13 @@ class Succession:
         left = min(self.seconds_left, remaining())
         return pause_before(failure, self._retries, left, others_left=bool(self._left))
 
-    def _route(self) -> Route:
-        """What became of every candidate, the one whose turn it is being chosen."""
-        assert self._current is not None
-        steps = [outcome.step() for outcome in self._outcomes if outcome.candidate is not self._current.candidate]
-        steps.append(_step(self._current.candidate, self._chosen_because(), chosen=True))
+    def route(self, chosen: Ranked | None = None) -> Route:
+        """What became of every candidate; `chosen` is the one that answered, if any did."""
+        steps = [
+            outcome.step() for outcome in self._outcomes if not chosen or outcome.candidate is not chosen.candidate
+        ]
+        if chosen is not None:
+            steps.append(_step(chosen.candidate, self._chosen_because(), chosen=True))
         steps.extend(_step(ranked.candidate, ranked.reason) for ranked in self._left)
         steps.extend(_step(candidate, reason) for candidate, reason in self._ranking.excluded)
         return Route(strategy=self._ranking.strategy, steps=steps)

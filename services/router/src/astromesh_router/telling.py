@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
+from astromesh.v1.router_pb2 import Asked, CompleteRequest, CompleteResponse, Restart
 from astromesh.v1.values_pb2 import Charge, Usage
 from astromesh_core.errors import InvalidInput, LimitExceeded, NotSupported
 from astromesh_router.candidates import Candidate
-from astromesh_router.completion import called_tokens, charge_of
+from astromesh_router.completion import asked, called_tokens, charge_of
 from astromesh_router.continuing import Joint, can_continue
 from astromesh_router.dialects.port import Delta, Reply, Thought
 from astromesh_router.failures import CandidateFailed, failed
@@ -73,7 +73,7 @@ class Telling:
         if self._characters > LONGEST_REPLY:
             raise failed(self._candidate, LimitExceeded, f"answered with more than {LONGEST_REPLY} characters")
         if isinstance(part, Thought):
-            return self._show(CompleteResponse(reasoning_delta=text))
+            return self._show(CompleteResponse(reasoning_delta=text, asked=self._asked()))
         self._answered += len(text)
         return self._show_text(self._joint.feed(text) if self._joint else text)
 
@@ -119,7 +119,7 @@ class Telling:
     def _show_text(self, text: str) -> list[CompleteResponse]:
         if not text:
             return []
-        shown = self._show(CompleteResponse(text_delta=text))
+        shown = self._show(CompleteResponse(text_delta=text, asked=self._asked()))
         self._standing.append(text)
         return shown
 
@@ -128,6 +128,9 @@ class Telling:
         shown = [*self._restart(), response]
         self._mark()
         return shown
+
+    def _asked(self) -> Asked | None:
+        return None if self.told else asked(self._candidate)
 
     def _restart(self) -> list[CompleteResponse]:
         """Takes back what stands, unless the candidate being asked goes on with it."""

@@ -9,9 +9,9 @@ import structlog
 from astromesh.v1.router_pb2 import CompleteRequest, Completion, RunSpend
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
-from astromesh.v1.values_pb2 import Usage
+from astromesh.v1.values_pb2 import Route
 from astromesh_core.errors import AstromeshError, TimedOut, Unavailable
-from astromesh_core.events.billing import prompt_tokens
+from astromesh_core.events.billing import Unbilled, prompt_tokens
 from astromesh_core.rpc.failures import PeerGone, PeerUnreached
 from astromesh_core.rpc.streams import reading
 from astromesh_runtime.effects import CallModel
@@ -48,12 +48,18 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
             charge=completion.charge,
             route=completion.route,
             time_to_first_token_nano=completion.time_to_first_token_nano,
+            partial_charges=scope.bill.unbilled(effect.path).charges,
         )
     except AstromeshError as error:
-        outcome = ModelReplied(path=effect.path, effect_sha256=effect.sha256, failure=failure_of(error))
-        if call.may_have_cost(error):
-            outcome.lost_usage.CopyFrom(scope.bill.unbilled(effect.path).estimate or Usage())
-    outcome.partial_charges.extend(scope.bill.unbilled(effect.path).charges)
+        unbilled = call.unbilled(error)
+        outcome = ModelReplied(
+            path=effect.path,
+            effect_sha256=effect.sha256,
+            failure=failure_of(error),
+            route=call.failed_route,
+            lost_usage=unbilled.estimate,
+            partial_charges=unbilled.charges,
+        )
     await call.settle()
     outcome.timing.CopyFrom(scope.timing(start))
     scope.seen = []
@@ -77,6 +83,8 @@ class _ModelCall:
         """Characters of the reply under way, thinking included, published or not."""
         self.charged = False
         """The router has told what the last candidate cost, and nothing of another one came since."""
+        self.failed_route: Route | None = None
+        """Of a call that no candidate answered."""
         self._stored = self._begin(WORKER_GONE if self._attempt else "")
 
     async def stream(self) -> Completion:
@@ -97,10 +105,13 @@ class _ModelCall:
                 self._stored = self._begin(ROUTER_GONE)
         return await self._attempted()
 
-    def may_have_cost(self, error: AstromeshError) -> bool:
-        """Whether a model has worked, or may have, on the attempt that ended so, and nobody told what that cost."""
+    def unbilled(self, error: AstromeshError) -> Unbilled:
+        """What a call that ended so is billed; estimated where a model may have worked and nobody told what it cost."""
+        unbilled = self._scope.bill.unbilled(self._effect.path)
         unanswered = isinstance(error, PeerGone | TimedOut) and not isinstance(error, PeerUnreached)
-        return self.answered > 0 or (unanswered and not self.charged)
+        if self.answered > 0 or (unanswered and not self.charged):
+            return unbilled.lost()
+        return Unbilled(charges=unbilled.charges)
 
     async def _attempted(self) -> Completion:
         left = self._scope.seconds_left()
@@ -108,6 +119,8 @@ class _ModelCall:
         async with reading(self._scope.services.router.Complete(self._request(), timeout=timeout)) as parts:
             async for part in parts:
                 kind = part.WhichOneof("part")
+                if part.HasField("asked"):
+                    self._scope.bill.answered(self._effect.path, part.asked)
                 if kind == "text_delta":
                     await self._tell(part.text_delta)
                 elif kind == "reasoning_delta":
@@ -118,6 +131,8 @@ class _ModelCall:
                 elif kind == "restart":
                     await self.settle()
                     self._stored = self._begin(part.restart.reason, charged=not self.answered)
+                elif kind == "failed_route":
+                    self.failed_route = part.failed_route
                 elif kind == "completion":
                     return part.completion
         raise Unavailable("the router ended the reply without a completion", retry_after=1.0)
@@ -134,6 +149,7 @@ class _ModelCall:
         scope, effect = self._scope, self._effect
         scope.seen = []
         unbilled = scope.bill.unbilled(effect.path)
+        unbilled = Unbilled(charges=unbilled.charges) if charged else unbilled.lost()
         begun = ModelCallBegun(
             path=effect.path,
             effect_sha256=effect.sha256,
@@ -142,7 +158,7 @@ class _ModelCall:
             partial_charges=unbilled.charges,
             reason=reason,
         )
-        if unbilled.estimate is not None and not charged:
+        if unbilled.estimate is not None:
             begun.lost_usage.CopyFrom(unbilled.estimate)
             # An earlier release did not store what it was about to send.
             begun.lost_usage.input_tokens = begun.lost_usage.input_tokens or self._attempt * self._prompt_tokens

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from astromesh.v1.router_pb2 import Asked
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.values_pb2 import Charge, Message, ToolSpec, Usage
 from astromesh_core.events.contents import plain
@@ -44,9 +45,17 @@ class Unbilled:
     """Of calls whose end nobody knows."""
     charges: list[Charge] = field(default_factory=list[Charge])
     """Of candidates that broke off, as the router tells it."""
+    asked: Asked | None = None
+    """Who answers the call under way, once it has begun to."""
 
     def __bool__(self) -> bool:
         return self.estimate is not None or bool(self.charges)
+
+    def lost(self) -> Unbilled:
+        """The same for a call that ended without its charge: a charge where it is known who answered."""
+        if self.estimate is None or self.asked is None:
+            return self
+        return Unbilled(charges=[*self.charges, _estimated(self.asked, self.estimate)])
 
     def usage(self) -> Usage:
         """All of it."""
@@ -63,7 +72,7 @@ class Bill:
         self.usage = Usage()
         """All that events bill."""
         self.cost_nanos = 0
-        """The same in money: what is only estimated by its tokens has no price."""
+        """The same in money: what is estimated by its tokens alone, for nobody knows who answered, has no price."""
         self._open: dict[str, Unbilled] = {}
 
     @classmethod
@@ -86,6 +95,7 @@ class Bill:
             unbilled = self._open.setdefault(begun.path, Unbilled())
             unbilled.estimate = unbilled.estimate or Usage(estimated=True)
             unbilled.estimate.input_tokens += begun.prompt_tokens
+            unbilled.asked = None
         elif kind == "model_replied":
             self._open.pop(event.model_replied.path, None)
             self._charge(event.model_replied.charge)
@@ -100,9 +110,15 @@ class Bill:
         if estimate is not None:
             estimate.output_tokens = tokens(characters)
 
+    def answered(self, path: str, asked: Asked) -> None:
+        """This candidate answers the call under way at this path."""
+        self.unbilled(path).asked = asked
+
     def charged(self, path: str, charge: Charge) -> None:
         """A candidate of the call under way broke off and cost this; the call goes on with another one."""
-        self.unbilled(path).charges.append(charge)
+        unbilled = self.unbilled(path)
+        unbilled.charges.append(charge)
+        unbilled.asked = None
         self.heard(path, 0)
 
     def unbilled(self, path: str) -> Unbilled:
@@ -114,8 +130,9 @@ class Bill:
 
         `seen`: characters that somebody read of the reply under way, which this worker may not know of.
         """
-        left = Unbilled(charges=[charge for unbilled in self._open.values() for charge in unbilled.charges])
-        for unbilled in self._open.values():
+        lost = [unbilled.lost() for unbilled in self._open.values()]
+        left = Unbilled(charges=[charge for unbilled in lost for charge in unbilled.charges])
+        for unbilled in lost:
             if unbilled.estimate is not None:
                 left.estimate = left.estimate or Usage()
                 add_usage(left.estimate, unbilled.estimate)
@@ -134,3 +151,8 @@ class Bill:
     def _charge(self, charge: Charge) -> None:
         add_usage(self.usage, charge.usage)
         self.cost_nanos += charge.cost_nanos
+
+
+def _estimated(asked: Asked, usage: Usage) -> Charge:
+    cost_nanos = (usage.input_tokens * asked.input_nanos + usage.output_tokens * asked.output_nanos) // 1000
+    return Charge(provider=asked.provider, model=asked.model, usage=usage, cost_nanos=cost_nanos, currency="USD")

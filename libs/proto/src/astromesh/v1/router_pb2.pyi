@@ -106,6 +106,8 @@ class CompleteResponse(_message.Message):
     COMPLETION_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGE_FIELD_NUMBER: _builtins.int
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
+    FAILED_ROUTE_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
     text_delta: _builtins.str
     reasoning_delta: _builtins.str
     @_builtins.property
@@ -120,6 +122,14 @@ class CompleteResponse(_message.Message):
         comes before the restart that makes its text void.
         """
 
+    @_builtins.property
+    def failed_route(self) -> _values_pb2.Route:
+        """Comes before the error of a call that no candidate answered: why each was passed over, or how it failed."""
+
+    @_builtins.property
+    def asked(self) -> Global___Asked:
+        """With the first that a candidate tells: whom the caller would pay if it left now."""
+
     def __init__(
         self,
         *,
@@ -128,16 +138,48 @@ class CompleteResponse(_message.Message):
         completion: Global___Completion | None = ...,
         partial_charge: _values_pb2.Charge | None = ...,
         reasoning_delta: _builtins.str = ...,
+        failed_route: _values_pb2.Route | None = ...,
+        asked: Global___Asked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "part", b"part", "partial_charge", b"partial_charge", "reasoning_delta", b"reasoning_delta", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "completion", b"completion", "failed_route", b"failed_route", "part", b"part", "partial_charge", b"partial_charge", "reasoning_delta", b"reasoning_delta", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "part", b"part", "partial_charge", b"partial_charge", "reasoning_delta", b"reasoning_delta", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "completion", b"completion", "failed_route", b"failed_route", "part", b"part", "partial_charge", b"partial_charge", "reasoning_delta", b"reasoning_delta", "restart", b"restart", "text_delta", b"text_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text_delta", "restart", "completion", "partial_charge", "reasoning_delta"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text_delta", "restart", "completion", "partial_charge", "reasoning_delta", "failed_route"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___CompleteResponse: _TypeAlias = CompleteResponse  # noqa: Y015
+
+@_typing.final
+class Asked(_message.Message):
+    """A candidate that answers, and what it takes for 1,000 tokens, in 1e-9 US dollars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    INPUT_NANOS_FIELD_NUMBER: _builtins.int
+    OUTPUT_NANOS_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    model: _builtins.str
+    input_nanos: _builtins.int
+    output_nanos: _builtins.int
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        input_nanos: _builtins.int = ...,
+        output_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_nanos", b"input_nanos", "model", b"model", "output_nanos", b"output_nanos", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Asked: _TypeAlias = Asked  # noqa: Y015
 
 @_typing.final
 class Restart(_message.Message):
