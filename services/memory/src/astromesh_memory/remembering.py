@@ -1,0 +1,174 @@
+"""Finds again what agents remember beside their conversations: what was said in earlier runs, and what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from astromesh.v1.memory_pb2 import MemoryStoreHealth, RecallRelatedRequest, RecallRelatedResponse
+from astromesh_core.bus.positions import Position
+from astromesh_core.errors import AstromeshError, Bug, Unavailable
+from astromesh_core.events.contents import plain
+from astromesh_core.events.identity import MeshKey, owner_key
+from astromesh_core.resources.compiled import Compiled, Specs
+from astromesh_memory.declared import (
+    EPISODIC_RESULTS,
+    EPISODIC_THRESHOLD,
+    SEMANTIC_RESULTS,
+    SEMANTIC_THRESHOLD,
+    Declared,
+    remembers,
+)
+from astromesh_memory.episodes.memory import EpisodicMemory
+from astromesh_memory.keepers import Keepers
+from astromesh_memory.runs.changes import KINDS, Kind
+from astromesh_memory.runs.following import RunFollower
+from astromesh_memory.runs.keeping import AgentKey
+from astromesh_memory.runs.ledger import RunRow
+from astromesh_memory.runs.scopes import Among, Caller, among
+from astromesh_memory.runs.thread import LedgerThread
+from astromesh_memory.semantic.memory import SemanticMemory, run_of
+
+if TYPE_CHECKING:
+    from astromesh.v1.episodes_pb2 import Episode
+    from astromesh.v1.values_pb2 import Passage, ResourceRef
+
+BUILDING_SECONDS: Final = 1.0
+
+Memory = TypeVar("Memory", SemanticMemory, EpisodicMemory)
+
+
+class Remembering:
+    """Recall, and how the stores are. What is recalled is checked against the ledger once more: a store that finds too
+    much tells nobody of another's runs."""
+
+    def __init__(
+        self,
+        specs: Specs,
+        keepers: Keepers,
+        follower: RunFollower,
+        ledger: LedgerThread,
+        key: MeshKey,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._versions = Compiled(specs, lambda ref, spec_json: remembers(spec_json))
+        self._keepers = keepers
+        self._follower = follower
+        self._ledger = ledger
+        self._key = key
+        self._clock = clock
+
+    async def recall(self, request: RecallRelatedRequest, seconds: float) -> RecallRelatedResponse:
+        """What bears on the question, among the runs that the agent's scopes open to the caller.
+
+        Raises Unavailable where a store does not answer, or memory does not reach `after_position` in time.
+        """
+        declared = await self._versions.of(request.agent)
+        response = RecallRelatedResponse()
+        if not any(declared):
+            return response
+        position = Position.decode(request.after_position) if request.after_position else Position.START
+        await self._follower.reached(position, seconds)
+        caller = self._caller(request)
+        if declared.semantic is not None:
+            memory = await self._memory(request.agent, SemanticMemory, position, seconds)
+            if memory is not None:
+                response.memories.extend(await self._said(memory, declared.semantic, request, caller))
+        if declared.episodic is not None:
+            memory = await self._memory(request.agent, EpisodicMemory, position, seconds)
+            if memory is not None:
+                response.episodes.extend(await self._happened(memory, declared.episodic, request, caller))
+        return response
+
+    async def health(self, ref: ResourceRef) -> list[MemoryStoreHealth]:
+        """How the stores are that a version of an agent declares, asked now."""
+        declared = await self._versions.of(ref)
+        return [await self._health(ref, kind, one) for kind in KINDS if (one := declared.of(kind)) is not None]
+
+    def _caller(self, request: RecallRelatedRequest) -> Caller:
+        user, agent = plain(request.user), request.agent
+        owner = owner_key(self._key, agent.namespace, agent.name, request.principal, user) if user else ""
+        return Caller(request.session_key, owner)
+
+    async def _memory(self, agent: ResourceRef, of: type[Memory], position: Position, seconds: float) -> Memory | None:
+        """The agent's memory once it holds everything up to the position; None where it no longer declares one."""
+        kind: Kind = "semantic" if of is SemanticMemory else "episodic"
+        keeper = self._keepers.of(AgentKey(agent.namespace, agent.name, kind))
+        if keeper is None:
+            if self._keepers.declared(agent.namespace, agent.name) is not None:
+                return None
+            raise Unavailable(f"the memory of agent {agent.name!r} is being opened", retry_after=BUILDING_SECONDS)
+        sink = await keeper.sink(position, seconds)
+        if not isinstance(sink, of):
+            raise Bug(f"the {kind} memory of agent {agent.name!r} is a {type(sink).__name__}")
+        return sink
+
+    async def _said(
+        self,
+        memory: SemanticMemory,
+        declared: Declared,
+        request: RecallRelatedRequest,
+        caller: Caller,
+    ) -> list[Passage]:
+        seen = among(declared.scope, caller)
+        found = await memory.recall(
+            plain(request.query),
+            seen,
+            declared.max_results or SEMANTIC_RESULTS,
+            _threshold(declared, SEMANTIC_THRESHOLD),
+            since_seconds=self._since(declared) // 1_000_000_000,
+            known=frozenset(request.known_run_ids),
+        )
+        rows = await self._ledger.those([run_of(passage) for passage in found])
+        passages = [one for one in found if _may_tell(rows.get(run_of(one)), request.agent, "semantic", seen)]
+        for passage in passages:
+            passage.id, passage.source = passage.source, run_of(passage)
+            passage.ClearField("metadata_json")
+        return passages
+
+    async def _happened(
+        self,
+        memory: EpisodicMemory,
+        declared: Declared,
+        request: RecallRelatedRequest,
+        caller: Caller,
+    ) -> list[Episode]:
+        seen = among(declared.scope, caller)
+        limit, threshold = declared.max_results or EPISODIC_RESULTS, _threshold(declared, EPISODIC_THRESHOLD)
+        found = await memory.recall(plain(request.query), seen, limit, threshold, self._since(declared))
+        rows = await self._ledger.those([episode.run_id for episode in found])
+        return [one for one in found if _may_tell(rows.get(one.run_id), request.agent, "episodic", seen)]
+
+    def _since(self, declared: Declared) -> int:
+        return self._clock() - declared.ttl * 1_000_000_000 if declared.ttl else 0
+
+    async def _health(self, ref: ResourceRef, kind: Kind, declared: Declared) -> MemoryStoreHealth:
+        keeper = self._keepers.of(AgentKey(ref.namespace, ref.name, kind))
+        health = MemoryStoreHealth(kind=kind, backend=declared.backend, connected=True, reason="Connected")
+        try:
+            if keeper is None:
+                raise Unavailable("the store is being opened")
+            await keeper.check()
+        except AstromeshError as error:
+            health.connected, health.reason, health.message = False, reason_of(error), error.message
+        return health
+
+
+def reason_of(error: AstromeshError) -> str:
+    """An error's class as the reason of a condition: one CamelCase word."""
+    return type(error).__name__
+
+
+def _threshold(declared: Declared, default: float) -> float:
+    return default if declared.similarity_threshold is None else declared.similarity_threshold
+
+
+def _may_tell(row: RunRow | None, agent: ResourceRef, kind: Kind, seen: Among) -> bool:
+    """Whether the run is still remembered, by this agent, and among those that the caller may be told of."""
+    return (
+        row is not None
+        and (row.namespace, row.agent) == (agent.namespace, agent.name)
+        and row.has(kind)
+        and seen.admits(row)
+    )

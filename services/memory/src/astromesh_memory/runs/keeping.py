@@ -1,0 +1,224 @@
+"""Keeps one store of one agent in step with the ledger: puts what it lacks, takes out what is forgotten, and goes on
+when a store that was away is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple, Protocol
+
+from astromesh_core.bus.positions import Position
+from astromesh_core.errors import AstromeshError, TemporaryError, Unavailable
+from astromesh_core.telemetry.logs import logger
+from astromesh_memory.runs.changes import Kind
+from astromesh_memory.runs.ledger import RunRow
+from astromesh_memory.runs.reading import LoggedRun
+
+RETRY_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
+
+_log = logger(__name__)
+
+
+class Sink(Protocol):
+    """Where one kind of memory of one agent lies. Each method raises Unavailable where the store does not answer."""
+
+    def version(self, row: RunRow) -> bytes:
+        """Returns what decides how the run is kept: two of one version are kept alike."""
+        ...
+
+    async def versions(self) -> Mapping[str, bytes]:
+        """Returns the version of each run that is kept."""
+        ...
+
+    async def put(self, run: LoggedRun) -> None:
+        """Keeps the run, in place of how it was kept before."""
+        ...
+
+    async def remove(self, run_ids: Sequence[str]) -> None:
+        """Forgets runs. Those that are not kept are forgotten already."""
+        ...
+
+    async def check(self) -> None:
+        """Asks the store for what costs least."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the store. Idempotent."""
+        ...
+
+
+class AgentKey(NamedTuple):
+    """Whose memory, and which."""
+
+    namespace: str
+    agent: str
+    kind: Kind
+
+
+class Runs(Protocol):
+    """Where runs are read."""
+
+    async def run(self, row: RunRow) -> LoggedRun | None:
+        """The run; None where it is no longer there."""
+        ...
+
+
+class LedgerCalls(Protocol):
+    """The ledger, in its thread."""
+
+    async def rows(self, namespace: str, agent: str) -> list[RunRow]: ...
+
+    async def row(self, run_id: str) -> RunRow | None: ...
+
+
+class _Work(NamedTuple):
+    position: Position
+    run_id: str
+
+
+class Keeper:
+    """One sink, from `start` to `close`. `trouble` says why it is not in step; empty while it is."""
+
+    def __init__(
+        self, key: AgentKey, open_sink: Callable[[], Awaitable[Sink]], ledger: LedgerCalls, runs: Runs
+    ) -> None:
+        self.key = key
+        self.trouble = ""
+        self.failure: AstromeshError | None = None
+        self._open_sink = open_sink
+        self._ledger = ledger
+        self._runs = runs
+        self._sink: Sink | None = None
+        self._in_step = False
+        self._work: deque[_Work] = deque()
+        self._changed = asyncio.Condition()
+        self._wanted = asyncio.Event()
+        self._using = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Opens the store and begins, in the background."""
+        self._task = asyncio.create_task(self._run(), name=f"memory {self.key.namespace}/{self.key.agent}")
+
+    def offer(self, run_id: str, position: Position) -> None:
+        """Tells that the ledger says something else of a run since a position."""
+        self._work.append(_Work(position, run_id))
+        self._wanted.set()
+
+    def again(self) -> None:
+        """Has the whole store compared with the ledger once more: somebody else took something out."""
+        self._in_step = False
+        self._wanted.set()
+
+    async def sink(self, position: Position, seconds: float) -> Sink:
+        """The store, once it holds what the ledger knew up to the position. Raises Unavailable when that takes longer,
+        or at once where the store cannot be used."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self.failure is not None or self._reached(position))
+        except TimeoutError:
+            what = f"the {self.key.kind} memory of agent {self.key.agent!r}"
+            raise Unavailable(f"{what} is behind the log: it is being built", retry_after=RETRY_SECONDS) from None
+        if self.failure is not None or self._sink is None:
+            raise Unavailable(self.trouble, retry_after=RETRY_SECONDS)
+        return self._sink
+
+    async def check(self) -> None:
+        """Asks the store now. Raises what the store raises, or why it is not open."""
+        if self.failure is not None or self._sink is None:
+            raise self.failure or Unavailable("the store is being opened", retry_after=RETRY_SECONDS)
+        await self._sink.check()
+
+    async def rewrite(self) -> None:
+        """Makes everything that is kept again from the log; what is there already is found meanwhile.
+
+        Raises Unavailable where the store cannot be used.
+        """
+        if self._sink is None or self.failure is not None:
+            raise Unavailable(self.trouble or "the store is not open yet", retry_after=RETRY_SECONDS)
+        async with self._using:
+            await self._align(self._sink, {})
+
+    async def close(self) -> None:
+        """Stops and closes the store."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._close_sink()
+
+    def _reached(self, position: Position) -> bool:
+        return self._in_step and all(work.position > position for work in self._work)
+
+    async def _run(self) -> None:
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                if self._sink is None:
+                    self._sink = await self._open_sink()
+                async with self._using:
+                    await self._catch_up(self._sink)
+                await self._tell("", None)
+                pause = RETRY_SECONDS
+                await self._follow(self._sink)
+                continue
+            except AstromeshError as error:
+                await self._tell(error.message, error)
+                _log.warning("memory is not in step", kind=self.key.kind, agent=self.key.agent, reason=error.message)
+                if not isinstance(error, TemporaryError):
+                    pause = LONGEST_PAUSE_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _catch_up(self, sink: Sink) -> None:
+        self._in_step = False
+        # Whatever was told until now stands in the ledger that is read next.
+        self._work.clear()
+        await self._align(sink, await sink.versions())
+
+    async def _align(self, sink: Sink, kept: Mapping[str, bytes]) -> None:
+        """Puts every run that is not kept in its version, and takes out what the ledger does not have."""
+        rows = [row for row in await self._ledger.rows(self.key.namespace, self.key.agent) if row.has(self.key.kind)]
+        for row in rows:
+            if kept.get(row.run_id) != sink.version(row):
+                await self._put(sink, row)
+        there = await sink.versions()
+        await sink.remove(sorted(there.keys() - {row.run_id for row in rows}))
+
+    async def _follow(self, sink: Sink) -> None:
+        while self._in_step:
+            while self._work:
+                async with self._using:
+                    await self._keep(sink, self._work[0].run_id)
+                async with self._changed:
+                    self._work.popleft()
+                    self._changed.notify_all()
+            self._wanted.clear()
+            await self._wanted.wait()
+
+    async def _keep(self, sink: Sink, run_id: str) -> None:
+        row = await self._ledger.row(run_id)
+        if row is not None and row.has(self.key.kind):
+            await self._put(sink, row)
+        else:
+            await sink.remove([run_id])
+
+    async def _put(self, sink: Sink, row: RunRow) -> None:
+        run = await self._runs.run(row)
+        if run is None:
+            _log.warning("a run is no longer in the log and is not remembered", run_id=row.run_id)
+        else:
+            await sink.put(run)
+
+    async def _tell(self, trouble: str, failure: AstromeshError | None) -> None:
+        async with self._changed:
+            self.trouble, self.failure, self._in_step = trouble, failure, failure is None
+            self._changed.notify_all()
+
+    async def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            await sink.close()

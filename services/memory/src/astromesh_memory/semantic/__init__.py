@@ -1,0 +1,1 @@
+"""Semantic memory: what was said in runs, found again by meaning."""

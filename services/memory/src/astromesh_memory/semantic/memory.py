@@ -1,0 +1,105 @@
+"""Semantic memory of one agent: keeps what was said in its runs in a vector store, and finds it again by meaning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from astromesh.v1.values_pb2 import Passage
+from astromesh_core.filters import Equals, Every, Within
+from astromesh_memory.runs.ledger import RunRow
+from astromesh_memory.runs.reading import LoggedRun
+from astromesh_memory.runs.scopes import Among
+from astromesh_memory.semantic.turns import FORMAT, passages_of
+
+if TYPE_CHECKING:
+    from astromesh_vectors.ports import Embedder, VectorStore
+
+MOST_KNOWN: Final = 200
+"""Of what the caller has already, so much at most is asked for beyond the limit, to be left out."""
+
+
+class SemanticMemory:
+    """One agent's turns in a vector store that other agents may share. A `Sink`; closes the store."""
+
+    def __init__(self, agent: str, store: VectorStore, embedder: Embedder) -> None:
+        """`agent` names the agent among all that may keep something in the store: mesh, namespace and name."""
+        self._agent = agent
+        self._store = store
+        self._embedder = embedder
+
+    def version(self, row: RunRow) -> bytes:
+        """See Sink, as for the next four."""
+        del row  # what was said never changes
+        return hashlib.sha256(f"{FORMAT}\0{self._embedder.name}".encode()).digest()
+
+    async def versions(self) -> Mapping[str, bytes]:
+        kept = await self._store.documents(Equals("agent", self._agent))
+        return {document.rpartition("/")[2]: version for document, version in kept.items()}
+
+    async def put(self, run: LoggedRun) -> None:
+        row = run.row
+        passages = passages_of(run.events, row.turn_index)
+        if not passages:
+            return
+        vectors = await self._embedder.embed([passage.text.text for passage in passages])
+        metadata = {
+            "agent": self._agent,
+            "session": row.session_key,
+            "owner": row.owner_key,
+            "time": row.time_unix_nano // 1_000_000_000,
+        }
+        document, version = self._document(row.run_id), self.version(row)
+        if not await self._store.put(document, version, passages, vectors, metadata):
+            # It stands there in this version: whoever puts it all the same does not trust what stands there.
+            await self._store.remove(document)
+            await self._store.put(document, version, passages, vectors, metadata)
+
+    async def remove(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            await self._store.remove(self._document(run_id))
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def check(self) -> None:
+        """Asks the store for what costs least. Raises Unavailable."""
+        await self._store.documents(Equals("agent", ""))
+
+    async def recall(
+        self,
+        query: str,
+        among: Among,
+        limit: int,
+        threshold: float,
+        *,
+        since_seconds: int = 0,
+        known: Collection[str] = (),
+    ) -> list[Passage]:
+        """The pieces nearest to a question, best first, of runs that are not known already."""
+        conditions = [Equals("agent", self._agent), among.condition]
+        young = [Within("time", above=since_seconds)] if since_seconds else []
+        vector = (await self._embedder.embed([query]))[0]
+        asked = limit + min(len(known), MOST_KNOWN)
+        where = Every((*conditions, *young))
+        found = (await self._store.search(vector, "", asked, where, min_score=threshold)).by_vector
+        passages = (match.passage for match in found)
+        return [passage for passage in passages if run_of(passage) not in known][:limit]
+
+    async def those(self, run_ids: Sequence[str]) -> list[Passage]:
+        """The pieces that are kept of these runs, run by run."""
+        kept = await self.versions()
+        found = list[Passage]()
+        for run_id in run_ids:
+            if run_id in kept:
+                found += [match.passage for match in await self._store.passages(self._document(run_id))]
+        return found
+
+    def _document(self, run_id: str) -> str:
+        return f"{self._agent}/{run_id}"
+
+
+def run_of(passage: Passage) -> str:
+    """The run that a piece comes from."""
+    return passage.source.rpartition(":")[0]

@@ -1,0 +1,84 @@
+"""Opens the stores of semantic and episodic memory as agents declare them: the one place that names concrete ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from astromesh_core.errors import NotSupported
+from astromesh_core.resources import agent_memory
+from astromesh_core.resources.connections import postgres_address
+from astromesh_core.resources.extras import POSTGRES
+from astromesh_core.resources.stores import Connection
+from astromesh_memory.declared import Declared, collection_of, embeddings_of
+from astromesh_memory.episodes.memory import EpisodicMemory
+from astromesh_memory.episodes.sqlite import SqliteEpisodes
+from astromesh_memory.runs.keeping import AgentKey, Sink
+from astromesh_memory.semantic.memory import SemanticMemory
+
+if TYPE_CHECKING:
+    from astromesh_core.resources.embeddings import EmbeddingsSpec
+    from astromesh_memory.episodes.ports import EpisodeStore
+    from astromesh_vectors.opening import Stores
+    from astromesh_vectors.ports import Embedder
+
+
+class Embedders(Protocol):
+    """Where embedders are opened."""
+
+    async def of(self, spec: EmbeddingsSpec) -> Embedder:
+        """The one that a resource declares; it stays theirs."""
+        ...
+
+
+class Sinks:
+    """The stores of one service. Episodes of one database share its connections."""
+
+    def __init__(self, data: Path, embedders: Embedders, stores: Stores, mesh: str, environ: Mapping[str, str]) -> None:
+        """`data` is this service's own folder; `embedders`, `stores` and `environ` stay the caller's."""
+        self._data = data
+        self._embedders = embedders
+        self._stores = stores
+        self._mesh = mesh
+        self._environ = environ
+        self._episodes: dict[str, EpisodeStore] = {}
+
+    async def open(self, key: AgentKey, declared: Declared, *, confined: bool) -> Sink:
+        """The store that an agent declares; `confined` to the mesh's data folder.
+
+        Raises NotSupported, InvalidInput, or a TemporaryError.
+        """
+        embedder = await self._embedders.of(embeddings_of(declared))
+        if isinstance(declared, agent_memory.EpisodicMemory):
+            return EpisodicMemory(key.namespace, key.agent, self._episodes_of(declared), embedder)
+        shared = declared.collection or key.agent
+        collection = collection_of(self._mesh, key.namespace, shared, embedder.name, embedder.dimension)
+        store = self._stores.open(declared.place, collection, confined)
+        return SemanticMemory(f"{self._mesh}/{key.namespace}/{key.agent}", store, embedder)
+
+    async def close(self) -> None:
+        """Closes what sinks share; the sinks themselves are closed before."""
+        for store in self._episodes.values():
+            await store.close()
+
+    def _episodes_of(self, declared: agent_memory.EpisodicMemory) -> EpisodeStore:
+        if in_sqlite(declared):
+            return self._kept("", lambda: SqliteEpisodes(self._data / "episodes.sqlite"))
+        if not POSTGRES.installed:
+            raise NotSupported(f"{POSTGRES.missing}; {POSTGRES.advice}")
+        from astromesh_memory.episodes.postgres import PostgresEpisodes
+
+        address = postgres_address(declared.connection or Connection(), self._environ)
+        return self._kept(address.text, lambda: PostgresEpisodes(address, self._mesh))
+
+    def _kept(self, name: str, make: Callable[[], EpisodeStore]) -> EpisodeStore:
+        store = self._episodes.get(name)
+        if store is None:
+            store = self._episodes[name] = make()
+        return store
+
+
+def in_sqlite(declared: agent_memory.EpisodicMemory) -> bool:
+    """Whether episodes lie in this service's own file: declared so, or for want of PostgreSQL's driver."""
+    return declared.backend == "sqlite" or (not declared.strict and not POSTGRES.installed)
