@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,17 +22,19 @@ from astromesh.v1.session_events_pb2 import SessionCleared, SessionEvent
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_USER, Content, Message, ResourceRef
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
-from astromesh_core.bus.projection import Projection
 from astromesh_core.bus.subjects import session_aggregate
+from astromesh_core.conversations import AgentKey
 from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.events.chain import GENESIS, build_commit, seal
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.identity import MeshKey, session_key
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.rpc.ports import RpcServer
-from astromesh_memory.app import start_of
-from astromesh_memory.database import open_database
-from astromesh_memory.projector import Projector
+from astromesh_memory.app import open_conversations
+from astromesh_memory.backends.sqlite import SqliteConversations
+from astromesh_memory.opening import Backends
+from astromesh_memory.recall import Recaller
+from astromesh_memory.seen import SeenAgents
 from astromesh_memory.service import MemoryService
 from astromesh_testing.commits import commit_of, new_run, requested
 from astromesh_testing.contracts.placement import Placement
@@ -75,24 +78,17 @@ async def clear(bus: Bus) -> Position:
 
 
 @asynccontextmanager
-async def memory(
-    bus: Bus, path: Path, placement: Placement, *, fed: bool = True
-) -> AsyncGenerator[MemoryServiceAsyncStub]:
-    async with open_database(path) as database:
-        projector = Projector(database, await start_of(database, bus))
-        service = MemoryService(bus.resources, database, projector, bus.values)
+async def memory(bus: Bus, folder: Path, placement: Placement) -> AsyncGenerator[MemoryServiceAsyncStub]:
+    seen = await SeenAgents.load(folder / "agents_seen.json")
+    async with open_conversations(bus, seen, Backends(folder, "mesh").open) as (conversations, _):
+        recaller = Recaller(bus.resources, conversations, bus.values, folder / "models", time.time_ns)
+        service = MemoryService(conversations, recaller, bus.values)
 
         def register(server: RpcServer) -> None:
             add_MemoryServiceServicer_to_server(service, server)
 
         async with placement(register) as channel:
-            stub = MemoryServiceStub(channel)
-            if fed:
-                async with Projection(bus, "memory", projector.handle, projector.applied):
-                    yield stub
-            else:
-                yield stub
-        await projector.save()
+            yield MemoryServiceStub(channel)
 
 
 async def recalled(stub: MemoryServiceAsyncStub, agent: ResourceRef, after: Position) -> list[str]:
@@ -103,7 +99,7 @@ async def recalled(stub: MemoryServiceAsyncStub, agent: ResourceRef, after: Posi
 async def test_the_window_lets_the_last_turns_through(bus: Bus, tmp_path: Path, placement: Placement) -> None:
     agent = await put_agent(bus, {"conversational": {"window_size": 2}})
     forgetful = await put_agent(bus, None)
-    async with memory(bus, tmp_path / "m.sqlite", placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         for question in ("one", "two", "three"):
             last = await turn(bus, question)
         assert await recalled(stub, agent, last) == ["two", "yes", "three", "yes"]
@@ -112,7 +108,7 @@ async def test_the_window_lets_the_last_turns_through(bus: Bus, tmp_path: Path, 
 
 async def test_a_clear_forgets_and_later_turns_are_remembered(bus: Bus, tmp_path: Path, placement: Placement) -> None:
     agent = await put_agent(bus, {"conversational": {}})
-    async with memory(bus, tmp_path / "m.sqlite", placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         await turn(bus, "one")
         assert await recalled(stub, agent, await clear(bus)) == []
         assert await recalled(stub, agent, await turn(bus, "two")) == ["two", "yes"]
@@ -123,24 +119,26 @@ async def test_contents_in_the_object_store_are_fetched_when_read(
 ) -> None:
     agent = await put_agent(bus, {"conversational": {}})
     moved = await bus.values.put(text_content("long" * 1000).SerializeToString())
-    async with memory(bus, tmp_path / "m.sqlite", placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         assert await recalled(stub, agent, await turn(bus, Content(stored=moved))) == ["long" * 1000, "yes"]
-        history = await stub.ListHistory(ListHistoryRequest(namespace="default", session_key=SESSION), timeout=10)
+        request = ListHistoryRequest(namespace="default", agent="desk", session_key=SESSION)
+        history = await stub.ListHistory(request, timeout=10)
         assert plain(history.entries[0].message.content) == "long" * 1000
-    assert b"longlong" not in (tmp_path / "m.sqlite").read_bytes()
+    assert b"longlong" not in (tmp_path / "conversations.sqlite").read_bytes()
 
 
 async def test_a_recall_that_cannot_be_served_in_time_says_so(bus: Bus, tmp_path: Path, placement: Placement) -> None:
     agent = await put_agent(bus, {"conversational": {}})
-    async with memory(bus, tmp_path / "m.sqlite", placement, fed=False) as stub:
-        request = RecallRequest(agent=agent, session_key=SESSION, after_position=(await turn(bus, "one")).encode())
+    async with memory(bus, tmp_path, placement) as stub:
+        far = Position((await turn(bus, "one")).sequence + 1)
+        request = RecallRequest(agent=agent, session_key=SESSION, after_position=far.encode())
         with pytest.raises(Unavailable, match="caught up"):
             await stub.Recall(request, timeout=0.5)
 
 
 async def test_a_waiting_recall_does_not_hold_up_another(bus: Bus, tmp_path: Path, placement: Placement) -> None:
     agent = await put_agent(bus, {"conversational": {}})
-    async with memory(bus, tmp_path / "m.sqlite", placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         here = await turn(bus, "one")
         waiting = asyncio.create_task(recalled(stub, agent, Position(here.sequence + 2)))
         assert await recalled(stub, agent, here) == ["one", "yes"]
@@ -151,7 +149,7 @@ async def test_a_waiting_recall_does_not_hold_up_another(bus: Bus, tmp_path: Pat
 
 async def test_history_comes_in_pages(bus: Bus, tmp_path: Path, placement: Placement) -> None:
     agent = await put_agent(bus, {"conversational": {}})
-    async with memory(bus, tmp_path / "m.sqlite", placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         for question in ("one", "two", "three"):
             last = await turn(bus, question)
         await recalled(stub, agent, last)
@@ -172,28 +170,33 @@ async def test_a_dropped_database_is_built_again_and_revives_nothing(
     bus: Bus, tmp_path: Path, placement: Placement
 ) -> None:
     agent = await put_agent(bus, {"conversational": {}})
-    path = tmp_path / "m.sqlite"
     await turn(bus, "one")
     await clear(bus)
     last = await turn(bus, "two")
-    async with memory(bus, path, placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         assert await recalled(stub, agent, last) == ["two", "yes"]
-    path.unlink()
-    async with memory(bus, path, placement) as stub:
+    (tmp_path / "conversations.sqlite").unlink()
+    async with memory(bus, tmp_path, placement) as stub:
         assert await recalled(stub, agent, last) == ["two", "yes"]
 
 
 async def test_it_goes_on_where_it_stopped(bus: Bus, tmp_path: Path, placement: Placement) -> None:
     agent = await put_agent(bus, {"conversational": {}})
-    path = tmp_path / "m.sqlite"
-    async with memory(bus, path, placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         await recalled(stub, agent, await turn(bus, "one"))
     last = await turn(bus, "two")
-    async with memory(bus, path, placement) as stub:
+    async with memory(bus, tmp_path, placement) as stub:
         assert await recalled(stub, agent, last) == ["one", "yes", "two", "yes"]
 
 
-async def test_a_database_of_another_log_is_dropped(bus: Bus, tmp_path: Path) -> None:
-    async with open_database(tmp_path / "m.sqlite") as database:
-        await database.run(lambda conversations: conversations.apply([], Position(10_000)))
-        assert await start_of(database, bus) == Position.START
+async def test_a_database_of_another_log_is_built_again(bus: Bus, tmp_path: Path, placement: Placement) -> None:
+    agent = await put_agent(bus, {"conversational": {}})
+    other = await SqliteConversations.open(tmp_path / "conversations.sqlite")
+    await other.follow(AgentKey("default", "desk"), Position(10_000).encode())
+    await other.close()
+    seen = await SeenAgents.load(tmp_path / "agents_seen.json")
+    seen.see((), Position(10_000).encode())
+    await seen.save()
+    last = await turn(bus, "one")
+    async with memory(bus, tmp_path, placement) as stub:
+        assert await recalled(stub, agent, last) == ["one", "yes"]

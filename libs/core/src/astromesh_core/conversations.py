@@ -74,8 +74,8 @@ class Forgotten(NamedTuple):
     session_key: str
     position: bytes
     """Turns and summaries at or before it are forgotten; START where the time alone decides."""
-    until_unix_nano: int = 0
-    """Turns and summaries of this time or an earlier one are forgotten."""
+    until_unix_nano: int = -1
+    """Turns and summaries of this time or an earlier one are forgotten; -1 where the place alone decides."""
     user_key: str = ""
     """Only this person's turns; and the summary, which may tell of them."""
 

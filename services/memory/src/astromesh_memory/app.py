@@ -2,47 +2,85 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from astromesh.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.projection import Projection
+from astromesh_core.conversations import START
+from astromesh_core.events.identity import mesh_name
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
-from astromesh_core.telemetry.logs import logger
 from astromesh_memory.conversations import Conversations
-from astromesh_memory.database import Database, open_database
-from astromesh_memory.projector import Projector
+from astromesh_memory.declarations import AgentDeclarations
+from astromesh_memory.joining import Handle
+from astromesh_memory.opening import Backends, Opener
+from astromesh_memory.recall import Recaller
+from astromesh_memory.seen import SeenAgents
 from astromesh_memory.service import MemoryService
-
-_log = logger(__name__)
 
 
 @asynccontextmanager
 async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     """Yields what adds the servicer to a server. Leaving stores how far the log is applied."""
-    async with open_database(platform.settings.data_dir / "memory" / "conversations.sqlite") as database:
-        projector = Projector(database, await start_of(database, platform.bus))
-        service = MemoryService(platform.bus.resources, database, projector, platform.bus.values)
+    folder = platform.settings.data_dir / "memory"
+    backends = Backends(folder, mesh_name(platform.mesh_key))
+    seen = await SeenAgents.load(folder / "agents_seen.json")
+    async with open_conversations(platform.bus, seen, backends.open) as (conversations, reading):
+        bus, models = platform.bus, platform.settings.data_dir / "models"
+        recaller = Recaller(bus.resources, conversations, bus.values, models, time.time_ns)
+        service = MemoryService(conversations, recaller, bus.values)
 
         def register(server: RpcServer) -> None:
             add_MemoryServiceServicer_to_server(service, server)
 
-        reading = Projection(platform.bus, "memory", projector.handle, projector.applied, verifies=False)
-        async with reading as projection:
-            lag = platform.telemetry.metrics.projection_lag.labels("memory")
-            lag.set_function(lambda: projection.lag_seconds)
-            yield register
-        await projector.save()
+        lag = platform.telemetry.metrics.projection_lag.labels("memory")
+        lag.set_function(lambda: reading.lag_seconds)
+        yield register
 
 
-async def start_of(database: Database, bus: Bus) -> Position:
-    """Returns where to go on reading the log. A database that is ahead of it belongs to another log, and is dropped."""
-    position = await database.run(Conversations.position)
-    if position <= await bus.log.end():
-        return position
-    _log.warning("the conversations belong to another log and are built again")
-    await database.run(Conversations.drop)
-    return Position.START
+@asynccontextmanager
+async def open_conversations(
+    bus: Bus, seen: SeenAgents, opener: Opener
+) -> AsyncGenerator[tuple[Conversations, Projection]]:
+    """The conversations of all agents, and what feeds them, within the block."""
+    declarations = AgentDeclarations(bus.resources)
+    conversations = Conversations(BusLog(bus), seen, opener, declarations)
+    watching = asyncio.create_task(declarations.watch(conversations.place), name="agents' memory")
+    try:
+        await declarations.synced.wait()
+        await conversations.start()
+        position = _position(conversations.position)
+        async with Projection(bus, "memory", conversations.handle, position, verifies=False) as reading:
+            yield conversations, reading
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await conversations.close()
+
+
+class BusLog:
+    """The log on the bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def end(self) -> Position:
+        """The last position that is there now."""
+        return await self._bus.log.end()
+
+    def feed(self, name: str, handle: Handle, after: bytes) -> Projection:
+        """Feeds the handler within the block. That a backend is away, or far behind, is its agents' trouble and makes
+        no process unready."""
+        projection = Projection(self._bus, name, handle, _position(after), verifies=False)
+        projection.max_lag_seconds = float("inf")
+        return projection
+
+
+def _position(encoded: bytes) -> Position:
+    return Position.START if encoded == START else Position.decode(encoded)

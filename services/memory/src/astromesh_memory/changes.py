@@ -1,12 +1,15 @@
-"""What events change in memory. Pure: reads events, touches no database."""
+"""What events change in conversations. Pure: reads events, touches no backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh.v1.session_events_pb2 import SessionEvent
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.conversations import START, Change, Forgotten, Remembered, Summarised
 from astromesh_core.events.chain import StoredEvent
 
 
@@ -29,58 +32,43 @@ class Commit(Protocol):
         ...
 
 
-class Remembered(NamedTuple):
-    """A run's turn joins its session. Known again by (run, index)."""
-
-    namespace: str
-    session_key: str
-    agent: str
-    run_id: str
-    event_index: int
-    time_unix_nano: int
-    position: bytes
-    """As `Position.encode` writes it: these bytes sort as the positions do."""
-    stored: bytes
-    """A serialised MemoryStored. Contents that were moved or sealed stay references in it."""
-
-
-class Forgotten(NamedTuple):
-    """Whatever the session remembered before this place is forgotten (cleared, or its key destroyed)."""
-
-    namespace: str
-    session_key: str
-    position: bytes
-
-
-Change = Remembered | Forgotten
-
-
 def changes_of(commits: Iterable[Commit]) -> Iterator[Change]:
     """Yields what the commits change, in their order. Most commits change nothing."""
     for commit in commits:
         for event in commit.events:
-            change = _change(commit, event)
-            if change is not None:
-                yield change
+            envelope = event.envelope
+            match envelope.WhichOneof("body"):
+                case "run" if envelope.run.WhichOneof("event") == "memory_stored":
+                    yield from _stored(commit, envelope)
+                case "session":
+                    yield from _forgotten(commit, envelope.session)
+                case _:
+                    pass
 
 
-def _change(commit: Commit, event: StoredEvent) -> Change | None:
-    envelope = event.envelope
-    namespace = commit.aggregate.namespace
-    match envelope.WhichOneof("body"):
-        case "run" if envelope.run.WhichOneof("event") == "memory_stored":
-            stored = envelope.run.memory_stored
-            return Remembered(
-                namespace=namespace,
-                session_key=stored.session_key,
-                agent=stored.agent,
-                run_id=envelope.aggregate_id,
-                event_index=envelope.index,
-                time_unix_nano=envelope.time_unix_nano,
-                position=commit.position.encode(),
-                stored=stored.SerializeToString(),
-            )
-        case "session" if envelope.session.WhichOneof("event") in ("cleared", "erased"):
-            return Forgotten(namespace, commit.aggregate.id, commit.position.encode())
+def _stored(commit: Commit, envelope: Envelope) -> Iterator[Change]:
+    stored = envelope.run.memory_stored
+    if stored.outside_conversation:
+        return
+    about = (commit.aggregate.namespace, stored.agent, stored.session_key, envelope.aggregate_id)
+    place = (commit.position.encode(), envelope.index, envelope.time_unix_nano)
+    if stored.HasField("summary"):
+        yield Summarised(*about, *place, stored.summary.through_run_id, stored.summary.text.SerializeToString())
+    else:
+        yield Remembered(
+            *about, *place, stored.user_key, stored.session_id.SerializeToString(), stored.SerializeToString()
+        )
+
+
+def _forgotten(commit: Commit, event: SessionEvent) -> Iterator[Forgotten]:
+    namespace, session_key, position = commit.aggregate.namespace, commit.aggregate.id, commit.position.encode()
+    match event.WhichOneof("event"):
+        case "cleared":
+            yield Forgotten(namespace, event.cleared.agent, session_key, position)
+        case "erased":
+            erased = event.erased
+            yield Forgotten(namespace, erased.agent, session_key, position, user_key=erased.user_key)
+        case "expired" if not event.expired.kind:
+            yield Forgotten(namespace, event.expired.agent, session_key, START, event.expired.until_unix_nano)
         case _:
-            return None
+            pass

@@ -1,144 +1,319 @@
-"""The conversations of all sessions, in SQLite: a projection of the log that can be deleted at any time and comes back.
-
-Every method blocks and belongs to one thread; `projector` and `service` reach it through `database`.
-"""
+"""The conversations of all agents, each in the backend that it declares, brought there from the log by themselves."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Final, NamedTuple
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from astromesh.v1.run_events_pb2 import MemoryStored
-from astromesh_core.bus.positions import Position
-from astromesh_memory.changes import Change, Forgotten, Remembered
+from astromesh_core.conversations import START, AgentKey, ConversationStore, Place, Recalled, Session, Turn
+from astromesh_core.errors import AstromeshError, Unavailable
+from astromesh_core.resources.agent_memory import ConversationalMemory
+from astromesh_core.telemetry.logs import logger
+from astromesh_memory.changes import Commit, changes_of
+from astromesh_memory.joining import Joining, Log
+from astromesh_memory.lane import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, SAVE_EVERY, Lane
+from astromesh_memory.opening import Opener
+from astromesh_memory.placing import SQLITE, Target, target_of
+from astromesh_memory.seen import SeenAgents
 
-_VERSION: Final = 1
-"""Of the tables below. A file of another version is emptied, and filled again from the log."""
-
-_TABLES: Final = """
-CREATE TABLE applied (one INTEGER PRIMARY KEY CHECK (one = 1), position BLOB NOT NULL) STRICT;
-CREATE TABLE turn (
-    namespace TEXT NOT NULL,
-    session_key TEXT NOT NULL,
-    position BLOB NOT NULL,
-    event_index INTEGER NOT NULL,
-    run_id TEXT NOT NULL,
-    agent TEXT NOT NULL,
-    time_unix_nano INTEGER NOT NULL,
-    stored BLOB NOT NULL,
-    PRIMARY KEY (namespace, session_key, position, event_index)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX turn_event ON turn (run_id, event_index);
-CREATE TABLE forgotten (
-    namespace TEXT NOT NULL,
-    session_key TEXT NOT NULL,
-    position BLOB NOT NULL,
-    PRIMARY KEY (namespace, session_key)
-) STRICT, WITHOUT ROWID;
-"""
-
-_REMEMBER: Final = """
-INSERT INTO turn (namespace, session_key, agent, run_id, event_index, time_unix_nano, position, stored)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE namespace = ?1 AND session_key = ?2 AND position >= ?7)
-ON CONFLICT DO NOTHING
-"""
-_FORGET: Final = """
-INSERT INTO forgotten VALUES (?1, ?2, ?3)
-ON CONFLICT DO UPDATE SET position = max(position, excluded.position)
-"""
-_DROP: Final = "DELETE FROM turn WHERE namespace = ?1 AND session_key = ?2 AND position <= ?3"
-_APPLIED: Final = """
-INSERT INTO applied VALUES (1, ?)
-ON CONFLICT DO UPDATE SET position = max(position, excluded.position)
-"""
-_LAST: Final = """
-SELECT run_id, time_unix_nano, stored, position, event_index FROM turn
-WHERE namespace = ? AND session_key = ? ORDER BY position DESC, event_index DESC LIMIT ?
-"""
-_AFTER: Final = """
-SELECT run_id, time_unix_nano, stored, position, event_index FROM turn
-WHERE namespace = ? AND session_key = ? AND (position, event_index) > (?, ?)
-ORDER BY position, event_index LIMIT ?
-"""
+_log = logger(__name__)
 
 
-class Place(NamedTuple):
-    """A turn's place in its session."""
+class Declarations(Protocol):
+    """What agents declare now."""
 
-    position: bytes
-    event_index: int
+    async def of(self, agent: AgentKey) -> ConversationalMemory | None:
+        """Its conversational memory; None where it declares none, or there is no such agent."""
+        ...
 
 
-class Turn(NamedTuple):
-    """What one run left in its session."""
+@dataclass(slots=True, eq=False)
+class _Backend:
+    """One target, from the first agent that names it on."""
 
-    run_id: str
-    time_unix_nano: int
-    stored: MemoryStored
-    place: Place
+    target: Target
+    lane: Lane | None = None
+    trouble: str = "it is being opened"
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is opened or cannot be."""
+    holds: set[AgentKey] = field(default_factory=set[AgentKey])
+    """Whose conversations lie in it, wanted there or not."""
+    task: asyncio.Task[None] | None = None
 
 
 class Conversations:
-    """Turns by session. The file is opened, or made, by the constructor."""
+    """`async with`: opens SQLite, follows the log, and opens other backends as agents name them."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._connection = self._open()
-        if self._connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-            self.drop()
+    def __init__(self, log: Log, seen: SeenAgents, opener: Opener, declarations: Declarations) -> None:
+        self._log = log
+        self._seen = seen
+        self._seen_more = asyncio.Condition()
+        self._unsaved = 0
+        self._opener = opener
+        self._declarations = declarations
+        self._backends: dict[Target, _Backend] = {}
+        self._placed: dict[AgentKey, Target] = {}
+        self._declared: dict[AgentKey, ConversationalMemory] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def drop(self) -> None:
-        """Forgets everything, the position too: the log is read from its start next."""
-        self._connection.close()
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._connection = self._open()
-        self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+    async def start(self) -> None:
+        """Opens SQLite's file, and forgets what belongs to another log."""
+        if self._seen.position > (await self._log.end()).encode():
+            _log.warning("memory belongs to another log and is built again")
+            self._seen.reset()
+        backend = self._backend(SQLITE)
+        await backend.opened.wait()
+        if backend.lane is None:
+            raise Unavailable(backend.trouble)
 
-    def position(self) -> Position:
-        """Returns how far the log is applied."""
-        row = self._connection.execute("SELECT position FROM applied").fetchone()
-        return Position.START if row is None else Position.decode(row[0])
+    @property
+    def position(self) -> bytes:
+        """Up to where the feed of `handle` may begin."""
+        lane = self._sqlite()
+        return min(self._seen.position, lane.position)
 
-    def apply(self, changes: Iterable[Change], position: Position) -> None:
-        """Applies changes and their position in one transaction. Applying any of them again adds nothing."""
-        with self._connection:
-            for change in changes:
-                match change:
-                    case Remembered():
-                        self._connection.execute(_REMEMBER, change)
-                    case Forgotten():
-                        self._connection.execute(_FORGET, change)
-                        self._connection.execute(_DROP, change)
-            self._connection.execute(_APPLIED, (position.encode(),))
+    async def handle(self, commits: Sequence[Commit]) -> None:
+        """Takes the log's next part: for SQLite, and to know who is new. Other backends have feeds of their own."""
+        if not commits:
+            return
+        changes, position = list(changes_of(commits)), commits[-1].position
+        new = self._seen.see(changes, position.encode())
+        self._unsaved += len(commits)
+        await self._sqlite().take(changes, position, len(commits))
+        async with self._seen_more:
+            self._seen_more.notify_all()
+        if new or self._unsaved >= SAVE_EVERY:
+            self._unsaved = 0
+            await self._seen.save()
 
-    def last(self, namespace: str, session_key: str, most: int) -> list[Turn]:
-        """Returns the session's last turns, oldest first."""
-        rows = self._connection.execute(_LAST, (namespace, session_key, most)).fetchall()
-        return [_turn(row) for row in reversed(rows)]
+    async def close(self) -> None:
+        """Stores how far everything is, and closes all backends."""
+        for task in [*self._tasks, *(backend.task for backend in self._backends.values() if backend.task)]:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._seen.save()
 
-    def after(self, namespace: str, session_key: str, place: Place, most: int) -> list[Turn]:
-        """Returns the turns that follow a place, oldest first."""
-        rows = self._connection.execute(_AFTER, (namespace, session_key, *place, most)).fetchall()
-        return [_turn(row) for row in rows]
+    # -- where agents lie ----------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._connection.close()
+    def place(self, agent: AgentKey, memory: ConversationalMemory | None) -> None:
+        """The agent declares this memory from now on; None: none. Its history follows it to another backend."""
+        if memory is None:
+            self._declared.pop(agent, None)
+            self._placed.pop(agent, None)
+            return
+        self._declared[agent] = memory
+        target = target_of(memory)
+        if self._placed.get(agent) == target:
+            return
+        self._placed[agent] = target
+        backend = self._backend(target)
+        if backend.lane is not None:
+            backend.lane.want(agent)
 
-    def _open(self) -> sqlite3.Connection:
-        # Used from one thread, though not the one that opens it. Losing the last transactions to a power cut is
-        # harmless: the position is lost with them. What is forgotten is overwritten, not only unlinked.
-        connection = sqlite3.connect(self._path, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "busy_timeout = 5000"):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
+    def declared(self) -> dict[AgentKey, ConversationalMemory]:
+        """What every agent declares that has conversations."""
+        return dict(self._declared)
 
+    async def lane_of(self, agent: AgentKey, seconds: float, memory: ConversationalMemory | None = None) -> Lane | None:
+        """The lane of the agent's backend once it is open; None where the agent keeps no conversations. `memory` is
+        what an earlier version of it declares, for where it declares none any more.
 
-def _turn(row: tuple[str, int, bytes, bytes, int]) -> Turn:
-    run_id, time_unix_nano, stored, position, index = row
-    return Turn(run_id, time_unix_nano, MemoryStored.FromString(stored), Place(position, index))
+        Raises Unavailable where it is not open in time, and at once where it cannot be opened at present.
+        """
+        if agent not in self._placed:
+            # It may be younger than what the watch has told.
+            self.place(agent, await self._declarations.of(agent) or memory)
+        target = self._placed.get(agent)
+        if target is None:
+            return None
+        backend = self._backends[target]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await backend.changed.wait()
+        if backend.lane is None:
+            raise Unavailable(backend.trouble, retry_after=1.0)
+        return backend.lane
+
+    async def rebuild(self, agent: AgentKey, seconds: float) -> None:
+        """Builds the agent's conversations again from the log; returns when they are as they were.
+
+        Raises Unavailable where that takes longer: it goes on all the same.
+        """
+        lane = await self.lane_of(agent, seconds)
+        if lane is not None:
+            position = lane.position
+            await lane.store.drop(agent)
+            lane.lost([agent])
+            lane.want(agent)
+            await lane.reached(agent, position, seconds)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def last(
+        self,
+        agent: AgentKey,
+        session_key: str,
+        most: int,
+        *,
+        after: bytes = START,
+        memory: ConversationalMemory | None = None,
+        seconds: float,
+    ) -> Recalled | None:
+        """The session's last turns, once the log is applied up to `after`; None where the agent keeps none.
+
+        Raises Unavailable where the backend is away, or does not have everything yet: never less than there was.
+        """
+        lane = await self.lane_of(agent, seconds, memory)
+        if lane is None:
+            return None
+        await lane.reached(agent, after, seconds)
+        least = lane.saved(agent)
+        recalled = await lane.store.last(agent, session_key, most)
+        if least is not None and (recalled.position is None or recalled.position < least):
+            lane.lost([agent])
+            raise Unavailable(f"{lane.name} has lost conversations; they are built again from the log", retry_after=1.0)
+        return recalled
+
+    async def page(self, agent: AgentKey, session_key: str, after: Place, most: int, seconds: float) -> Sequence[Turn]:
+        """Turns that follow a place. Raises as `last`."""
+        lane = await self._ready(agent, seconds)
+        return () if lane is None else await lane.store.page(agent.namespace, session_key, after, most)
+
+    async def sessions(
+        self, agent: AgentKey, before: tuple[int, str] | None, most: int, seconds: float
+    ) -> Sequence[Session]:
+        """The agent's sessions, the last used first. Raises as `last`."""
+        lane = await self._ready(agent, seconds)
+        return () if lane is None else await lane.store.sessions(agent, before, most)
+
+    async def idle(self, agent: AgentKey, until_unix_nano: int, most: int, seconds: float) -> Sequence[Session]:
+        """Sessions unused since a time. Raises as `last`."""
+        lane = await self._ready(agent, seconds)
+        return () if lane is None else await lane.store.idle(agent, until_unix_nano, most)
+
+    async def of_user(self, namespace: str, user_key: str, seconds: float) -> list[Session]:
+        """Every session of a person, of all agents. Raises Unavailable where one of their backends is away."""
+        agents = [agent for agent in self._placed if agent.namespace == namespace]
+        lanes = {agent.agent: await self._ready(agent, seconds) for agent in agents}
+        found = list[Session]()
+        for lane in {id(lane): lane for lane in lanes.values() if lane is not None}.values():
+            sessions = await lane.store.of_user(namespace, user_key)
+            found += [session for session in sessions if lanes.get(session.agent) is lane]
+        return sorted(found, key=lambda session: (session.agent, session.session_key))
+
+    async def _ready(self, agent: AgentKey, seconds: float) -> Lane | None:
+        lane = await self.lane_of(agent, seconds)
+        if lane is not None:
+            await lane.reached(agent, START, seconds)
+        return lane
+
+    # -- backends ------------------------------------------------------------------------------------------------------
+
+    def _sqlite(self) -> Lane:
+        lane = self._backends[SQLITE].lane
+        assert lane is not None
+        return lane
+
+    def _backend(self, target: Target) -> _Backend:
+        backend = self._backends.get(target)
+        if backend is None:
+            backend = self._backends[target] = _Backend(target)
+            backend.task = asyncio.create_task(self._run(backend), name=f"conversations in {target.shown}")
+            backend.task.add_done_callback(lambda task: self._ended(backend, task))
+        return backend
+
+    async def _run(self, backend: _Backend) -> None:
+        store = await self._opened(backend)
+        try:
+            lane = await self._lane(backend, store)
+            joining = Joining(lane, self._log, self._seen, self._seen_upto, lambda agent: self._joined(backend, agent))
+            try:
+                if backend.target == SQLITE:
+                    await joining.run()
+                else:
+                    async with self._log.feed(f"memory in {lane.name}", lane.handle, lane.position):
+                        await joining.run()
+            finally:
+                await lane.save()
+        finally:
+            await store.close()
+
+    def _ended(self, backend: _Backend, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.error("a backend has a bug", backend=backend.target.shown, exc_info=error)
+        backend.trouble = f"{backend.target.shown} met a bug: {type(error).__name__}; the log of memory has the details"
+        backend.lane = None
+        backend.opened.set()
+        backend.changed.set()
+
+    async def _opened(self, backend: _Backend) -> ConversationStore:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._opener(backend.target)
+            except AstromeshError as error:
+                if backend.trouble != error.message:
+                    _log.warning("a backend cannot be opened", backend=backend.target.shown, reason=error.message)
+                backend.trouble = error.message
+                backend.changed.set()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _lane(self, backend: _Backend, store: ConversationStore) -> Lane:
+        """The lane from where the first of its agents stands: of the others nothing is missing after that."""
+        lane = Lane(backend.target.shown, store, self._seen.position)
+        backend.lane = lane
+        backend.changed.set()
+        followed = await lane.patiently(store.followed)
+        end = (await self._log.end()).encode()
+        wanted = [agent for agent, target in self._placed.items() if target == backend.target]
+        standing = [followed[agent] for agent in wanted if START < followed.get(agent, START) <= end]
+        lane.position = lane.taken = min([*standing, self._seen.position])
+        backend.holds.update(followed)
+        for agent in wanted:
+            lane.want(agent)
+        backend.opened.set()
+        for agent in followed:
+            self._drop_elsewhere(agent)
+        return lane
+
+    async def _seen_upto(self, position: bytes) -> None:
+        async with self._seen_more:
+            await self._seen_more.wait_for(lambda: self._seen.position >= position)
+
+    # -- moving --------------------------------------------------------------------------------------------------------
+
+    def _joined(self, backend: _Backend, agent: AgentKey) -> None:
+        backend.holds.add(agent)
+        self._drop_elsewhere(agent)
+
+    def _drop_elsewhere(self, agent: AgentKey) -> None:
+        """Removes the agent's conversations from where they lay before, now that they are where they belong."""
+        target = self._placed.get(agent)
+        home = None if target is None else self._backends[target].lane
+        if home is None or agent not in home.agents:
+            return
+        for backend in self._backends.values():
+            if backend.target != target and backend.lane is not None and agent in backend.holds:
+                backend.lane.leave(agent)
+                backend.holds.discard(agent)
+                self._spawn(self._drop(backend, backend.lane, agent))
+
+    async def _drop(self, backend: _Backend, lane: Lane, agent: AgentKey) -> None:
+        async def dropped() -> None:
+            if self._placed.get(agent) != backend.target:
+                await lane.store.drop(agent)
+
+        await lane.patiently(dropped)
+        _log.info("conversations moved", agent="/".join(agent), away_from=lane.name)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -165,6 +165,10 @@ class ConversationsContract:
         assert await questions(store) == ["q4"]
         assert await summary(store) is None
 
+    async def test_a_turn_of_no_time_is_remembered_after_a_clear(self, store: ConversationStore) -> None:
+        await apply(store, forgotten(1), remembered(2)._replace(time_unix_nano=0))
+        assert await questions(store) == ["q2"]
+
     async def test_what_expired_is_forgotten_up_to_its_time(self, store: ConversationStore) -> None:
         await apply(store, remembered(1), summarised(2, 1, "old"), remembered(3), expired(2), remembered(2))
         assert await questions(store) == ["q3"]

@@ -144,7 +144,8 @@ def _words(change: Change) -> Iterator[str | bytes]:
             place, time = _place(change.position, change.event_index), f"{change.time_unix_nano:016x}"
             yield from ("S", *about, change.position.hex(), place, time, change.through_run_id, change.text)
         case Forgotten():
-            yield from ("F", *about, change.position.hex(), f"{change.until_unix_nano:016x}", change.user_key)
+            until = "" if change.until_unix_nano < 0 else f"{change.until_unix_nano:016x}"
+            yield from ("F", *about, change.position.hex(), until, change.user_key)
 
 
 def _place(position: bytes, event_index: int) -> str:

@@ -33,9 +33,9 @@ class SqliteConversations:
         thread = ThreadPoolExecutor(1, thread_name_prefix="conversations")
         try:
             file = await asyncio.get_running_loop().run_in_executor(thread, ConversationFile, path)
-        except BaseException:
+        except (sqlite3.Error, OSError) as error:
             thread.shutdown(wait=False)
-            raise
+            raise Unavailable(f"sqlite: {path}: {error}", retry_after=1.0) from error
         return cls(file, thread)
 
     async def followed(self) -> Mapping[AgentKey, bytes]:

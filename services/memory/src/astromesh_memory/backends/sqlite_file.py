@@ -123,7 +123,7 @@ class ConversationFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._connection = self._open()
-        if self._connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+        if not self._is_ours():
             self._start_anew()
 
     def followed(self) -> dict[AgentKey, bytes]:
@@ -194,20 +194,30 @@ class ConversationFile:
         row = self._connection.execute(_POSITION, agent).fetchone()
         return None if row is None else row[0]
 
+    def _is_ours(self) -> bool:
+        """Sets the connection up. False for a file of another version, and for what is no database."""
+        # Losing the last transactions to a power cut is harmless: the position is lost with them. What is forgotten is
+        # overwritten, not only unlinked.
+        try:
+            for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            return self._connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return False
+
     def _start_anew(self) -> None:
         self._connection.close()
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._connection = self._open()
+        self._is_ours()
         self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
 
     def _open(self) -> sqlite3.Connection:
-        # Used from one thread, though not the one that opens it. Losing the last transactions to a power cut is
-        # harmless: the position is lost with them. What is forgotten is overwritten, not only unlinked.
-        connection = sqlite3.connect(self._path, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "busy_timeout = 5000"):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
+        # Used from one thread, though not the one that opens it.
+        return sqlite3.connect(self._path, check_same_thread=False)
 
 
 def _turn(row: tuple[str, int, str, bytes, bytes, int]) -> Turn:

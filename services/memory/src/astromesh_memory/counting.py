@@ -1,0 +1,60 @@
+"""How many tokens a turn has: by the model's own tokenizer where that lies on this machine, else about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from astromesh.v1.values_pb2 import Message
+from astromesh_core.events.contents import plain
+from astromesh_core.events.token_estimates import MESSAGE_TOKENS, PICTURE_TOKENS, message_tokens
+from astromesh_core.resources.agent import AgentSpec
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_TOKENIZER_FILE = "tokenizer.json"
+
+
+class Counter(NamedTuple):
+    """Counts the tokens of messages."""
+
+    tokens_of: Callable[[Iterable[Message]], int]
+    exact: bool
+    """Whether the texts are counted by the model's tokenizer. What frames a message is estimated in any case, and so is
+    a picture."""
+
+
+def counter_of(spec: AgentSpec, models: Path) -> Counter:
+    """The counter for the agent's first model. Of a vendor's model nobody but the vendor has the tokenizer."""
+    first = spec.model.first
+    file = models / (first.model or "") / _TOKENIZER_FILE
+    if first.provider == "onnx" and file.is_file():
+        return Counter(partial(_counted, _tokenizer(file, file.stat().st_mtime_ns)), exact=True)
+    return Counter(_estimated, exact=False)
+
+
+def _estimated(messages: Iterable[Message]) -> int:
+    return sum(map(message_tokens, messages))
+
+
+def _counted(tokenizer: Tokenizer, messages: Iterable[Message]) -> int:
+    return sum(_of_message(tokenizer, message) for message in messages)
+
+
+def _of_message(tokenizer: Tokenizer, message: Message) -> int:
+    texts = [plain(message.content)]
+    for call in message.tool_calls:
+        texts += (call.name, plain(call.arguments))
+    tokens = sum(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts if text)
+    return MESSAGE_TOKENS + PICTURE_TOKENS * len(message.images) + tokens
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(file: Path, changed: int) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    del changed
+    return Tokenizer.from_file(str(file))
