@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import get_args
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,14 +14,13 @@ from hypothesis import strategies as st
 from astromesh_native.choice import CHOICE
 from astromesh_native.numbering import NumberingPlan
 from astromesh_native.personal_data import Scanner, scanner
-from astromesh_native.scan_tables import CARD_RANGES, IBAN_LENGTHS, SECRETS
-from astromesh_native.spans import Entity
+from astromesh_native.scan_tables import CARD_RANGES, IBAN_LENGTHS, SECRETS, SecretShape
+from astromesh_native.spans import ENTITIES, Entity
 
 pytestmark = pytest.mark.skipif(not CHOICE.rust, reason=f"twins alone: {CHOICE.reason}")
 
-ENTITIES: tuple[Entity, ...] = get_args(Entity)
 PLANS = (
-    NumberingPlan("1", False, frozenset({10}), (r"[2-9]\d{9}|3\d{6}", r"(?:2(?:0[1-35-9]|1[02-9])|4\d\d)[2-9]\d{6}"), True),
+    NumberingPlan("1", False, frozenset({10}), (r"[2-9]\d{9}|3\d{6}", r"(?:20[1-9]|4\d\d)[2-9]\d{6}"), True),
     NumberingPlan("0", True, frozenset({7, 9, 10}), (r"[1-357-9]\d{9}|[18]\d{8}|8\d{6}",), False),
     NumberingPlan("", False, frozenset(range(6, 12)), (r"0\d{5,10}|[13-7]\d{5,9}",), False),
 )  # fmt: skip
@@ -42,9 +40,12 @@ def agree(text: str, entities: tuple[Entity, ...] = ENTITIES) -> None:
 # What findings are made of, so that a text of a few of them is often one, or almost one.
 PIECES = (
     *"0123456789@:.-+()/ _#x\u00a0\r\n\0",
-    *("ada", "example", ".com", "@", "@2x.png", ".co.uk", "xn--p1ai", "müller", "é", "e\u0301", "谢谢", "🙂", "👩‍👩‍👧", "שלום", "مرحبا", "\u202e"),
-    *("+1", "+44", "(0)", "00", "020", "7946", "0958", "415", "555", "2671", "ext", "2026", "01", "31", "192.168", "255"),
-    *("::", "2001:db8", "ffff", "fe80", "dead", "beef", "1.2.3.4", "4111", "1111", "378282", "246310005", "219-09-9999"),
+    *("ada", "example", ".com", "@", "@2x.png", ".co.uk", "xn--p1ai"),
+    *("müller", "é", "e\u0301", "谢谢", "🙂", "👩‍👩‍👧", "שלום", "مرحبا", "\u202e"),
+    *("+1", "+44", "(0)", "00", "020", "7946", "0958", "415", "555", "2671", "ext"),
+    *("2026", "01", "31", "192.168", "255"),
+    *("::", "2001:db8", "ffff", "fe80", "dead", "beef", "1.2.3.4"),
+    *("4111", "1111", "378282", "246310005", "219-09-9999"),
     *("DE89", "3704", "0044", "0532", "0130", "00", "gb82", "west", "12345698765432"),
     *("sk-", "AKIA", "ghp_", "SG.", "eyJ", "Bearer ", "bearer", "a" * 10, "A" * 16, "f" * 32, "0" * 36, "=="),
     *("-----BEGIN ", "-----END ", "RSA ", "PRIVATE KEY", " BLOCK", "-----", "----", "hooks.slack.com/services/"),
@@ -59,7 +60,7 @@ def test_any_text(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @example("ada@example.com1 ada@a.b_ ada@" + "a" * 63 + ".de x@" + "a" * 64 + ".de")
 @example("a" * 70 + "@example.com")
 @example("-----BEGIN PRIVATE KEY-----" + "é" * 10_001 + "-----END PRIVATE KEY-----")
@@ -71,19 +72,19 @@ def test_texts_of_what_findings_are_made_of(text: str) -> None:
 
 
 @given(st.text("0123456789 ()+./-\u00a0x#:", max_size=60))
-@settings(max_examples=1000)
+@settings(max_examples=400)
 def test_numbers_and_their_separators(text: str) -> None:
     agree(text)
 
 
 @given(st.text("0123456789abcdefABCDEF:.g", max_size=50))
-@settings(max_examples=1000)
+@settings(max_examples=400)
 def test_internet_addresses(text: str) -> None:
     agree(text, ("ip_address",))
 
 
 @given(st.text("aZ9é谢.-_@ +'\u3000", max_size=90))
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_mail_addresses(text: str) -> None:
     agree(text, ("email",))
 
@@ -94,9 +95,8 @@ def test_each_entity_alone(entity: Entity, text: str) -> None:
 
 
 @given(st.sampled_from(SECRETS), st.sampled_from((-1, 0, 1)), st.sampled_from(("", " ", "-", "_", ".", "é", "a")))
-@settings(max_examples=1000)
-def test_keys_at_the_bounds_of_their_length(shape: object, more: int, around: str) -> None:
-    assert isinstance(shape, tuple)
+@settings(max_examples=400)
+def test_keys_at_the_bounds_of_their_length(shape: SecretShape, more: int, around: str) -> None:
     prefix, _, least, most = shape
     for length in (least, most or least):
         agree(f"{around}{prefix}{'a' * (length + more)}{around}", ("secret",))
@@ -147,8 +147,8 @@ def seconds(work: Callable[[], object]) -> float:
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_rust_takes_time_in_proportion_to_a_hostile_text(unit: str) -> None:
     rust, _ = both(ENTITIES, PLANS)
-    text = unit * (10_000_000 // len(unit))
-    assert seconds(lambda: rust.scan(text)) < 10
+    text = unit * (2_000_000 // len(unit))
+    assert seconds(lambda: rust.scan(text)) < 5
 
 
 @pytest.mark.parametrize("character", ["a", "7", "\u05d0"])

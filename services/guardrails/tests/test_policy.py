@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, GUARDRAIL_STAGE_OUTPUT, GUARDRAIL_STAGE_UNSPECIFIED
 from astromesh.v1.values_pb2 import (
@@ -84,6 +85,14 @@ def test_each_rule_sees_what_the_one_before_it_left() -> None:
 def test_only_the_named_kinds_are_looked_for() -> None:
     rules = policy({"type": "pii_detection", "kinds": ["email"]})
     assert rules.check(INPUT, "a@b.example 10.0.0.1").text == "[EMAIL] 10.0.0.1"
+
+
+def test_what_to_look_for_may_be_called_entities_and_an_unknown_one_is_refused() -> None:
+    rules = policy({"type": "pii_detection", "entities": ["ip_address"]})
+    assert rules.check(INPUT, "a@b.example 10.0.0.1").text == "a@b.example [IP_ADDRESS]"
+    assert rules.sha256 == policy({"type": "pii_detection", "kinds": ["ip_address"]}).sha256
+    with pytest.raises(ValidationError, match=r"pii_detection\.entities\.0"):
+        policy({"type": "pii_detection", "entities": ["passport"]})
 
 
 def test_the_stages_have_rules_of_their_own() -> None:

@@ -1,5 +1,7 @@
-"""The scan for personal data and secrets: Rust where it is built, else the twin. What is done about a finding, and which
-countries' numbering plans there are, is the caller's."""
+"""The scan for personal data and secrets: Rust where it is built, else the twin.
+
+What is done about a finding, and which countries' numbering plans there are, is the caller's.
+"""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 Entity = Literal["email", "phone", "iban", "credit_card", "us_ssn", "ip_address", "secret"]
 """What can be looked for."""
+
+ENTITIES: Final[tuple[Entity, ...]] = get_args(Entity)
 
 PRECEDENCE: Final = ("PRIVATE_KEY", "API_KEY", "EMAIL", "IBAN", "CREDIT_CARD", "US_SSN", "IP_ADDRESS", "PHONE")
 """The kinds that are found. Where findings overlap, the kind with the surer evidence names the place."""

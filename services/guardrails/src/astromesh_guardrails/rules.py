@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from astromesh.v1.values_pb2 import (
@@ -15,17 +13,11 @@ from astromesh.v1.values_pb2 import (
     Verdict,
     VerdictAction,
 )
-from astromesh_core.resources.guardrail_rules import MaxLength, PiiDetection, PiiKind
-from astromesh_guardrails.detectors.accounts import cards, ibans, social_security_numbers
-from astromesh_guardrails.detectors.addresses import emails, ip_addresses
-from astromesh_guardrails.detectors.phones import check_country, phones
-from astromesh_guardrails.detectors.secrets import secrets
-from astromesh_guardrails.spans import Span, disjoint, redact
-
-Detector = Callable[[str], Iterable[Span]]
-
-PRECEDENCE: Final = ("PRIVATE_KEY", "API_KEY", "EMAIL", "IBAN", "CREDIT_CARD", "US_SSN", "IP_ADDRESS", "PHONE")
-"""Where findings overlap, the kind with the surer evidence names the place."""
+from astromesh_core.resources.guardrail_rules import MaxLength, PiiDetection
+from astromesh_guardrails.numbering import numbering_plan
+from astromesh_guardrails.spans import redact
+from astromesh_native.personal_data import scanner
+from astromesh_native.spans import ENTITIES
 
 _ACTIONS: Final[dict[str, VerdictAction.ValueType]] = {
     "redact": VERDICT_ACTION_REDACT,
@@ -74,14 +66,13 @@ class PersonalDataRule:
     """Finds personal data and secrets; redacts them, blocks the text, or only says so."""
 
     def __init__(self, spec: PiiDetection) -> None:
-        for country in spec.countries:
-            check_country(country)
+        plans = [numbering_plan(country) for country in spec.countries]
         self._action = spec.action
-        self._detectors = _detectors(frozenset(spec.kinds), spec.countries)
+        self._scanner = scanner(frozenset(spec.kinds or ENTITIES), plans)
 
     def apply(self, text: str) -> Applied:
         """Judges the text; findings are disjoint and in order of place."""
-        spans = disjoint(chain.from_iterable(detect(text) for detect in self._detectors), PRECEDENCE)
+        spans = self._scanner.scan(text)
         if not spans:
             return Applied(text, Verdict(rule="pii_detection", action=VERDICT_ACTION_ALLOW))
         findings = [Finding(kind=kind, start=start, end=end) for start, end, kind in spans]
@@ -90,16 +81,3 @@ class PersonalDataRule:
             kinds = ", ".join(dict.fromkeys(span.kind for span in spans))
             return Applied("", verdict, f"pii_detection: the text contains {kinds}; take it out and send it again.")
         return Applied(redact(text, spans) if self._action == "redact" else text, verdict)
-
-
-def _detectors(kinds: frozenset[PiiKind], countries: tuple[str, ...]) -> tuple[Detector, ...]:
-    by_kind: dict[PiiKind, Detector] = {
-        "secret": secrets,
-        "email": emails,
-        "iban": ibans,
-        "credit_card": cards,
-        "us_ssn": social_security_numbers,
-        "ip_address": ip_addresses,
-        "phone": lambda text: phones(text, countries),
-    }
-    return tuple(detector for kind, detector in by_kind.items() if not kinds or kind in kinds)

@@ -1,35 +1,10 @@
-"""Places in a text where something was found: resolving overlaps, writing tags over them. Finding is `detectors`'s."""
+"""Writes tags over places in a text. Finding the places is the scan's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
-
-class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) of a text, and what they are."""
-
-    start: int
-    end: int
-    kind: str
-
-
-def disjoint(spans: Iterable[Span], precedence: tuple[str, ...]) -> list[Span]:
-    """Returns spans that do not overlap, in order of place, covering every character that any given span covers.
-
-    Overlapping spans become one, of the kind that stands first in `precedence`: covering the union means that
-    redaction never leaves the rest of a loser behind.
-    """
-    rank = {kind: place for place, kind in enumerate(precedence)}
-    merged: list[Span] = []
-    for span in sorted(spans):
-        if merged and span.start < merged[-1].end:
-            last = merged[-1]
-            kind = min(last.kind, span.kind, key=rank.__getitem__)
-            merged[-1] = Span(last.start, max(last.end, span.end), kind)
-        else:
-            merged.append(span)
-    return merged
+from astromesh_native.spans import Span
 
 
 def redact(text: str, spans: Iterable[Span]) -> str:

@@ -18,7 +18,7 @@ class PiiDetection(Spec):
 
     type: Literal["pii_detection"]
     action: Literal["redact", "block", "warn"] = "redact"
-    kinds: Items[PiiKind] = ()
+    kinds: Items[PiiKind] = Field(default=(), validation_alias=spelled("kinds", "entities"))
     """What to look for; empty: everything."""
     countries: Items[Country] = ("US",)
     """Whose national telephone numbers are known; international ones always are."""

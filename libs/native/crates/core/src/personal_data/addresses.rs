@@ -130,11 +130,7 @@ pub fn ipv4(bytes: &[u8], numbers: &Run, found: &mut Vec<Span>) {
 }
 
 fn is_octet(digits: &[u8]) -> bool {
-    match digits {
-        [_] => true,
-        [b'1'..=b'9', _] | [b'1', _, _] | [b'2', b'0'..=b'4', _] | [b'2', b'5', b'0'..=b'5'] => true,
-        _ => false,
-    }
+    matches!(digits, [_] | [b'1'..=b'9', _] | [b'1', _, _] | [b'2', b'0'..=b'4', _] | [b'2', b'5', b'0'..=b'5'])
 }
 
 /// The IPv6 address (RFC 4291) around the colon at a place, and the end of what cannot be part of another one.

@@ -20,6 +20,7 @@ struct Plan {
     required: bool,
     lengths: u32,
     shapes: Vec<dense::DFA<Vec<u32>>>,
+    north_american: bool,
 }
 
 /// Finds telephone numbers.
@@ -53,25 +54,25 @@ impl Phones {
 
     /// Finds the numbers in a run of groups.
     pub fn find(&self, bytes: &[u8], run: &Run, found: &mut Vec<Span>) {
-        let mut groups = run.groups();
-        while let Some(first) = groups.first() {
-            let plus = plus_before(bytes, first.start);
-            match self.groups_of_phone(bytes, groups, plus.is_some()) {
-                Some(count) => {
-                    let start = plus.unwrap_or(first.start);
-                    found.push(Span::new(start, groups[count - 1].end, Kind::Phone));
-                    groups = &groups[count..];
+        let groups = run.groups();
+        let mut first = 0;
+        while let Some(group) = groups.get(first) {
+            let plus = plus_before(bytes, group.start);
+            match self.last_group(bytes, groups, first, plus.is_some()) {
+                Some(last) => {
+                    found.push(Span::new(plus.unwrap_or(group.start), groups[last].end, Kind::Phone));
+                    first = last + 1;
                 }
-                None => groups = &groups[1..],
+                None => first += 1,
             }
         }
     }
 
-    /// How many groups the longest number has that begins with the first one.
-    fn groups_of_phone(&self, bytes: &[u8], groups: &[Group], plus: bool) -> Option<usize> {
+    /// The last group of the longest number that begins with the group `first`.
+    fn last_group(&self, bytes: &[u8], groups: &[Group], first: usize, plus: bool) -> Option<usize> {
         let mut candidate = Candidate::default();
         let mut found = None;
-        for (index, group) in groups.iter().take(MOST_GROUPS).enumerate() {
+        for (index, group) in groups.iter().enumerate().skip(first).take(MOST_GROUPS) {
             if !candidate.add(&bytes[group.start..group.end]) {
                 break;
             }
@@ -82,10 +83,13 @@ impl Phones {
             let is_phone = if plus || digits.starts_with(b"00") {
                 self.is_international(if plus { digits } else { &digits[2..] })
             } else {
-                self.is_national(&candidate) && stands_alone(bytes, groups[0].start, group.end, candidate.groups)
+                self.is_national(&candidate)
+                    && stands_alone(bytes, groups[first].start, group.end, candidate.groups)
+                    && !is_torn(bytes, groups, first, index)
+                    && !self.is_grouped_otherwise(bytes, &groups[first..=index])
             };
             if is_phone {
-                found = Some(index + 1);
+                found = Some(index);
             }
         }
         found
@@ -117,7 +121,24 @@ impl Phones {
             let area = digits[digits.len() - 10];
             return !matches!(area, b'0' | b'1') && (candidate.groups == 3 || digits[0] == b'1');
         }
-        self.plans.iter().any(|plan| plan.fits(digits))
+        self.plans
+            .iter()
+            .any(|plan| plan.fits(digits) && (!plan.north_american || is_north_american(candidate.lengths())))
+    }
+
+    /// Whether nobody groups a telephone number so: a digit that is no prefix, a year, a social security number.
+    fn is_grouped_otherwise(&self, bytes: &[u8], groups: &[Group]) -> bool {
+        let first = groups[0];
+        let after_first = gap(bytes, groups, 1);
+        if groups[1..].iter().any(|group| group.len() == 1) {
+            return true;
+        }
+        match first.len() {
+            1 => after_first == b"." || !self.plans.iter().any(|plan| plan.prefix == bytes[first.start..first.end]),
+            4 => matches!(&bytes[first.start..first.start + 2], b"19" | b"20") && matches!(after_first, b"-" | b"/"),
+            3 => matches!(groups, [_, two, four] if two.len() == 2 && four.len() == 4) && after_first == b"-",
+            _ => false,
+        }
     }
 }
 
@@ -185,6 +206,7 @@ fn compiled(plan: &NumberingPlan) -> Result<Plan, String> {
         required: plan.required,
         lengths: plan.lengths,
         shapes: shapes.collect::<Result<_, _>>()?,
+        north_american: plan.north_american,
     })
 }
 
@@ -212,6 +234,32 @@ fn stands_alone(bytes: &[u8], start: usize, end: usize, groups: usize) -> bool {
         return false;
     }
     groups > 1 || !(is_tied_before(bytes, start) || is_tied_after(bytes, end))
+}
+
+/// Whether the groups are part of something longer: tied to the ones beside them, or alike in a row of digits.
+fn is_torn(bytes: &[u8], groups: &[Group], first: usize, last: usize) -> bool {
+    if matches!(gap(bytes, groups, first), b"-" | b"." | b"/") || matches!(gap(bytes, groups, last + 1), b"-" | b".") {
+        return true;
+    }
+    let width = groups[first].len();
+    let alike = |group: &Group| group.len() == width;
+    if first >= 2 && groups[first - 2..first].iter().all(alike) {
+        return gap(bytes, groups, first) == b" " && gap(bytes, groups, first - 1) == b" ";
+    }
+    let goes_on = gap(bytes, groups, last + 1) == b" ";
+    goes_on && last - first >= 2 && groups[first..=last + 1].iter().all(alike)
+}
+
+/// What stands before a group and behind the one before it; nothing at either end.
+fn gap<'text>(bytes: &'text [u8], groups: &[Group], index: usize) -> &'text [u8] {
+    match (index.checked_sub(1).and_then(|before| groups.get(before)), groups.get(index)) {
+        (Some(before), Some(group)) => &bytes[before.end..group.start],
+        _ => b"",
+    }
+}
+
+fn is_north_american(lengths: &[usize]) -> bool {
+    matches!(lengths, [3, 3, 4] | [1, 3, 3, 4] | [3, 7] | [1, 3, 7] | [10] | [1, 10] | [11])
 }
 
 fn is_extension(bytes: &[u8], place: usize) -> bool {

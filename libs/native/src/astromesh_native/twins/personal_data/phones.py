@@ -16,6 +16,8 @@ _FEWEST_DIGITS, _MOST_DIGITS = 7, 17
 _MOST_GROUPS: Final = 7
 _LONGEST_CALLING_CODE: Final = 3
 _NORTH_AMERICAN_GROUPS: Final = ((3, 3, 4), (1, 3, 3, 4))
+_NORTH_AMERICAN_WRITTEN: Final = (*_NORTH_AMERICAN_GROUPS, (3, 7), (1, 3, 7), (10,), (1, 10), (11,))
+_SOCIAL_SECURITY_GROUPS: Final = (3, 2, 4)
 _RUN: Final = re.compile(r"\d+(?:[ \u00a0()./-]{1,3}\d+)*+", re.ASCII)
 _GROUP: Final = re.compile(r"\d+", re.ASCII)
 _PLUS: Final = re.compile(r"(?<![\w+])\+[( ]{0,2}\Z", re.ASCII)
@@ -33,6 +35,13 @@ def phones(text: str, plans: Sequence[NumberingPlan]) -> Iterator[Span]:
     for run in _RUN.finditer(text):
         if run.end() - run.start() >= _FEWEST_DIGITS:
             yield from _phones_in_run(text, [group.span() for group in _GROUP.finditer(text, *run.span())], plans)
+
+
+def check(plans: Sequence[NumberingPlan]) -> None:
+    """Compiles the shapes of the plans. Raises ValueError for one that is no regular expression."""
+    for plan in plans:
+        for shape in plan.shapes:
+            _shape(shape)
 
 
 def _phones_in_run(text: str, groups: Groups, plans: Sequence[NumberingPlan]) -> Iterator[Span]:
@@ -64,7 +73,12 @@ def _last_group_of_phone(text: str, groups: Groups, first: int, plans: Sequence[
         if plans is None or digits.startswith("00"):
             if _is_international(digits if plans is None else digits[2:]):
                 found = index
-        elif _is_national(digits, lengths, plans) and _stands_alone(text, groups[first][0], end, len(lengths)):
+        elif (
+            _is_national(digits, lengths, plans)
+            and _stands_alone(text, groups[first][0], end, len(lengths))
+            and not _is_torn(text, groups, first, index)
+            and not _is_grouped_otherwise(text, groups[first : index + 1], plans)
+        ):
             found = index
     return found
 
@@ -85,7 +99,9 @@ def _is_national(digits: str, lengths: tuple[int, ...], plans: Sequence[Numberin
     if lengths in _NORTH_AMERICAN_GROUPS and any(plan.north_american for plan in plans):
         area = digits[-10]
         return area not in "01" and (len(lengths) == 3 or digits[0] == "1")
-    return any(_fits(digits, plan) for plan in plans)
+    return any(
+        _fits(digits, plan) and (not plan.north_american or lengths in _NORTH_AMERICAN_WRITTEN) for plan in plans
+    )
 
 
 def _is_date(digits: str, lengths: tuple[int, ...]) -> bool:
@@ -120,6 +136,45 @@ def _stands_alone(text: str, start: int, end: int, groups: int) -> bool:
     return not tied
 
 
+def _is_torn(text: str, groups: Groups, first: int, last: int) -> bool:
+    """Whether the groups are part of something longer: tied to the ones beside them, or alike in a row of digits."""
+    if _gap(text, groups, first) in ("-", ".", "/") or _gap(text, groups, last + 1) in ("-", "."):
+        return True
+    width = _width(groups, first)
+    before = groups[max(0, first - 2) : first]
+    if len(before) == 2 and all(_width(groups, index) == width for index in (first - 2, first - 1)):
+        return _gap(text, groups, first) == _gap(text, groups, first - 1) == " "
+    goes_on = last + 1 < len(groups) and _gap(text, groups, last + 1) == " "
+    return goes_on and last - first >= 2 and all(_width(groups, at) == width for at in range(first, last + 2))
+
+
+def _is_grouped_otherwise(text: str, groups: Groups, plans: Sequence[NumberingPlan]) -> bool:
+    """Whether nobody groups a telephone number so: a digit that is no prefix, a year, a social security number."""
+    widths = tuple(end - start for start, end in groups)
+    after_first = _gap(text, groups, 1)
+    if 1 in widths[1:] or (widths[0] == 1 and not _is_prefix(text[groups[0][0]], after_first, plans)):
+        return True
+    if widths[0] == 4 and text[groups[0][0] : groups[0][0] + 2] in ("19", "20") and after_first in ("-", "/"):
+        return True
+    return widths == _SOCIAL_SECURITY_GROUPS and after_first == "-"
+
+
+def _is_prefix(digit: str, gap: str, plans: Sequence[NumberingPlan]) -> bool:
+    return gap != "." and any(plan.prefix == digit for plan in plans)
+
+
+def _gap(text: str, groups: Groups, index: int) -> str:
+    """What stands before a group and behind the one before it; nothing at either end."""
+    return text[groups[index - 1][1] : groups[index][0]] if 0 < index < len(groups) else ""
+
+
+def _width(groups: Groups, index: int) -> int:
+    return groups[index][1] - groups[index][0]
+
+
 @cache
 def _shape(shape: str) -> re.Pattern[str]:
-    return re.compile(shape, re.ASCII)
+    try:
+        return re.compile(shape, re.ASCII)
+    except re.error as error:
+        raise ValueError(f"{shape}: {error}") from error

@@ -9,16 +9,20 @@ from astromesh_native.numbering import NumberingPlan
 from astromesh_native.spans import PRECEDENCE, Entity, Span, disjoint
 from astromesh_native.twins.personal_data.accounts import cards, ibans, social_security_numbers
 from astromesh_native.twins.personal_data.addresses import emails, ip_addresses
-from astromesh_native.twins.personal_data.phones import phones
+from astromesh_native.twins.personal_data.phones import check, phones
 from astromesh_native.twins.personal_data.secrets import secrets
 
 Detector = Callable[[str], Iterable[Span]]
 
 
 class PersonalDataScanner:
-    """Finds the entities that it was made for. Holds no state between two texts."""
+    """Finds the entities that it was made for. Holds no state between two texts.
+
+    Raises ValueError for a plan whose shapes are no regular expressions.
+    """
 
     def __init__(self, entities: Collection[Entity], plans: Sequence[NumberingPlan]) -> None:
+        check(plans)
         by_entity: dict[Entity, Detector] = {
             "secret": secrets,
             "email": emails,

@@ -1,1 +1,0 @@
-"""Finds personal data and secrets in a text. Every detector is a pure function whose time is linear in the text."""
