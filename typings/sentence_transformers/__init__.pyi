@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.nn import Sigmoid
 
 class SentenceTransformer:
     def __init__(self, model_name_or_path: str, *, device: str | None = None) -> None: ...
@@ -27,4 +28,5 @@ class CrossEncoder:
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         convert_to_numpy: bool = True,
+        activation_fn: Sigmoid | None = None,
     ) -> NDArray[np.float32]: ...

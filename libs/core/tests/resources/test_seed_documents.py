@@ -48,7 +48,6 @@ def load(name: str) -> Resource:
             "support-kb.yaml",
             [
                 "spec.store.backend",
-                "spec.reranking.enabled",
                 "spec.ingestion.sources[1].type",
                 "spec.ingestion.schedule",
             ],

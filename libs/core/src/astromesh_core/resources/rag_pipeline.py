@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_core.resources.reranking import Reranking
 from astromesh_core.resources.secrets import Secret
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.stores import Connection, IndexKind, Metric, StoreName, StorePlace, check_place
@@ -119,16 +120,6 @@ class VectorStore(Spec):
         names = {"path": "persist_directory"} | ({"url": "dsn"} if self.dsn is not None else {})
         check_place(self.place, names)
         return self
-
-
-class Reranking(Spec):
-    """A second, slower judgement of what was found."""
-
-    enabled: bool = False
-    provider: Literal["cross_encoder", "cohere"] | None = None
-    model: str | None = None
-    api_key: Secret | None = None
-    top_k: int | None = Field(default=None, ge=1)
 
 
 class Mmr(Spec):

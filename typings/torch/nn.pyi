@@ -1,0 +1,3 @@
+"""What scores pass through."""
+
+class Sigmoid: ...
