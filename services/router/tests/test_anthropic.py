@@ -296,3 +296,9 @@ async def test_an_error_in_mid_stream_is_what_its_word_means(
 def test_an_error_event_says_what_the_vendor_said() -> None:
     with pytest.raises(Reported, match="busy"):
         AnthropicDecoder().feed(event(failure("overloaded_error", "busy")))
+
+
+async def test_a_reply_whose_stop_reason_came_waits_a_moment_for_its_end_and_no_longer(calls: Calls) -> None:
+    async with AnthropicServer(Reply("One two.", ending=Ending.HANG_AT_THE_END)) as server:
+        gathered = await complete(calls, asking(), claude(server))
+    assert (gathered.text, gathered.voided, len(server.requests)) == ("One two.", [], 1)

@@ -1,5 +1,6 @@
 """OpenAI chat completions over a real connection: what is asked, what is read, and what is made of bad replies."""
 
+import re
 from dataclasses import replace
 from typing import Any, cast
 
@@ -231,3 +232,31 @@ def test_reads_what_servers_make_of_the_format() -> None:
     assert reply.finish_reason == "tool_calls"
     assert reply.usage is not None
     assert reply.usage.input_tokens == 3
+
+
+async def test_a_reply_whose_finish_reason_came_waits_a_moment_for_its_usage_and_no_longer(calls: Calls) -> None:
+    async with OpenAIChatServer(Reply("One two.", ending=Ending.HANG_AT_THE_END)) as server:
+        gathered = await complete(calls, asking(), openai(server))
+    assert (gathered.text, gathered.voided) == ("One two.", [])
+    assert not gathered.completion.charge.usage.estimated
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "longest", "shape"), [("stub-1", 40, r"[0-9a-f]{32}"), ("mistral-large-latest", 9, r"[0-9a-f]{9}")]
+)
+async def test_ids_of_calls_that_a_vendor_does_not_take_are_others_in_the_call_and_its_result_alike(
+    calls: Calls, model: str, longest: int, shape: str
+) -> None:
+    foreign, own = "functions.search_the_whole_catalogue_of_products:0", "a1B2c3D4e"
+    messages = [user("x")]
+    for given in (foreign, own):
+        messages += [called("add", "{}", given), result("add", "3", given)]
+    async with OpenAIChatServer() as server:
+        await complete(calls, asking(*messages), replace(openai(server), model=model))
+    written = cast("list[dict[str, Any]]", server.requests[0].messages[1:])
+    ids = [message.get("tool_call_id") or message["tool_calls"][0]["id"] for message in written]
+    assert ids[0] == ids[1] != foreign
+    assert re.fullmatch(shape, ids[0])
+    assert len(ids[0]) <= longest
+    assert ids[2:] == [own, own]

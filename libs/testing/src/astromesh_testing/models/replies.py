@@ -32,6 +32,7 @@ class Ending(enum.Enum):
     COMPLETE = "complete"
     BREAK_OFF = "the connection breaks"
     HANG = "nothing more comes, and the connection stays"
+    HANG_AT_THE_END = "all comes but the vendor's mark of the end, and the connection stays"
     STOP_SHORT = "the body ends properly, without the vendor's mark of the end"
     ERROR = "an error object comes instead of the rest"
     RUBBISH = "something that is not the wire format comes instead of the rest"

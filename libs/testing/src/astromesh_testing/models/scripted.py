@@ -120,19 +120,25 @@ async def play_pieces(
         await exchange.piece(piece)
     if reply.ending is not Ending.COMPLETE:
         await exchange.pause(reply.pause)  # so that the client has read the deltas
+    for piece in _sent_of(tail, reply.ending):
+        await exchange.piece(piece)
     match reply.ending:
-        case Ending.COMPLETE:
-            for piece in tail:
-                await exchange.piece(piece)
         case Ending.BREAK_OFF:
             exchange.break_off()
             return
-        case Ending.HANG:
+        case Ending.HANG | Ending.HANG_AT_THE_END:
             await exchange.hang()
         case Ending.ERROR:
             await exchange.piece(bad[0])
         case Ending.RUBBISH:
             await exchange.piece(bad[1])
-        case Ending.STOP_SHORT:
+        case Ending.COMPLETE | Ending.STOP_SHORT:
             pass
     await exchange.end()
+
+
+def _sent_of(tail: Sequence[bytes], ending: Ending) -> Sequence[bytes]:
+    """What an ending leaves of what comes after the deltas."""
+    if ending is Ending.COMPLETE:
+        return tail
+    return tail[:-1] if ending is Ending.HANG_AT_THE_END else ()

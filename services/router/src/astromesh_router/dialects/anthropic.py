@@ -106,6 +106,10 @@ class AnthropicDecoder:
         self.done = False
 
     @property
+    def finished(self) -> bool:
+        return bool(self._stop)
+
+    @property
     def begun(self) -> bool:
         return bool(self._blocks)
 

@@ -8,8 +8,6 @@ Source: Claude API reference, "Messages", and "Extended thinking".
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
@@ -25,13 +23,11 @@ from astromesh.v1.values_pb2 import (
     ToolSpec,
 )
 from astromesh_core.events.contents import plain
+from astromesh_router.dialects.call_ids import ANTHROPIC_IDS
 from astromesh_router.dialects.decoding import JsonObject, Malformed, json_object
 from astromesh_router.dialects.requesting import WrittenMessage, turn_begins
 
 Block = dict[str, object]
-
-CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-"""What an id of a call may be. Other vendors write other ones (`functions.search:0`), and a run may go on here."""
 
 
 def system_text(messages: Iterable[Message]) -> str:
@@ -89,7 +85,7 @@ def _said(message: Message) -> Iterator[Block]:
 
 def _result(message: Message) -> Block:
     """A tool's result; one that says nothing has no content."""
-    result: Block = {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id)}
+    result: Block = {"type": "tool_result", "tool_use_id": ANTHROPIC_IDS.written(message.tool_call_id)}
     content = list(_said(message))
     if content:
         result["content"] = content if message.images else plain(message.content)
@@ -110,12 +106,12 @@ def _image(image: Image) -> Block:
 
 
 def _call(call: ToolCall) -> Block:
-    return {"type": "tool_use", "id": _call_id(call.id), "name": call.name, "input": _input(plain(call.arguments))}
-
-
-def _call_id(given: str) -> str:
-    """The id, or one that stands for it in the call and in its result alike."""
-    return given if CALL_ID.fullmatch(given) else f"call_{hashlib.sha256(given.encode()).hexdigest()[:32]}"
+    return {
+        "type": "tool_use",
+        "id": ANTHROPIC_IDS.written(call.id),
+        "name": call.name,
+        "input": _input(plain(call.arguments)),
+    }
 
 
 def _input(arguments: str) -> JsonObject:

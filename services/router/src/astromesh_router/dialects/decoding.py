@@ -41,6 +41,11 @@ class Decoder(Protocol):
         ...
 
     @property
+    def finished(self) -> bool:
+        """Why the model stopped was read: of the reply nothing is missing, though its usage may follow."""
+        ...
+
+    @property
     def begun(self) -> bool:
         """Anything of the reply itself has come: a word, a thought, a piece of a tool call. Heartbeats are nothing."""
         ...

@@ -120,6 +120,10 @@ class OllamaDecoder:
         self.done = False
 
     @property
+    def finished(self) -> bool:
+        return self.done
+
+    @property
     def begun(self) -> bool:
         return self._said.begun or bool(self._calls)
 

@@ -97,6 +97,10 @@ class OpenAIChatDecoder:
         self.done = False
 
     @property
+    def finished(self) -> bool:
+        return bool(self._finish)
+
+    @property
     def begun(self) -> bool:
         return self._said.begun or bool(self._calls)
 

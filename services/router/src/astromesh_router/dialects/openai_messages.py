@@ -45,10 +45,10 @@ def written_message(message: Message, profile: Profile) -> WrittenMessage:
         parts: list[object] = [{"type": "text", "text": text}] if text else []
         written["content"] = [*parts, *(written_image(image) for image in message.images)]
     if message.tool_calls:
-        written["tool_calls"] = [written_call(call) for call in message.tool_calls]
+        written["tool_calls"] = [written_call(call, profile) for call in message.tool_calls]
         written["content"] = text or profile.no_content
     if message.role == ROLE_TOOL:
-        written["tool_call_id"] = message.tool_call_id
+        written["tool_call_id"] = profile.call_ids.written(message.tool_call_id)
     return written
 
 
@@ -58,8 +58,9 @@ def written_image(image: Image) -> dict[str, object]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def written_call(call: ToolCall) -> dict[str, object]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": plain(call.arguments)}}
+def written_call(call: ToolCall, profile: Profile) -> dict[str, object]:
+    function = {"name": call.name, "arguments": plain(call.arguments)}
+    return {"id": profile.call_ids.written(call.id), "type": "function", "function": function}
 
 
 def written_tool(tool: ToolSpec) -> dict[str, object]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pydantic import JsonValue
 
 from astromesh_router.candidates import Candidate
+from astromesh_router.dialects.call_ids import MISTRAL_IDS, OPENAI_IDS, CallIds
 from astromesh_router.dialects.schemas import (
     SchemaForm,
     anthropic_form,
@@ -70,6 +71,8 @@ class Profile:
     """Whether a reply that has its end and no finish reason was broken off."""
     silence: str = ""
     """What to do about a reply of no bytes, where the vendor sends one to what it refuses; empty: it never does."""
+    call_ids: CallIds = OPENAI_IDS
+    """The ids of tool calls that it takes back."""
     no_content: str | None = None
     """The content of a message that is nothing but tool calls."""
     continuation: Fields | None = None
@@ -207,6 +210,12 @@ MODELS: tuple[ModelRow, ...] = (
         lambda profile: replace(
             profile, schema_form=object_form, schema_in_words=True, reasoning_back="reasoning_content"
         ),
+    ),
+    ModelRow(
+        COMPATIBLE | {"vllm"},
+        ("mistral-", "ministral-", "magistral-", "codestral-", "devstral-", "pixtral-"),
+        MISTRAL_IDS.source,
+        lambda profile: replace(profile, call_ids=MISTRAL_IDS),
     ),
     ModelRow(
         frozenset({"anthropic"}),

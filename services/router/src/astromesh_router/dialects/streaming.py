@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from astromesh.v1.router_pb2 import CompleteRequest
@@ -20,6 +21,9 @@ from astromesh_router.wire import Address, Wire, error_body, next_chunk
 
 DRAIN_SECONDS = 0.25
 """How long the body's end is awaited after the reply's, so that the connection can be kept."""
+
+USAGE_SECONDS = 2.0
+"""How long the usage and the mark of the end are awaited after a reply's finish reason: some servers send neither."""
 
 LIST_LIMIT = 4 * 1024 * 1024
 OK = 200
@@ -144,7 +148,17 @@ class Reading:
         self._wordless = 0
 
     async def next(self, exchange: Exchange) -> bytes | None:
-        """The body's next bytes; None where the connection breaks and the reply was whole. Raises CandidateFailed."""
+        """The body's next bytes; None where the connection breaks, or falls silent, and the reply was whole.
+
+        Raises CandidateFailed.
+        """
+        if self.decoder.finished:
+            with suppress(TimeoutError, CandidateFailed):
+                # Sooner than silence would fail the call.
+                patience = self._candidate.patience.between_tokens / 2
+                async with asyncio.timeout(min(USAGE_SECONDS, patience)):
+                    return await next_chunk(self._candidate, exchange)
+            return None
         try:
             return await next_chunk(self._candidate, exchange)
         except CandidateFailed:
