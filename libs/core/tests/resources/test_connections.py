@@ -78,6 +78,15 @@ def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
     assert refused.value.__context__ is None
 
 
+def test_where_nothing_is_declared_the_environment_tells() -> None:
+    assert postgres_address(None, {"PGHOST": "db", "PGDATABASE": "rag", "PGPASSWORD": "s3cret"}).shown == "db/rag"
+    assert redis_address(None, {"REDIS_URL": "redis://:x@cache/1"}).shown == "redis://cache/1"
+    with pytest.raises(InvalidInput, match=r"connection\.url, or set PGHOST"):
+        postgres_address(None, {})
+    with pytest.raises(InvalidInput, match=r"connection\.url, or set REDIS_URL"):
+        redis_address(None, {})
+
+
 def test_an_unset_variable_is_named_and_a_secret_of_kubernetes_too() -> None:
     with pytest.raises(InvalidInput, match="DATABASE_URL is not set"):
         postgres_address(connection(url="${DATABASE_URL}"), {})

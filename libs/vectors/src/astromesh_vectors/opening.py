@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from astromesh_core.errors import InvalidInput, NotSupported
-from astromesh_core.resources.stores import StorePlace
+from astromesh_core.resources.connections import postgres_address
+from astromesh_core.resources.extras import POSTGRES
+from astromesh_core.resources.stores import Connection, StorePlace
 from astromesh_core.user_code.modules import Modules
 from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.ports import VectorStore
@@ -57,7 +59,27 @@ class Stores:
         folder = self._folder(place, collection, confined=confined)
         if place.backend == "faiss":
             return FaissStore(folder, model=collection.model, dimension=collection.dimension, index=place.index)
+        if place.backend == "pgvector":
+            return self._pgvector(place, collection)
         raise NotSupported(f"the vector store {place.backend} is not built yet")
+
+    def _pgvector(self, place: StorePlace, collection: Collection) -> VectorStore:
+        if not POSTGRES.installed:
+            raise NotSupported(f"the vector store pgvector needs an extra: {POSTGRES.missing}; {POSTGRES.advice}")
+        from astromesh_vectors.pgvector_store.store import PgvectorStore
+
+        connection = place.connection
+        if place.url is not None:
+            connection = Connection(url=place.url)
+        elif place.host is not None:
+            connection = Connection(host=place.host, port=place.port)
+        return PgvectorStore(
+            postgres_address(connection, self._environ),
+            collection=collection.name,
+            model=collection.model,
+            dimension=collection.dimension,
+            metric=place.metric,
+        )
 
     def _folder(self, place: StorePlace, collection: Collection, *, confined: bool) -> Path:
         if place.path is None:

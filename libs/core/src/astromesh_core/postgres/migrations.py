@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from psycopg import sql
@@ -20,16 +21,18 @@ MIGRATION_SECONDS = 600.0
 _LOCK = 4_270_197_536
 """Number of the advisory lock that whoever changes tables of ours holds."""
 
-_PREPARE: tuple[sql.SQL, ...] = (
-    sql.SQL("CREATE SCHEMA IF NOT EXISTS astromesh"),
-    sql.SQL(
-        "CREATE TABLE IF NOT EXISTS astromesh.migrations (component text NOT NULL, version integer NOT NULL,"
-        " applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (component, version))"
-    ),
+_MAKE_SCHEMA = sql.SQL("CREATE SCHEMA astromesh")
+_MAKE_TABLE = sql.SQL(
+    "CREATE TABLE astromesh.migrations (component text NOT NULL, version integer NOT NULL,"
+    " applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (component, version))"
 )
 _VERSION = sql.SQL("SELECT coalesce(max(version), 0) FROM astromesh.migrations WHERE component = %s")
 _NOTE = sql.SQL("INSERT INTO astromesh.migrations (component, version) VALUES (%s, %s)")
-_HAS_SCHEMA = sql.SQL("SELECT to_regclass('astromesh.migrations') IS NOT NULL")
+_HAS_SCHEMA = sql.SQL("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'astromesh')")
+_HAS_TABLE = sql.SQL(
+    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'astromesh' AND c.relname = 'migrations')"
+)
 
 
 async def migrate(database: Database, component: str, steps: Sequence[Sequence[Statement]]) -> None:
@@ -38,13 +41,11 @@ async def migrate(database: Database, component: str, steps: Sequence[Sequence[S
     The n-th step makes version n; a step that was released never changes. Needs no right to create where nothing is to
     be done. Raises Unavailable, and Conflict where a newer release has been here.
     """
-    async with database.transaction(seconds=MIGRATION_SECONDS) as connection:
+    async with database.connection() as connection:
         if await _version(connection, component) == len(steps):
             return
-        await lock(connection)
-        if not await _prepared(connection):
-            for statement in _PREPARE:
-                await connection.execute(statement)
+    async with exclusively(database) as connection:
+        await _prepare(connection)
         have = await _version(connection, component)
         if have > len(steps):
             newer = (
@@ -57,18 +58,32 @@ async def migrate(database: Database, component: str, steps: Sequence[Sequence[S
             await connection.execute(_NOTE, (component, version))
 
 
-async def lock(connection: Session) -> None:
-    """Waits until nobody else changes tables of ours, and keeps others from it until the transaction ends."""
-    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+@asynccontextmanager
+async def exclusively(database: Database) -> AsyncGenerator[Session]:
+    """A transaction in which nobody else changes tables of ours.
+
+    It begins with the lock: what a session has looked up before it, PostgreSQL may answer from its cache.
+    """
+    async with database.transaction(seconds=MIGRATION_SECONDS) as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        yield connection
+
+
+async def _prepare(connection: Session) -> None:
+    # Asked for what is there already, PostgreSQL would still want the right to make it.
+    if not await _holds(connection, _HAS_SCHEMA):
+        await connection.execute(_MAKE_SCHEMA)
+    if not await _holds(connection, _HAS_TABLE):
+        await connection.execute(_MAKE_TABLE)
 
 
 async def _version(connection: Session, component: str) -> int:
-    if not await _prepared(connection):
+    if not await _holds(connection, _HAS_TABLE):
         return 0
     row = await (await connection.execute(_VERSION, (component,))).fetchone()
     return 0 if row is None else int(row[0])
 
 
-async def _prepared(connection: Session) -> bool:
-    row = await (await connection.execute(_HAS_SCHEMA)).fetchone()
+async def _holds(connection: Session, question: sql.SQL) -> bool:
+    row = await (await connection.execute(question)).fetchone()
     return row is not None and bool(row[0])

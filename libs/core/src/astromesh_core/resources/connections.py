@@ -31,12 +31,14 @@ class BackendAddress:
     shown: str
 
 
-def postgres_address(connection: Connection, environ: Mapping[str, str]) -> BackendAddress:
+def postgres_address(connection: Connection | None, environ: Mapping[str, str]) -> BackendAddress:
     """The address of a PostgreSQL database. What it leaves out, libpq takes from `PG*` variables and its defaults.
 
-    Raises InvalidInput for what is no such address and for a variable that is not set, NotSupported for a secretKeyRef.
-    Neither repeats the address.
+    Raises InvalidInput for what is no such address, for a variable that is not set, and where nothing is declared and
+    PGHOST and PGSERVICE are not set; NotSupported for a secretKeyRef. Neither repeats the address.
     """
+    if connection is None:
+        return _of_environment(environ)
     text = _written(connection, environ, POSTGRES[0])
     # As SQLAlchemy names it, with the driver: postgresql+asyncpg://
     text = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", text)
@@ -45,10 +47,23 @@ def postgres_address(connection: Connection, environ: Mapping[str, str]) -> Back
     return _of_url(text, POSTGRES, _user(connection, environ), "postgresql://host:5432/database")
 
 
-def redis_address(connection: Connection, environ: Mapping[str, str]) -> BackendAddress:
-    """The address of a Redis database. Raises as `postgres_address` does."""
+def redis_address(connection: Connection | None, environ: Mapping[str, str]) -> BackendAddress:
+    """The address of a Redis database; where nothing is declared, REDIS_URL. Raises as `postgres_address` does."""
+    if connection is None:
+        if not environ.get("REDIS_URL"):
+            raise InvalidInput("no connection to Redis is declared: write connection.url, or set REDIS_URL")
+        connection = Connection(url="${REDIS_URL}")
     text = _written(connection, environ, REDIS[0])
     return _of_url(text, REDIS, _user(connection, environ), "redis://host:6379/0")
+
+
+def _of_environment(environ: Mapping[str, str]) -> BackendAddress:
+    named = next((environ[name] for name in ("PGHOST", "PGSERVICE") if environ.get(name)), None)
+    if named is None:
+        raise InvalidInput(
+            "no connection to PostgreSQL is declared: write connection.url, or set PGHOST and PGDATABASE"
+        )
+    return BackendAddress("", f"{named}/{environ.get('PGDATABASE', '')}")
 
 
 def _written(connection: Connection, environ: Mapping[str, str], scheme: str) -> str:

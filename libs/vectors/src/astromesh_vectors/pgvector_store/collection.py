@@ -13,7 +13,8 @@ from psycopg.sql import SQL, Identifier
 
 from astromesh_core.errors import Conflict, InvalidInput, Unavailable
 from astromesh_core.postgres.database import Database, Session
-from astromesh_core.postgres.migrations import MIGRATION_SECONDS, SCHEMA, lock, migrate
+from astromesh_core.postgres.migrations import SCHEMA, exclusively, migrate
+from astromesh_vectors.pgvector_store.rows import stored
 from astromesh_vectors.pgvector_store.tables import (
     COMPONENT,
     MIGRATIONS,
@@ -31,12 +32,9 @@ RETRY_SECONDS: Final = 5.0
 _BUILD_MEMORY: Final = "256MB"
 
 _EXTENSION = SQL(
-    "SELECT e.extversion, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
-    " WHERE e.extname = 'vector'"
-)
-_VECTOR_TYPE = SQL(
-    "SELECT t.oid, t.typarray FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace"
-    " WHERE t.typname = 'vector' AND n.nspname = %s"
+    "SELECT e.extversion, n.nspname, t.oid, t.typarray FROM pg_extension e"
+    " JOIN pg_namespace n ON n.oid = e.extnamespace"
+    " JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = 'vector' WHERE e.extname = 'vector'"
 )
 _FIND = SQL("SELECT id, model, dimension FROM astromesh.vector_collections WHERE name = %s")
 _ADD = SQL("INSERT INTO astromesh.vector_collections (name, model, dimension) VALUES (%s, %s, %s) RETURNING id")
@@ -80,36 +78,41 @@ async def open_collection(database: Database, wanted: Wanted) -> Collection:
         raise InvalidInput(f"pgvector keeps vectors of at most {MOST_DIMENSIONS} dimensions, not {wanted.dimension}")
     extension = await _extension(database)
     await migrate(database, COMPONENT, MIGRATIONS)
-    async with database.transaction(seconds=MIGRATION_SECONDS) as session:
+    async with database.connection() as session:
         number = await _number(session, wanted, database.shown)
-        if number is None:
-            await lock(session)
-            number = await _number(session, wanted, database.shown)
+        if number is not None:
+            tables = Tables(number, extension.schema, wanted.metric)
+            if await _indexes(session, tables) == _wanted_indexes(tables, wanted):
+                return Collection(tables, extension)
+    async with exclusively(database) as session:
+        number = await _number(session, wanted, database.shown)
         if number is None:
             number = await _make(session, wanted, extension)
         tables = Tables(number, extension.schema, wanted.metric)
-        if wanted.dimension <= MOST_INDEXED:
-            await _index(session, tables)
+        await _index(session, tables, _wanted_indexes(tables, wanted))
         return Collection(tables, extension)
 
 
 async def _extension(database: Database) -> Extension:
-    async with database.transaction(seconds=MIGRATION_SECONDS) as session:
-        found = await (await session.execute(_EXTENSION)).fetchone()
-        if found is None:
-            await lock(session)
+    async with database.connection() as session:
+        found = await _found_extension(session, database.shown)
+    if found is None:
+        async with exclusively(database) as session:
             await _create_extension(session, database.shown)
-            found = await (await session.execute(_EXTENSION)).fetchone()
-        assert found is not None
-        version, schema = str(found[0]), str(found[1])
-        if tuple(int(part) for part in version.split(".")[:2]) < LEAST_VERSION:
-            message = (
-                f"pgvector at {database.shown} is {version}, and 0.8 is needed: install it on the server, then run"
-            )
-            raise Unavailable(f"{message} ALTER EXTENSION vector UPDATE", retry_after=RETRY_SECONDS)
-        numbers = await (await session.execute(_VECTOR_TYPE, (schema,))).fetchone()
-        assert numbers is not None
-        return Extension(schema, int(numbers[0]), int(numbers[1]))
+            found = await _found_extension(session, database.shown)
+    assert found is not None
+    return found
+
+
+async def _found_extension(session: Session, shown: str) -> Extension | None:
+    row = await (await session.execute(_EXTENSION)).fetchone()
+    if row is None:
+        return None
+    version, schema, type_number, array_number = row
+    if tuple(int(part) for part in str(version).split(".")[:2]) < LEAST_VERSION:
+        message = f"pgvector at {shown} is {version}, and 0.8 is needed: install it on the server, then run there"
+        raise Unavailable(f"{message} ALTER EXTENSION vector UPDATE", retry_after=RETRY_SECONDS)
+    return Extension(str(schema), int(type_number), int(array_number))
 
 
 async def _create_extension(session: Session, shown: str) -> None:
@@ -127,7 +130,7 @@ async def _create_extension(session: Session, shown: str) -> None:
 
 
 async def _number(session: Session, wanted: Wanted, shown: str) -> int | None:
-    row = await (await session.execute(_FIND, (wanted.name,))).fetchone()
+    row = await (await session.execute(_FIND, (stored(wanted.name),))).fetchone()
     if row is None:
         return None
     number, model, dimension = row
@@ -140,7 +143,7 @@ async def _number(session: Session, wanted: Wanted, shown: str) -> int | None:
 
 
 async def _make(session: Session, wanted: Wanted, extension: Extension) -> int:
-    row = await (await session.execute(_ADD, (wanted.name, wanted.model, wanted.dimension))).fetchone()
+    row = await (await session.execute(_ADD, (stored(wanted.name), wanted.model, wanted.dimension))).fetchone()
     assert row is not None
     tables = Tables(int(row[0]), extension.schema, wanted.metric)
     for statement in tables.making(wanted.dimension):
@@ -148,14 +151,21 @@ async def _make(session: Session, wanted: Wanted, extension: Extension) -> int:
     return tables.number
 
 
-async def _index(session: Session, tables: Tables) -> None:
-    """Leaves the index of this metric alone: one of another is not searched any more, and costs each change."""
+def _wanted_indexes(tables: Tables, wanted: Wanted) -> set[str]:
+    """That of the metric alone: one of another is not searched any more, and costs each change."""
+    return {tables.index(tables.metric)} if wanted.dimension <= MOST_INDEXED else set()
+
+
+async def _indexes(session: Session, tables: Tables) -> set[str]:
     names = [tables.index(metric) for metric in OPERATORS]
     rows = await (await session.execute(_INDEXES, (SCHEMA, names))).fetchall()
-    there = {str(name) for (name,) in rows}
-    if tables.index(tables.metric) not in there:
-        await lock(session)
+    return {str(name) for (name,) in rows}
+
+
+async def _index(session: Session, tables: Tables, wanted: set[str]) -> None:
+    there = await _indexes(session, tables)
+    if wanted - there:
         await session.execute("SELECT set_config('maintenance_work_mem', %s, true)", (_BUILD_MEMORY,))
         await session.execute(tables.making_index())
-    for name in sorted(there - {tables.index(tables.metric)}):
+    for name in sorted(there - wanted):
         await session.execute(SQL("DROP INDEX IF EXISTS {}").format(Identifier(SCHEMA, name)))

@@ -30,12 +30,13 @@ _ASKED = SQL(
     "SELECT asked.query::text, asked.lexemes, (SELECT count(*) FROM {passages} WHERE words @@ asked.query)"
     " FROM (SELECT min(place) AS place, query, lexemes FROM unnest(%s::text[]) WITH ORDINALITY AS given (word, place),"
     " phraseto_tsquery('astromesh.words', word) AS query,"
-    " tsvector_to_array(to_tsvector('astromesh.words', word)) AS lexemes"
+    " LATERAL (SELECT array_agg(lexeme ORDER BY place) FROM unnest(to_tsvector('astromesh.words', word)),"
+    " unnest(positions) AS place) AS stood (lexemes)"
     " WHERE numnode(query) > 0 GROUP BY query, lexemes) AS asked ORDER BY asked.place"
 )
 _CANDIDATES = SQL(
-    "SELECT number, length, has, ARRAY(SELECT lexeme FROM unnest(words) WHERE lexeme = ANY (%s) ORDER BY lexeme),"
-    " ARRAY(SELECT cardinality(positions) FROM unnest(words) WHERE lexeme = ANY (%s) ORDER BY lexeme)"
+    "SELECT number, length, has,"
+    " (SELECT jsonb_object_agg(lexeme, positions) FROM unnest(words) WHERE lexeme = ANY (%s))"
     " FROM (SELECT number, length, words, ARRAY[{has}] AS has FROM {passages} p"
     " WHERE words @@ %s::tsquery AND {where}) AS found"
     " ORDER BY (SELECT sum(own) FROM unnest(has, %s::float8[]) AS each (there, own) WHERE there) DESC, number LIMIT %s"
@@ -77,7 +78,7 @@ async def _asked(session: Session, tables: Tables, words: Sequence[str]) -> list
     if not words:
         return []
     cursor = await session.execute(_ASKED.format(passages=tables.passages), (list(words),))
-    return [Asked(query, frozenset(lexemes), there) for query, lexemes, there in await cursor.fetchall()]
+    return [Asked(query, lexemes, there) for query, lexemes, there in await cursor.fetchall()]
 
 
 async def _candidates(
@@ -91,15 +92,17 @@ async def _candidates(
 ) -> list[Candidate]:
     met, values = EVERYTHING if where is None else condition(where, METADATA)
     has = SQL(", ").join([SQL("words @@ %s::tsquery")] * len(asked))
-    lexemes = sorted(frozenset[str]().union(*(each.lexemes for each in asked)))
+    lexemes = sorted({lexeme for each in asked for lexeme in each.lexemes})
     any_of = " | ".join(f"({each.query})" for each in telling)
     weights = [weight(each, totals.passages) for each in asked]
     cursor = await session.execute(
         _CANDIDATES.format(has=has, passages=tables.passages, where=met),
-        [lexemes, lexemes, *(each.query for each in asked), any_of, *values, weights, most],
+        [lexemes, *(each.query for each in asked), any_of, *values, weights, most],
     )
-    rows = await cursor.fetchall()
-    return [Candidate(number, length, there, dict(zip(*found, strict=True))) for number, length, there, *found in rows]
+    return [
+        Candidate(number, length, has, {lexeme: frozenset(places) for lexeme, places in found.items()})
+        for number, length, has, found in await cursor.fetchall()
+    ]
 
 
 async def _numbered(session: Session, tables: Tables, numbers: list[int]) -> list[Match]:

@@ -33,7 +33,8 @@ class Asked:
 
     query: str
     """As a `tsquery`."""
-    lexemes: frozenset[str]
+    lexemes: Sequence[str]
+    """In the order in which they stand in a text."""
     passages: int
     """How many have it."""
 
@@ -47,8 +48,8 @@ class Candidate:
     """In words."""
     has: Sequence[bool]
     """For each thing asked whether it is there."""
-    occurrences: Mapping[str, int]
-    """Of each lexeme."""
+    places: Mapping[str, frozenset[int]]
+    """Of each lexeme, counted in words."""
 
 
 def weight(asked: Asked, passages: int) -> float:
@@ -56,20 +57,23 @@ def weight(asked: Asked, passages: int) -> float:
     return max(_LEAST_WEIGHT, math.log((passages - asked.passages + 0.5) / (asked.passages + 0.5)))
 
 
+def occurrences(asked: Asked, candidate: Candidate) -> int:
+    """How often it stands in the passage: at least once, for PostgreSQL found it there."""
+    first, *others = [candidate.places.get(lexeme, frozenset[int]()) for lexeme in asked.lexemes]
+    return max(1, sum(all(place + step in each for step, each in enumerate(others, 1)) for place in first))
+
+
 def ranked(candidates: Iterable[Candidate], asked: Sequence[Asked], passages: int, words: int) -> list[int]:
     """The candidates' numbers, best first by BM25, equal ones by number.
 
-    `passages` and `words` are those of the whole collection. Of words side by side, the rarest is counted.
+    `passages` and `words` are those of the whole collection.
     """
     average = max(words / max(passages, 1), 1.0)
     weights = [weight(each, passages) for each in asked]
 
     def score(candidate: Candidate) -> float:
         scale = K1 * (1 - B + B * candidate.length / average)
-        times = [
-            min((candidate.occurrences.get(lexeme, 1) for lexeme in each.lexemes), default=0) if there else 0
-            for each, there in zip(asked, candidate.has, strict=True)
-        ]
+        times = [occurrences(each, candidate) if there else 0 for each, there in zip(asked, candidate.has, strict=True)]
         return math.fsum(
             own * count * (K1 + 1) / (count + scale) for own, count in zip(weights, times, strict=True) if count
         )
