@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer, add_GuardrailsServiceServicer_to_server
-from astromesh.v1.memory_pb2 import RecallRequest, RecallResponse
+from astromesh.v1.memory_pb2 import (
+    RecallRelatedRequest,
+    RecallRelatedResponse,
+    RecallRequest,
+    RecallResponse,
+)
 from astromesh.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
 from astromesh.v1.rag_pb2 import QueryRequest, QueryResponse
 from astromesh.v1.rag_pb2_grpc import RagServiceServicer, add_RagServiceServicer_to_server
@@ -111,17 +116,28 @@ class FakeTools(ToolsServiceServicer):
 
 
 class FakeMemory(MemoryServiceServicer):
-    """Recalls `messages`."""
+    """Recalls `messages`, and what `related` is; `away` is what a recall of the latter raises."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.requests: list[RecallRequest] = []
+        self.related = RecallRelatedResponse()
+        self.related_requests: list[RecallRelatedRequest] = []
+        self.away: Exception | None = None
 
     async def Recall(self, request: RecallRequest, context: ServicerContext) -> RecallResponse:
         """What is remembered."""
         del context
         self.requests.append(request)
         return RecallResponse(messages=self.messages)
+
+    async def RecallRelated(self, request: RecallRelatedRequest, context: ServicerContext) -> RecallRelatedResponse:
+        """What is remembered beside the conversation."""
+        del context
+        self.related_requests.append(request)
+        if self.away is not None:
+            raise self.away
+        return self.related
 
 
 class FakeGuardrails(GuardrailsServiceServicer):

@@ -15,6 +15,7 @@ from astromesh_core.bus.resource_store import ResourceStore
 from astromesh_core.errors import NotFound, NotSupported
 from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_memory import Scope
 from astromesh_runtime.patterns.catalogue import newest
 from astromesh_runtime.prompts import Prompt, compile_prompt
 
@@ -52,6 +53,12 @@ class AgentVersion:
     checks_input: bool
     checks_output: bool
     remembers: bool
+    """The turn of each run is stored for conversation or semantic memory."""
+    conversational: bool
+    semantic: Scope | None
+    episodic: Scope | None
+    continues_without: bool
+    """A run goes on where what it would be told of earlier ones cannot be had."""
     knowledge: KnowledgeSource | None
     output_schema_json: str
     """What its answers have to match; empty: free text."""
@@ -129,10 +136,19 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> 
         tools_sha256=catalogue_sha256(tools),
         checks_input=bool(spec.guardrails.input),
         checks_output=bool(spec.guardrails.output),
-        remembers=spec.memory.conversational is not None,
+        remembers=spec.memory.conversational is not None or spec.memory.semantic is not None,
+        conversational=spec.memory.conversational is not None,
+        semantic=spec.memory.semantic.scope if spec.memory.semantic is not None else None,
+        episodic=spec.memory.episodic.scope if spec.memory.episodic is not None else None,
+        continues_without=_continues_without(spec),
         knowledge=_knowledge(ref, spec),
         output_schema_json=spec.output_schema or "",
     )
+
+
+def _continues_without(spec: AgentSpec) -> bool:
+    declared = [memory for memory in (spec.memory.semantic, spec.memory.episodic) if memory is not None]
+    return all(memory.on_unavailable == "continue" for memory in declared)
 
 
 def _knowledge(ref: ResourceRef, spec: AgentSpec) -> KnowledgeSource | None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 import orjson
-import stamina
 
 from astromesh.v1.guardrails_pb2 import (
     GUARDRAIL_STAGE_INPUT,
@@ -15,17 +11,16 @@ from astromesh.v1.guardrails_pb2 import (
     CheckTextResponse,
     GuardrailStage,
 )
-from astromesh.v1.memory_pb2 import RecallRequest
+from astromesh.v1.memory_pb2 import RecallRelatedResponse, RecallRequest, RecallResponse
 from astromesh.v1.rag_pb2 import QueryRequest
 from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, OutputChecked, RunEvent
-from astromesh.v1.values_pb2 import Message, Passage
-from astromesh_core.errors import Bug, Unavailable
+from astromesh.v1.values_pb2 import Passage
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import AssembleContext, CheckInput, CheckOutput, Remember
+from astromesh_runtime.patience import patiently
 from astromesh_runtime.prompts import prompt_variables
+from astromesh_runtime.related import asks_for_related, recall_related
 from astromesh_runtime.scope import RunScope
-
-T = TypeVar("T")
 
 CHECK_SECONDS = 30.0
 RECALL_SECONDS = 30.0
@@ -66,14 +61,21 @@ async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:
 async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextAssembled:
     """What is remembered and known, and the system prompt rendered with both."""
     start = scope.clock()
-    history, passages = await _recall(scope), list[Passage]()
+    recalled, passages = await _recall(scope), list[Passage]()
+    history, related = recalled.messages, RecallRelatedResponse()
+    missing = ""
+    if asks_for_related(scope):
+        related, missing = await recall_related(scope, effect.query, recalled.run_ids)
     if scope.agent.knowledge is not None:
         passages = await _retrieve(scope, effect.query)
     context: dict[str, object] = orjson.loads(plain(scope.requested.context) or "{}")
     outcome = ContextAssembled(
-        system_prompt=text_content(scope.agent.prompt.render(prompt_variables(context, history, passages))),
+        system_prompt=text_content(scope.agent.prompt.render(prompt_variables(context, history, passages, related))),
         history=history,
         passages=passages,
+        memories=related.memories,
+        episodes=related.episodes,
+        memory_unavailable=missing,
         timing=scope.timing(start),
     )
     scope.record(RunEvent(context_assembled=outcome))
@@ -83,26 +85,30 @@ async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextA
 def remember(scope: RunScope, effect: Remember) -> MemoryStored:
     """The turn, as an event that memory is written from."""
     requested = scope.requested
-    outcome = MemoryStored(session_key=requested.session_key, agent=requested.agent, turn=effect.turn)
+    outcome = MemoryStored(
+        session_key=requested.session_key,
+        agent=requested.agent,
+        turn=effect.turn,
+        outside_conversation=not scope.agent.conversational,
+    )
     scope.record(RunEvent(memory_stored=outcome))
     return outcome
 
 
 async def _check(scope: RunScope, stage: GuardrailStage.ValueType, text: str) -> CheckTextResponse:
     request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text_content(text))
-    return await _patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
+    return await patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
 
 
-async def _recall(scope: RunScope) -> list[Message]:
-    if not scope.agent.remembers or not scope.requested.uses_memory or scope.requested.private_session:
-        return []
+async def _recall(scope: RunScope) -> RecallResponse:
+    if not scope.agent.conversational or not scope.requested.uses_memory or scope.requested.private_session:
+        return RecallResponse()
     request = RecallRequest(
         agent=scope.agent.ref,
         session_key=scope.requested.session_key,
         after_position=scope.after_position,
     )
-    response = await _patiently(lambda: scope.services.memory.Recall(request, timeout=RECALL_SECONDS))
-    return list(response.messages)
+    return await patiently(lambda: scope.services.memory.Recall(request, timeout=RECALL_SECONDS))
 
 
 async def _retrieve(scope: RunScope, query: str) -> list[Passage]:
@@ -114,16 +120,6 @@ async def _retrieve(scope: RunScope, query: str) -> list[Passage]:
         query=text_content(query),
         top_k=knowledge.top_k,
     )
-    response = await _patiently(lambda: scope.services.rag.Query(request, timeout=QUERY_SECONDS))
+    response = await patiently(lambda: scope.services.rag.Query(request, timeout=QUERY_SECONDS))
     # The nearest may be far: what has nothing to do with the question is no knowledge for it, and no source.
     return [passage for passage in response.passages if passage.score > 0]
-
-
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """These calls change nothing, so a service that restarts costs a run a moment and not its life."""
-    async for attempt in stamina.retry_context(
-        on=Unavailable, attempts=6, timeout=20.0, wait_initial=0.1, wait_max=5.0
-    ):
-        with attempt:
-            return await call()
-    raise Bug("the retries ended without an outcome")

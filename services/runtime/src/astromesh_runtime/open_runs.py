@@ -32,6 +32,7 @@ from astromesh_core.events.runs import is_terminal
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion
 from astromesh_runtime.engine import RunDriver
+from astromesh_runtime.memories import is_found_again
 from astromesh_runtime.metering import RunMeter
 from astromesh_runtime.recorded import Recorded
 from astromesh_runtime.saga import failure_of
@@ -270,6 +271,8 @@ class Opener:
             checks_output=agent.checks_output,
             remembers=agent.remembers and scope.requested.uses_memory,
             output_schema_json=scope.requested.output_schema_json or agent.output_schema_json,
+            semantic=is_found_again(agent.semantic, scope.requested),
+            episodic=is_found_again(agent.episodic, scope.requested),
         )
         scope.record(RunEvent(started=started))
         scope.recorded.started = started

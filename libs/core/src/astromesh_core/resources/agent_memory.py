@@ -36,6 +36,10 @@ ConversationBackend = Annotated[str, BeforeValidator(_backend)]
 """A backend by its name, or a class of the user's own as `package.module:Class`."""
 
 
+OnUnavailable = Literal["fail", "continue"]
+"""What becomes of a run that cannot be told what is remembered: it fails, or it goes on without and says so."""
+
+
 class ConversationalMemory(Spec):
     """The turns of a session. A backend that is not installed falls back to SQLite unless `strict`."""
 
@@ -48,8 +52,7 @@ class ConversationalMemory(Spec):
     """Of the strategy token_budget: how many tokens the recalled turns have together at most; None: 4,000."""
     ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
     """Seconds after its last turn at which a session is forgotten."""
-    on_unavailable: Literal["fail", "continue"] = "fail"
-    """What becomes of a run whose session cannot be recalled: it fails, or it goes on without and says so."""
+    on_unavailable: OnUnavailable = "fail"
     strict: bool = False
 
     @model_validator(mode="after")
@@ -84,6 +87,7 @@ class SemanticMemory(Spec):
     scope: Scope = "user"
     ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
     """Seconds after which something said is forgotten."""
+    on_unavailable: OnUnavailable = "fail"
 
     @property
     def place(self) -> StorePlace:
@@ -110,6 +114,7 @@ class EpisodicMemory(Spec):
     scope: Scope = "user"
     ttl: int | None = Field(default=None, gt=0, validation_alias=spelled("ttl", "ttl_seconds"))
     """Seconds after which a run is forgotten."""
+    on_unavailable: OnUnavailable = "fail"
     strict: bool = False
 
 
