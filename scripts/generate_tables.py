@@ -54,6 +54,8 @@ def of_tokenizer() -> Iterator[str]:
     yield from ranges("space", (c for c, result in became.items() if result and not result.strip(" ")))
     alone = {c for c, result in became.items() if result == f" {c} " or is_alone(c, split(f"a{c}b"))}
     yield from ranges("alone", (c for c in characters() if c in alone))
+    # Marks that stay in the text: the library moves them among others and keeps the places where they were.
+    yield from ranges("moved", (c for c, result in became.items() if result == c and unicodedata.combining(c)))
     for character, result in became.items():
         if result.strip(" ") and result.strip(" ") != character:
             yield f"mapped {ord(character):x} {' '.join(f'{ord(c):x}' for c in result)}"

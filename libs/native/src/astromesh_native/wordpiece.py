@@ -78,11 +78,14 @@ class _Reader:
         import json
 
         read = cast("_File", json.loads(self._file.read_text(encoding="utf-8")))
+        library = WordPiece(self._file)
         if not _is_bert(read):
-            return WordPiece(self._file)
+            return library
         from astromesh_native_rust import WordPiece as Rust
 
-        return Rust(list(read["model"]["vocab"]), [token["content"] for token in read["added_tokens"]])
+        specials = [token["content"] for token in read["added_tokens"]]
+        # The library is asked, and loaded, only for texts with marks that it puts in another order.
+        return Rust(list(read["model"]["vocab"]), specials, library)
 
 
 def _is_bert(file: _File) -> bool:

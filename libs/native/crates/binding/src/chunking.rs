@@ -9,7 +9,7 @@ use astromesh_native_core::sentences;
 use astromesh_native_core::text::Text;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PySlice, PyString, PyTuple};
 
 use crate::texts::utf8;
 use crate::tokens::WordRuler;
@@ -55,11 +55,21 @@ impl Chunker {
     }
 }
 
+/// A heading's place and titles, which are slices of the text: they keep what UTF-8 has no form of.
+type Heading<'py> = (usize, Bound<'py, PyTuple>);
+
 #[pyfunction]
-pub fn headings<'py>(py: Python<'py>, text: &Bound<'py, PyString>) -> PyResult<Vec<(usize, Bound<'py, PyTuple>)>> {
-    let text = utf8(text)?;
-    let found = py.detach(|| markdown::headings(Text::new(&text)));
-    found.into_iter().map(|heading| Ok((heading.start, PyTuple::new(py, heading.path)?))).collect()
+pub fn headings<'py>(py: Python<'py>, text: &Bound<'py, PyString>) -> PyResult<Vec<Heading<'py>>> {
+    let read = utf8(text)?;
+    let found = py.detach(|| markdown::headings(Text::new(&read)));
+    let title = |(start, end): (usize, usize)| -> PyResult<Bound<'py, PyAny>> {
+        text.as_any().get_item(PySlice::new(py, start.try_into()?, end.try_into()?, 1))
+    };
+    let entry = |heading: markdown::Heading| {
+        let titles = heading.path.into_iter().map(title).collect::<PyResult<Vec<_>>>()?;
+        Ok((heading.start, PyTuple::new(py, titles)?))
+    };
+    found.into_iter().map(entry).collect()
 }
 
 #[pyfunction]

@@ -16,7 +16,7 @@ mod astromesh_native_rust {
 
     /// Counted up here and in `astromesh_native.choice` with each change of what Python sees.
     #[pymodule_export]
-    const INTERFACE: u32 = 2;
+    const INTERFACE: u32 = 3;
 
     #[pymodule_export]
     use crate::chunking::{Chunker, headings, sentence_edges};

@@ -9,6 +9,8 @@ use crate::tables::{Table, codes, entries, hangul};
 pub enum Part {
     /// A letter of a word.
     Letter(char),
+    /// A letter that the library puts elsewhere among the marks around it.
+    Moved(char),
     /// A word of its own.
     Alone,
     /// An end of a word.
@@ -19,7 +21,8 @@ const SAME: u16 = 0;
 const REMOVED: u16 = 1;
 const SPACE: u16 = 2;
 const ALONE: u16 = 3;
-const FIRST_MAPPED: u16 = 4;
+const MOVED: u16 = 4;
+const FIRST_MAPPED: u16 = 5;
 
 /// The tables, read once.
 pub struct Normalizer {
@@ -41,6 +44,7 @@ impl Normalizer {
                 "removed" => REMOVED,
                 "space" => SPACE,
                 "alone" => ALONE,
+                "moved" => MOVED,
                 _ => {
                     let code = words.next().map_or(0, |word| *codes(word).start());
                     *table.slot(code) = FIRST_MAPPED + u16::try_from(mapped.len()).unwrap_or(0);
@@ -64,11 +68,13 @@ impl Normalizer {
             REMOVED => {}
             SPACE => visit(Part::Space),
             ALONE => visit(Part::Alone),
+            MOVED => visit(Part::Moved(given)),
             index => {
                 for each in &self.mapped[usize::from(index - FIRST_MAPPED)] {
                     visit(match self.table.get(*each) {
                         SPACE => Part::Space,
                         ALONE => Part::Alone,
+                        MOVED => Part::Moved(*each),
                         _ => Part::Letter(*each),
                     });
                 }

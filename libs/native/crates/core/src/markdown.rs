@@ -35,25 +35,25 @@ pub struct Line {
     pub body_end: At,
 }
 
-/// A heading: where its line starts, and the titles from the outermost down to its own.
+/// A heading: where its line starts, and the titles from the outermost down to its own. All places are characters.
 #[derive(Clone, Debug)]
 pub struct Heading {
-    /// In characters.
+    /// Of its line.
     pub start: usize,
-    /// Titles.
-    pub path: Vec<String>,
+    /// Where each title stands.
+    pub path: Vec<(usize, usize)>,
 }
 
 /// The headings of a text in order, each with the titles above it.
 #[must_use]
 pub fn headings(text: Text<'_>) -> Vec<Heading> {
-    let mut open: Vec<(u8, String)> = Vec::new();
+    let mut open: Vec<(u8, (usize, usize))> = Vec::new();
     let mut found = Vec::new();
     for line in Lines::new(text) {
         if let Kind::Heading(level) = line.kind {
             open.retain(|(above, _)| *above < level);
-            open.push((level, text.slice(line.body_start, line.body_end).to_owned()));
-            let path = open.iter().map(|(_, title)| title.clone()).collect();
+            open.push((level, (line.body_start.char, line.body_end.char)));
+            let path = open.iter().map(|(_, title)| *title).collect();
             found.push(Heading { start: line.start.char, path });
         }
     }

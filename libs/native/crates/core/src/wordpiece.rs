@@ -54,13 +54,15 @@ impl WordPiece {
     }
 
     /// Visits the words in order. Of a word that a window's edge cut in two, no part says how many tokens the whole
-    /// has: each counts as most as it could.
-    pub fn words(&self, text: Text<'_>, mut visit: impl FnMut(Word)) {
+    /// has: each counts as most as it could. False where the library may see a word's places otherwise, because it
+    /// puts marks in another order.
+    #[must_use]
+    pub fn words(&self, text: Text<'_>, mut visit: impl FnMut(Word)) -> bool {
         let (mut begin, end) = (At::default(), text.end());
-        let mut torn_before = false;
+        let (mut torn_before, mut sure) = (false, true);
         while begin.byte < end.byte {
             let (past, torn) = window_end(text, begin, end);
-            self.read(text, begin, past, |mut word| {
+            sure &= self.read(text, begin, past, |mut word| {
                 if (torn_before && word.start == begin) || (torn && word.end == past) {
                     word.tokens = decomposed_length(text.slice(word.start, word.end));
                 }
@@ -68,11 +70,13 @@ impl WordPiece {
             });
             (begin, torn_before) = (past, torn);
         }
+        sure
     }
 
-    fn read(&self, text: Text<'_>, begin: At, end: At, visit: impl FnMut(Word)) {
+    fn read(&self, text: Text<'_>, begin: At, end: At, visit: impl FnMut(Word)) -> bool {
         let bytes = text.slice(begin, end).as_bytes();
-        let mut reading = Reading { pieces: self, letters: Vec::new(), count: 0, start: begin, end: begin, visit };
+        let mut reading =
+            Reading { pieces: self, letters: Vec::new(), count: 0, start: begin, end: begin, sure: true, visit };
         let (mut place, mut at) = (0, begin);
         while let Some(byte) = bytes.get(place).copied() {
             let mut next = At { byte: at.byte + 1, char: at.char + 1 };
@@ -96,6 +100,7 @@ impl WordPiece {
             at = next;
         }
         reading.word_ends();
+        reading.sure
     }
 
     fn special(&self, byte: u8, rest: &[u8]) -> Option<usize> {
@@ -125,7 +130,7 @@ fn ascii(normalizer: &Normalizer, code: usize) -> Ascii {
     let letter = u8::try_from(code).map_or('\0', char::from);
     normalizer.parts(letter, |part| {
         found = match part {
-            Part::Letter(lower) => Ascii::Letter(u8::try_from(lower).unwrap_or(0)),
+            Part::Letter(lower) | Part::Moved(lower) => Ascii::Letter(u8::try_from(lower).unwrap_or(0)),
             Part::Alone => Ascii::Alone,
             Part::Space => Ascii::Space,
         }
@@ -152,6 +157,7 @@ struct Reading<'a, V> {
     count: usize,
     start: At,
     end: At,
+    sure: bool,
     visit: V,
 }
 
@@ -166,7 +172,8 @@ impl<V: FnMut(Word)> Reading<'_, V> {
 
     fn part(&mut self, part: Part, from: At, to: At) {
         match part {
-            Part::Letter(letter) => {
+            Part::Letter(letter) | Part::Moved(letter) => {
+                self.sure &= matches!(part, Part::Letter(_));
                 self.reach(from, to);
                 if self.count <= LONGEST_WORD {
                     self.letters.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
