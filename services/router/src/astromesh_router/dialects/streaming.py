@@ -86,7 +86,7 @@ class HttpDialect:
                 if not chunk:
                     break
             reply = reading.whole()
-            if not exchange.ended:
+            if reading.decoder.done and not exchange.ended:
                 await drain(exchange)
             yield reply
         finally:
