@@ -459,3 +459,107 @@ class RecallRelatedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecallRelatedResponse: _TypeAlias = RecallRelatedResponse  # noqa: Y015
+
+@_typing.final
+class ListRelatedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
+    USER_KEY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    session_key: _builtins.str
+    """One of both; of the session everybody's, unless the person is named too."""
+    user_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        session_key: _builtins.str = ...,
+        user_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "session_key", b"session_key", "user_key", b"user_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRelatedRequest: _TypeAlias = ListRelatedRequest  # noqa: Y015
+
+@_typing.final
+class ListRelatedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORIES_FIELD_NUMBER: _builtins.int
+    EPISODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """As in RecallRelatedResponse, without scores, run by run."""
+
+    @_builtins.property
+    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[_episodes_pb2.Episode]: ...
+    def __init__(
+        self,
+        *,
+        memories: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        episodes: _abc.Iterable[_episodes_pb2.Episode] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "memories", b"memories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRelatedResponse: _TypeAlias = ListRelatedResponse  # noqa: Y015
+
+@_typing.final
+class RebuildMemoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    agent: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        agent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildMemoryRequest: _TypeAlias = RebuildMemoryRequest  # noqa: Y015
+
+@_typing.final
+class RebuildMemoryResponse(_message.Message):
+    """How much is remembered now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
+    EPISODIC_FIELD_NUMBER: _builtins.int
+    turns: _builtins.int
+    """Turns of conversations."""
+    semantic: _builtins.int
+    """Runs by what was said in them."""
+    episodic: _builtins.int
+    """Runs by what happened in them."""
+    def __init__(
+        self,
+        *,
+        turns: _builtins.int = ...,
+        semantic: _builtins.int = ...,
+        episodic: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodic", b"episodic", "semantic", b"semantic", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildMemoryResponse: _TypeAlias = RebuildMemoryResponse  # noqa: Y015

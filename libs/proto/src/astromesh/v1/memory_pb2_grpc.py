@@ -60,6 +60,16 @@ class MemoryServiceStub:
                 request_serializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsResponse.FromString,
                 _registered_method=True)
+        self.ListRelated = channel.unary_unary(
+                '/astromesh.v1.MemoryService/ListRelated',
+                request_serializer=astromesh_dot_v1_dot_memory__pb2.ListRelatedRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_memory__pb2.ListRelatedResponse.FromString,
+                _registered_method=True)
+        self.RebuildMemory = channel.unary_unary(
+                '/astromesh.v1.MemoryService/RebuildMemory',
+                request_serializer=astromesh_dot_v1_dot_memory__pb2.RebuildMemoryRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_memory__pb2.RebuildMemoryResponse.FromString,
+                _registered_method=True)
         self.CheckMemory = channel.unary_unary(
                 '/astromesh.v1.MemoryService/CheckMemory',
                 request_serializer=astromesh_dot_v1_dot_memory__pb2.CheckMemoryRequest.SerializeToString,
@@ -106,6 +116,20 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRelated(self, request, context):
+        """All that semantic and episodic memory keep of a session, or of a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RebuildMemory(self, request, context):
+        """Drops what an agent remembers and makes it again from the log. What was forgotten stays so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckMemory(self, request, context):
         """Whether the stores that an agent declares can be reached, asked now.
         """
@@ -140,6 +164,16 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.FindUserSessions,
                     request_deserializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_memory__pb2.FindUserSessionsResponse.SerializeToString,
+            ),
+            'ListRelated': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRelated,
+                    request_deserializer=astromesh_dot_v1_dot_memory__pb2.ListRelatedRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_memory__pb2.ListRelatedResponse.SerializeToString,
+            ),
+            'RebuildMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildMemory,
+                    request_deserializer=astromesh_dot_v1_dot_memory__pb2.RebuildMemoryRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_memory__pb2.RebuildMemoryResponse.SerializeToString,
             ),
             'CheckMemory': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckMemory,
@@ -283,6 +317,60 @@ class MemoryService:
             '/astromesh.v1.MemoryService/FindUserSessions',
             astromesh_dot_v1_dot_memory__pb2.FindUserSessionsRequest.SerializeToString,
             astromesh_dot_v1_dot_memory__pb2.FindUserSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRelated(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.MemoryService/ListRelated',
+            astromesh_dot_v1_dot_memory__pb2.ListRelatedRequest.SerializeToString,
+            astromesh_dot_v1_dot_memory__pb2.ListRelatedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.MemoryService/RebuildMemory',
+            astromesh_dot_v1_dot_memory__pb2.RebuildMemoryRequest.SerializeToString,
+            astromesh_dot_v1_dot_memory__pb2.RebuildMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class MemoryServiceStub:
     """The sessions that remember something, the last used first."""
     FindUserSessions: _grpc.UnaryUnaryMultiCallable[_memory_pb2.FindUserSessionsRequest, _memory_pb2.FindUserSessionsResponse]
     """Every session in which an agent remembers something of a person."""
+    ListRelated: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListRelatedRequest, _memory_pb2.ListRelatedResponse]
+    """All that semantic and episodic memory keep of a session, or of a person."""
+    RebuildMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.RebuildMemoryRequest, _memory_pb2.RebuildMemoryResponse]
+    """Drops what an agent remembers and makes it again from the log. What was forgotten stays so."""
     CheckMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.CheckMemoryRequest, _memory_pb2.CheckMemoryResponse]
     """Whether the stores that an agent declares can be reached, asked now."""
 
@@ -61,6 +65,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """The sessions that remember something, the last used first."""
     FindUserSessions: _aio.UnaryUnaryMultiCallable[_memory_pb2.FindUserSessionsRequest, _memory_pb2.FindUserSessionsResponse]  # type: ignore[assignment]
     """Every session in which an agent remembers something of a person."""
+    ListRelated: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListRelatedRequest, _memory_pb2.ListRelatedResponse]  # type: ignore[assignment]
+    """All that semantic and episodic memory keep of a session, or of a person."""
+    RebuildMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.RebuildMemoryRequest, _memory_pb2.RebuildMemoryResponse]  # type: ignore[assignment]
+    """Drops what an agent remembers and makes it again from the log. What was forgotten stays so."""
     CheckMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.CheckMemoryRequest, _memory_pb2.CheckMemoryResponse]  # type: ignore[assignment]
     """Whether the stores that an agent declares can be reached, asked now."""
 
@@ -106,6 +114,22 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.FindUserSessionsResponse, _abc.Awaitable[_memory_pb2.FindUserSessionsResponse]]:
         """Every session in which an agent remembers something of a person."""
+
+    @_abc_1.abstractmethod
+    def ListRelated(
+        self,
+        request: _memory_pb2.ListRelatedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ListRelatedResponse, _abc.Awaitable[_memory_pb2.ListRelatedResponse]]:
+        """All that semantic and episodic memory keep of a session, or of a person."""
+
+    @_abc_1.abstractmethod
+    def RebuildMemory(
+        self,
+        request: _memory_pb2.RebuildMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.RebuildMemoryResponse, _abc.Awaitable[_memory_pb2.RebuildMemoryResponse]]:
+        """Drops what an agent remembers and makes it again from the log. What was forgotten stays so."""
 
     @_abc_1.abstractmethod
     def CheckMemory(

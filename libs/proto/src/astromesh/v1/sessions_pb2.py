@@ -22,46 +22,55 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from astromesh.v1 import episodes_pb2 as astromesh_dot_v1_dot_episodes__pb2
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61stromesh/v1/sessions.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"s\n\x0eSessionSummary\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\r\n\x05turns\x18\x03 \x01(\x03\x12\x17\n\x0f\x66irst_unix_nano\x18\x04 \x01(\x03\x12\x16\n\x0elast_unix_nano\x18\x05 \x01(\x03\"`\n\x0eSessionMessage\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Message\"P\n\x18ListAgentSessionsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x19ListAgentSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.astromesh.v1.SessionSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x18GetSessionHistoryRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"c\n\x19GetSessionHistoryResponse\x12-\n\x07history\x18\x01 \x03(\x0b\x32\x1c.astromesh.v1.SessionMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x13\x43learSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"\x16\n\x14\x43learSessionResponse\"9\n\x14\x45xportSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"E\n\x15\x45xportSessionResponse\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.astromesh.v1.SessionExport\"~\n\rSessionExport\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.SessionSummary\x12-\n\x07history\x18\x02 \x03(\x0b\x32\x1c.astromesh.v1.SessionMessage\x12\x0f\n\x07summary\x18\x03 \x01(\t\"!\n\x11\x45xportUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"B\n\x12\x45xportUserResponse\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.astromesh.v1.SessionExport\"!\n\x11\x46orgetUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"&\n\x12\x46orgetUserResponse\x12\x10\n\x08sessions\x18\x01 \x01(\x05\x32\xb1\x04\n\x0eSessionService\x12\x64\n\x11ListAgentSessions\x12&.astromesh.v1.ListAgentSessionsRequest\x1a\'.astromesh.v1.ListAgentSessionsResponse\x12\x64\n\x11GetSessionHistory\x12&.astromesh.v1.GetSessionHistoryRequest\x1a\'.astromesh.v1.GetSessionHistoryResponse\x12U\n\x0c\x43learSession\x12!.astromesh.v1.ClearSessionRequest\x1a\".astromesh.v1.ClearSessionResponse\x12X\n\rExportSession\x12\".astromesh.v1.ExportSessionRequest\x1a#.astromesh.v1.ExportSessionResponse\x12Q\n\nExportUser\x12\x1f.astromesh.v1.ExportUserRequest\x1a .astromesh.v1.ExportUserResponse0\x01\x12O\n\nForgetUser\x12\x1f.astromesh.v1.ForgetUserRequest\x1a .astromesh.v1.ForgetUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61stromesh/v1/sessions.proto\x12\x0c\x61stromesh.v1\x1a\x1b\x61stromesh/v1/episodes.proto\x1a\x19\x61stromesh/v1/values.proto\"s\n\x0eSessionSummary\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\r\n\x05turns\x18\x03 \x01(\x03\x12\x17\n\x0f\x66irst_unix_nano\x18\x04 \x01(\x03\x12\x16\n\x0elast_unix_nano\x18\x05 \x01(\x03\"`\n\x0eSessionMessage\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Message\"P\n\x18ListAgentSessionsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x19ListAgentSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.astromesh.v1.SessionSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x18GetSessionHistoryRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"c\n\x19GetSessionHistoryResponse\x12-\n\x07history\x18\x01 \x03(\x0b\x32\x1c.astromesh.v1.SessionMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x13\x43learSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"\x16\n\x14\x43learSessionResponse\"9\n\x14\x45xportSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"E\n\x15\x45xportSessionResponse\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.astromesh.v1.SessionExport\"\xd0\x01\n\rSessionExport\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.SessionSummary\x12-\n\x07history\x18\x02 \x03(\x0b\x32\x1c.astromesh.v1.SessionMessage\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\'\n\x08memories\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12\'\n\x08\x65pisodes\x18\x05 \x03(\x0b\x32\x15.astromesh.v1.Episode\"!\n\x11\x45xportUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"B\n\x12\x45xportUserResponse\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.astromesh.v1.SessionExport\"!\n\x11\x46orgetUserRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"&\n\x12\x46orgetUserResponse\x12\x10\n\x08sessions\x18\x01 \x01(\x05\"U\n\x13SearchMemoryRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\"h\n\x14SearchMemoryResponse\x12\'\n\x08memories\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12\'\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x15.astromesh.v1.Episode\"*\n\x19RebuildAgentMemoryRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"O\n\x1aRebuildAgentMemoryResponse\x12\r\n\x05turns\x18\x01 \x01(\x03\x12\x10\n\x08semantic\x18\x02 \x01(\x03\x12\x10\n\x08\x65pisodic\x18\x03 \x01(\x03\x32\xf1\x05\n\x0eSessionService\x12\x64\n\x11ListAgentSessions\x12&.astromesh.v1.ListAgentSessionsRequest\x1a\'.astromesh.v1.ListAgentSessionsResponse\x12\x64\n\x11GetSessionHistory\x12&.astromesh.v1.GetSessionHistoryRequest\x1a\'.astromesh.v1.GetSessionHistoryResponse\x12U\n\x0c\x43learSession\x12!.astromesh.v1.ClearSessionRequest\x1a\".astromesh.v1.ClearSessionResponse\x12X\n\rExportSession\x12\".astromesh.v1.ExportSessionRequest\x1a#.astromesh.v1.ExportSessionResponse\x12Q\n\nExportUser\x12\x1f.astromesh.v1.ExportUserRequest\x1a .astromesh.v1.ExportUserResponse0\x01\x12U\n\x0cSearchMemory\x12!.astromesh.v1.SearchMemoryRequest\x1a\".astromesh.v1.SearchMemoryResponse\x12g\n\x12RebuildAgentMemory\x12\'.astromesh.v1.RebuildAgentMemoryRequest\x1a(.astromesh.v1.RebuildAgentMemoryResponse\x12O\n\nForgetUser\x12\x1f.astromesh.v1.ForgetUserRequest\x1a .astromesh.v1.ForgetUserResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.sessions_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSUMMARY']._serialized_start=72
-  _globals['_SESSIONSUMMARY']._serialized_end=187
-  _globals['_SESSIONMESSAGE']._serialized_start=189
-  _globals['_SESSIONMESSAGE']._serialized_end=285
-  _globals['_LISTAGENTSESSIONSREQUEST']._serialized_start=287
-  _globals['_LISTAGENTSESSIONSREQUEST']._serialized_end=367
-  _globals['_LISTAGENTSESSIONSRESPONSE']._serialized_start=369
-  _globals['_LISTAGENTSESSIONSRESPONSE']._serialized_end=469
-  _globals['_GETSESSIONHISTORYREQUEST']._serialized_start=471
-  _globals['_GETSESSIONHISTORYREQUEST']._serialized_end=571
-  _globals['_GETSESSIONHISTORYRESPONSE']._serialized_start=573
-  _globals['_GETSESSIONHISTORYRESPONSE']._serialized_end=672
-  _globals['_CLEARSESSIONREQUEST']._serialized_start=674
-  _globals['_CLEARSESSIONREQUEST']._serialized_end=730
-  _globals['_CLEARSESSIONRESPONSE']._serialized_start=732
-  _globals['_CLEARSESSIONRESPONSE']._serialized_end=754
-  _globals['_EXPORTSESSIONREQUEST']._serialized_start=756
-  _globals['_EXPORTSESSIONREQUEST']._serialized_end=813
-  _globals['_EXPORTSESSIONRESPONSE']._serialized_start=815
-  _globals['_EXPORTSESSIONRESPONSE']._serialized_end=884
-  _globals['_SESSIONEXPORT']._serialized_start=886
-  _globals['_SESSIONEXPORT']._serialized_end=1012
-  _globals['_EXPORTUSERREQUEST']._serialized_start=1014
-  _globals['_EXPORTUSERREQUEST']._serialized_end=1047
-  _globals['_EXPORTUSERRESPONSE']._serialized_start=1049
-  _globals['_EXPORTUSERRESPONSE']._serialized_end=1115
-  _globals['_FORGETUSERREQUEST']._serialized_start=1117
-  _globals['_FORGETUSERREQUEST']._serialized_end=1150
-  _globals['_FORGETUSERRESPONSE']._serialized_start=1152
-  _globals['_FORGETUSERRESPONSE']._serialized_end=1190
-  _globals['_SESSIONSERVICE']._serialized_start=1193
-  _globals['_SESSIONSERVICE']._serialized_end=1754
+  _globals['_SESSIONSUMMARY']._serialized_start=101
+  _globals['_SESSIONSUMMARY']._serialized_end=216
+  _globals['_SESSIONMESSAGE']._serialized_start=218
+  _globals['_SESSIONMESSAGE']._serialized_end=314
+  _globals['_LISTAGENTSESSIONSREQUEST']._serialized_start=316
+  _globals['_LISTAGENTSESSIONSREQUEST']._serialized_end=396
+  _globals['_LISTAGENTSESSIONSRESPONSE']._serialized_start=398
+  _globals['_LISTAGENTSESSIONSRESPONSE']._serialized_end=498
+  _globals['_GETSESSIONHISTORYREQUEST']._serialized_start=500
+  _globals['_GETSESSIONHISTORYREQUEST']._serialized_end=600
+  _globals['_GETSESSIONHISTORYRESPONSE']._serialized_start=602
+  _globals['_GETSESSIONHISTORYRESPONSE']._serialized_end=701
+  _globals['_CLEARSESSIONREQUEST']._serialized_start=703
+  _globals['_CLEARSESSIONREQUEST']._serialized_end=759
+  _globals['_CLEARSESSIONRESPONSE']._serialized_start=761
+  _globals['_CLEARSESSIONRESPONSE']._serialized_end=783
+  _globals['_EXPORTSESSIONREQUEST']._serialized_start=785
+  _globals['_EXPORTSESSIONREQUEST']._serialized_end=842
+  _globals['_EXPORTSESSIONRESPONSE']._serialized_start=844
+  _globals['_EXPORTSESSIONRESPONSE']._serialized_end=913
+  _globals['_SESSIONEXPORT']._serialized_start=916
+  _globals['_SESSIONEXPORT']._serialized_end=1124
+  _globals['_EXPORTUSERREQUEST']._serialized_start=1126
+  _globals['_EXPORTUSERREQUEST']._serialized_end=1159
+  _globals['_EXPORTUSERRESPONSE']._serialized_start=1161
+  _globals['_EXPORTUSERRESPONSE']._serialized_end=1227
+  _globals['_FORGETUSERREQUEST']._serialized_start=1229
+  _globals['_FORGETUSERREQUEST']._serialized_end=1262
+  _globals['_FORGETUSERRESPONSE']._serialized_start=1264
+  _globals['_FORGETUSERRESPONSE']._serialized_end=1302
+  _globals['_SEARCHMEMORYREQUEST']._serialized_start=1304
+  _globals['_SEARCHMEMORYREQUEST']._serialized_end=1389
+  _globals['_SEARCHMEMORYRESPONSE']._serialized_start=1391
+  _globals['_SEARCHMEMORYRESPONSE']._serialized_end=1495
+  _globals['_REBUILDAGENTMEMORYREQUEST']._serialized_start=1497
+  _globals['_REBUILDAGENTMEMORYREQUEST']._serialized_end=1539
+  _globals['_REBUILDAGENTMEMORYRESPONSE']._serialized_start=1541
+  _globals['_REBUILDAGENTMEMORYRESPONSE']._serialized_end=1620
+  _globals['_SESSIONSERVICE']._serialized_start=1623
+  _globals['_SESSIONSERVICE']._serialized_end=2376
 # @@protoc_insertion_point(module_scope)

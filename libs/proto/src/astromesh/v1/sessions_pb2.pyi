@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from astromesh.v1 import episodes_pb2 as _episodes_pb2
 from astromesh.v1 import values_pb2 as _values_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -262,22 +263,32 @@ class SessionExport(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    MEMORIES_FIELD_NUMBER: _builtins.int
+    EPISODES_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """What older turns come to, where the agent has folded them."""
     @_builtins.property
     def session(self) -> Global___SessionSummary: ...
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionMessage]: ...
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """Of semantic memory: pieces of what was said, each with the run event that it comes from."""
+
+    @_builtins.property
+    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[_episodes_pb2.Episode]: ...
     def __init__(
         self,
         *,
         session: Global___SessionSummary | None = ...,
         history: _abc.Iterable[Global___SessionMessage] | None = ...,
         summary: _builtins.str = ...,
+        memories: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        episodes: _abc.Iterable[_episodes_pb2.Episode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "session", b"session", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "history", b"history", "memories", b"memories", "session", b"session", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,3 +371,100 @@ class ForgetUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForgetUserResponse: _TypeAlias = ForgetUserResponse  # noqa: Y015
+
+@_typing.final
+class SearchMemoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    query: _builtins.str
+    session_id: _builtins.str
+    """As in RunAgentRequest: what is found is what a run with these would be told."""
+    user: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        query: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchMemoryRequest: _TypeAlias = SearchMemoryRequest  # noqa: Y015
+
+@_typing.final
+class SearchMemoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORIES_FIELD_NUMBER: _builtins.int
+    EPISODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]: ...
+    @_builtins.property
+    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[_episodes_pb2.Episode]: ...
+    def __init__(
+        self,
+        *,
+        memories: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        episodes: _abc.Iterable[_episodes_pb2.Episode] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "memories", b"memories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchMemoryResponse: _TypeAlias = SearchMemoryResponse  # noqa: Y015
+
+@_typing.final
+class RebuildAgentMemoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildAgentMemoryRequest: _TypeAlias = RebuildAgentMemoryRequest  # noqa: Y015
+
+@_typing.final
+class RebuildAgentMemoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
+    EPISODIC_FIELD_NUMBER: _builtins.int
+    turns: _builtins.int
+    semantic: _builtins.int
+    episodic: _builtins.int
+    def __init__(
+        self,
+        *,
+        turns: _builtins.int = ...,
+        semantic: _builtins.int = ...,
+        episodic: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodic", b"episodic", "semantic", b"semantic", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildAgentMemoryResponse: _TypeAlias = RebuildAgentMemoryResponse  # noqa: Y015

@@ -60,6 +60,16 @@ class SessionServiceStub:
                 request_serializer=astromesh_dot_v1_dot_sessions__pb2.ExportUserRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_sessions__pb2.ExportUserResponse.FromString,
                 _registered_method=True)
+        self.SearchMemory = channel.unary_unary(
+                '/astromesh.v1.SessionService/SearchMemory',
+                request_serializer=astromesh_dot_v1_dot_sessions__pb2.SearchMemoryRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_sessions__pb2.SearchMemoryResponse.FromString,
+                _registered_method=True)
+        self.RebuildAgentMemory = channel.unary_unary(
+                '/astromesh.v1.SessionService/RebuildAgentMemory',
+                request_serializer=astromesh_dot_v1_dot_sessions__pb2.RebuildAgentMemoryRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_sessions__pb2.RebuildAgentMemoryResponse.FromString,
+                _registered_method=True)
         self.ForgetUser = channel.unary_unary(
                 '/astromesh.v1.SessionService/ForgetUser',
                 request_serializer=astromesh_dot_v1_dot_sessions__pb2.ForgetUserRequest.SerializeToString,
@@ -106,6 +116,20 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchMemory(self, request, context):
+        """What an agent would tell a run of its earlier ones that asks this question.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RebuildAgentMemory(self, request, context):
+        """Drops what an agent remembers and makes it again from the log. What was forgotten stays so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ForgetUser(self, request, context):
         """Forgets a person's turns in every session of every agent, once the runs at work there have ended.
         """
@@ -140,6 +164,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ExportUser,
                     request_deserializer=astromesh_dot_v1_dot_sessions__pb2.ExportUserRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_sessions__pb2.ExportUserResponse.SerializeToString,
+            ),
+            'SearchMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchMemory,
+                    request_deserializer=astromesh_dot_v1_dot_sessions__pb2.SearchMemoryRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_sessions__pb2.SearchMemoryResponse.SerializeToString,
+            ),
+            'RebuildAgentMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildAgentMemory,
+                    request_deserializer=astromesh_dot_v1_dot_sessions__pb2.RebuildAgentMemoryRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_sessions__pb2.RebuildAgentMemoryResponse.SerializeToString,
             ),
             'ForgetUser': grpc.unary_unary_rpc_method_handler(
                     servicer.ForgetUser,
@@ -283,6 +317,60 @@ class SessionService:
             '/astromesh.v1.SessionService/ExportUser',
             astromesh_dot_v1_dot_sessions__pb2.ExportUserRequest.SerializeToString,
             astromesh_dot_v1_dot_sessions__pb2.ExportUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.SessionService/SearchMemory',
+            astromesh_dot_v1_dot_sessions__pb2.SearchMemoryRequest.SerializeToString,
+            astromesh_dot_v1_dot_sessions__pb2.SearchMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildAgentMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.SessionService/RebuildAgentMemory',
+            astromesh_dot_v1_dot_sessions__pb2.RebuildAgentMemoryRequest.SerializeToString,
+            astromesh_dot_v1_dot_sessions__pb2.RebuildAgentMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class SessionServiceStub:
     """All that is remembered of a session."""
     ExportUser: _grpc.UnaryStreamMultiCallable[_sessions_pb2.ExportUserRequest, _sessions_pb2.ExportUserResponse]
     """All that is remembered of a person, session by session."""
+    SearchMemory: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SearchMemoryRequest, _sessions_pb2.SearchMemoryResponse]
+    """What an agent would tell a run of its earlier ones that asks this question."""
+    RebuildAgentMemory: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.RebuildAgentMemoryRequest, _sessions_pb2.RebuildAgentMemoryResponse]
+    """Drops what an agent remembers and makes it again from the log. What was forgotten stays so."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ForgetUserRequest, _sessions_pb2.ForgetUserResponse]
     """Forgets a person's turns in every session of every agent, once the runs at work there have ended."""
 
@@ -61,6 +65,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """All that is remembered of a session."""
     ExportUser: _aio.UnaryStreamMultiCallable[_sessions_pb2.ExportUserRequest, _sessions_pb2.ExportUserResponse]  # type: ignore[assignment]
     """All that is remembered of a person, session by session."""
+    SearchMemory: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SearchMemoryRequest, _sessions_pb2.SearchMemoryResponse]  # type: ignore[assignment]
+    """What an agent would tell a run of its earlier ones that asks this question."""
+    RebuildAgentMemory: _aio.UnaryUnaryMultiCallable[_sessions_pb2.RebuildAgentMemoryRequest, _sessions_pb2.RebuildAgentMemoryResponse]  # type: ignore[assignment]
+    """Drops what an agent remembers and makes it again from the log. What was forgotten stays so."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ForgetUserRequest, _sessions_pb2.ForgetUserResponse]  # type: ignore[assignment]
     """Forgets a person's turns in every session of every agent, once the runs at work there have ended."""
 
@@ -106,6 +114,22 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sessions_pb2.ExportUserResponse], _abc.AsyncIterator[_sessions_pb2.ExportUserResponse]]:
         """All that is remembered of a person, session by session."""
+
+    @_abc_1.abstractmethod
+    def SearchMemory(
+        self,
+        request: _sessions_pb2.SearchMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.SearchMemoryResponse, _abc.Awaitable[_sessions_pb2.SearchMemoryResponse]]:
+        """What an agent would tell a run of its earlier ones that asks this question."""
+
+    @_abc_1.abstractmethod
+    def RebuildAgentMemory(
+        self,
+        request: _sessions_pb2.RebuildAgentMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.RebuildAgentMemoryResponse, _abc.Awaitable[_sessions_pb2.RebuildAgentMemoryResponse]]:
+        """Drops what an agent remembers and makes it again from the log. What was forgotten stays so."""
 
     @_abc_1.abstractmethod
     def ForgetUser(
