@@ -29,7 +29,7 @@ _SERVING_EPILOG = (
 
 
 @app.command(epilog=_SERVING_EPILOG)
-def up(  # noqa: PLR0913 -- a command takes its options as parameters
+def up(  # noqa: PLR0913 - a command takes its options as parameters
     config: Config = None,
     data: Data = None,
     host: Annotated[str | None, typer.Option(help="Where HTTP and gRPC listen. [default: 127.0.0.1]")] = None,

@@ -55,7 +55,7 @@ async def test_lists_what_the_log_holds_and_goes_on_after_a_crash_of_the_server(
         for number in (1, 2):
             await append_run(bus)
             async with asyncio.timeout(10):
-                while await count(stub) < number:  # noqa: ASYNC110 -- a projection tells nobody what it has applied
+                while await count(stub) < number:  # noqa: ASYNC110 - a projection tells nobody what it has applied
                     await asyncio.sleep(0.02)
             if number == 1:
                 await nats.kill()

@@ -74,7 +74,7 @@ async def record(bus: Bus, *bodies: RunEvent, namespace: str = "default", time: 
 
 async def eventually(ask: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(5):
-        while not await ask():  # noqa: ASYNC110 -- what is waited for happens in the service, which tells nobody
+        while not await ask():  # noqa: ASYNC110 - what is waited for happens in the service, which tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -89,7 +89,7 @@ async def pages(stub: HistoryServiceAsyncStub, of: RunFilter, size: int) -> list
 
 
 async def listed(stub: HistoryServiceAsyncStub, namespace: str = "default", **of: object) -> set[str]:
-    request = HistoryServiceListRunsRequest(namespace=namespace, filter=RunFilter(**of))  # pyright: ignore[reportArgumentType] -- the test names the filter's fields
+    request = HistoryServiceListRunsRequest(namespace=namespace, filter=RunFilter(**of))  # pyright: ignore[reportArgumentType] - the test names the filter's fields
     return {run.run_id for run in (await stub.ListRuns(request)).runs}
 
 

@@ -247,7 +247,7 @@ async def test_a_value_that_the_store_lost_raises_the_alarm(tmp_path: Path) -> N
 
 async def test_an_event_that_cannot_be_folded_raises_the_alarm(tmp_path: Path) -> None:
     strange = RunEvent()
-    strange.suspended.reason = 77  # pyright: ignore[reportAttributeAccessIssue] -- a reason of a later release
+    strange.suspended.reason = 77  # pyright: ignore[reportAttributeAccessIssue] - a reason of a later release
     run = new_run()
     async with read_model(tmp_path) as model:
         await model.feed([ProjectedCommit(run, stored(run, [requested(), strange, completed()]), Position(1))])
@@ -301,7 +301,7 @@ async def test_a_full_disk_makes_it_wait_and_lose_nothing(tmp_path: Path) -> Non
         await model.database.call(limit, 1)
         await model.projector.handle([ProjectedCommit(run, stored(run, [requested("x" * 40_000)]), Position(1))])
         async with asyncio.timeout(5):
-            while (await model.projector.health()).ok:  # noqa: ASYNC110 -- the projector tells nobody but readiness
+            while (await model.projector.health()).ok:  # noqa: ASYNC110 - the projector tells nobody but readiness
                 await asyncio.sleep(0.01)
         assert "full" in (await model.projector.health()).reason
         await model.database.call(limit, 1_000_000)

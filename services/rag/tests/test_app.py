@@ -47,7 +47,7 @@ async def test_answers_from_the_declared_folder_and_starts_again_without_the_mod
         async with compose({"rag": app.open_service}, load_settings(given)) as mesh:
             stub = RagServiceStub(mesh.platform.connections.channel("rag"))
             async with asyncio.timeout(20):
-                while not await documents(stub):  # noqa: ASYNC110 -- a service tells nobody when it is done
+                while not await documents(stub):  # noqa: ASYNC110 - a service tells nobody when it is done
                     await asyncio.sleep(0.05)
             observation = await bus.nc.ask("$JS.API.DIRECT.GET.OBSERVATIONS.observation.rag.RAGPipeline.default.docs")
             assert b"IngestionComplete" in observation.data

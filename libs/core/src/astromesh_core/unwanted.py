@@ -34,7 +34,7 @@ def refuse_unwanted() -> None:
 
 
 def _importer() -> str:
-    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] -- there is no other way to tell who imports
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - there is no other way to tell who imports
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
         if not name.startswith("importlib.") and name != __name__:

@@ -27,7 +27,7 @@ async def test_deltas_arrive_in_order_at_their_run_alone(nats: NatsServer) -> No
 async def test_a_delta_is_dropped_while_the_bus_is_away(bus: Bus, nats: NatsServer) -> None:
     run = new_run()
     await nats.kill()
-    while bus.health()[0].ok:  # noqa: ASYNC110 -- the client tells of a loss to nobody but its health
+    while bus.health()[0].ok:  # noqa: ASYNC110 - the client tells of a loss to nobody but its health
         await asyncio.sleep(0.01)
     bus.deltas.publish("default", Delta(run_id=run.id, text="lost"))
     await nats.restart()

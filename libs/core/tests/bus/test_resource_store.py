@@ -16,7 +16,7 @@ from astromesh_testing.nats import NatsServer
 
 def agent(name: str, spec: str = "{}", **fields: object) -> ResourceRecord:
     ref = ResourceRef(kind="Agent", namespace="default", name=name)
-    return ResourceRecord(**{"ref": ref, "managed_by": MANAGED_BY_FILE, "spec_json": spec, **fields})  # pyright: ignore[reportArgumentType] -- a test's shorthand
+    return ResourceRecord(**{"ref": ref, "managed_by": MANAGED_BY_FILE, "spec_json": spec, **fields})  # pyright: ignore[reportArgumentType] - a test's shorthand
 
 
 async def test_a_generation_counts_changes_of_the_spec_alone(bus: Bus) -> None:

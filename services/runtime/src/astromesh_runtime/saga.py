@@ -114,7 +114,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         return Failed(error.failure)
     except AstromeshError as error:
         return Failed(failure_of(error))
-    except Exception as error:  # noqa: BLE001 -- the edge to patterns: the run ends, its replay comes to the same end
+    except Exception as error:  # noqa: BLE001 - the edge to patterns: the run ends, its replay comes to the same end
         return Failed(failure_of(Bug(f"the pattern {plan.pattern} raised {type(error).__name__}")), cause=error)
     if plan.checks_output:
         checked = cast("OutputChecked", (yield CheckOutput(text)))

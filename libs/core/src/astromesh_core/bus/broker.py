@@ -227,7 +227,7 @@ class _Delivery:
             # The service stops: another worker gets it now, not after ack_wait.
             await message.nack()
             raise
-        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: every failure is settled here
+        except Exception as error:  # noqa: BLE001 - the consumer loop's edge: every failure is settled here
             await self._failed(message, error)
         else:
             await message.ack()

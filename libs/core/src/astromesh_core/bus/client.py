@@ -246,10 +246,10 @@ class BusClient(Client):
         """Calls `on_message` from the read loop for each message from now on, also after reconnects."""
         try:
             # Only the type of `future` is left open by nats-py.
-            subscription = await self.subscribe(subject, future=_Sink(on_message))  # pyright: ignore[reportUnknownMemberType] -- see above
+            subscription = await self.subscribe(subject, future=_Sink(on_message))  # pyright: ignore[reportUnknownMemberType] - see above
         except nats.errors.Error as error:
             raise Unavailable(f"cannot subscribe: {error}") from error
-        return Listening(self, subscription._id)  # pyright: ignore[reportPrivateUsage] -- its own name for the server
+        return Listening(self, subscription._id)  # pyright: ignore[reportPrivateUsage] - its own name for the server
 
     def stop_listening(self, sid: int) -> None:
         """Ends the subscription. Idempotent."""
@@ -285,7 +285,7 @@ class BusClient(Client):
             return self._process_msg(sid, subject, reply, data, head)
         try:
             sink.on_message(Message(self, subject.decode(), reply.decode(), data, head))
-        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: raising here would end all reading
+        except Exception as error:  # noqa: BLE001 - the consumer loop's edge: raising here would end all reading
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a bus subscription's callback raised", "exception": error}
             )

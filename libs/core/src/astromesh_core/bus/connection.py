@@ -113,7 +113,7 @@ async def connect(url: str, *, credentials: Credentials, name: str) -> BusClient
                 # The first attempt must tell a wrong password from a server that is starting; see below.
                 allow_reconnect=False,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_PAUSE_SECONDS,  # pyright: ignore[reportArgumentType] -- seconds; fractions are accepted
+                reconnect_time_wait=_RECONNECT_PAUSE_SECONDS,  # pyright: ignore[reportArgumentType] - seconds; fractions are accepted
                 ping_interval=_PING_SECONDS,
                 skip_subject_validation=True,
             )

@@ -292,7 +292,7 @@ class OrderedFeed:
     def _hand_over(self, message: Delivered) -> Awaitable[None] | None:
         try:
             waiting = self._deliver(message)
-        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: the message is logged and comes again
+        except Exception as error:  # noqa: BLE001 - the consumer loop's edge: the message is logged and comes again
             self._reader_failed(error)
             return None
         if waiting is not None:
@@ -303,7 +303,7 @@ class OrderedFeed:
     async def _patiently(self, waiting: Awaitable[None], message: Delivered) -> None:
         try:
             await waiting
-        except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: the message is logged and comes again
+        except Exception as error:  # noqa: BLE001 - the consumer loop's edge: the message is logged and comes again
             self._reader_failed(error)
         else:
             self._done(message)

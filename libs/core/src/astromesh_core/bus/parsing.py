@@ -39,7 +39,7 @@ class Message(Msg):
         self._read: dict[str, str] | None = None
 
     @property
-    def headers(self) -> dict[str, str] | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- ours are never written
+    def headers(self) -> dict[str, str] | None:  # pyright: ignore[reportIncompatibleVariableOverride] - ours are never written
         """The headers by name, `Status` among them where the first line holds one; None for a message without any."""
         if self._read is None and self._head:
             self._read = _headers(self._head)
@@ -54,7 +54,7 @@ class MessageParser(Parser):
     """nats-py's parser with a short way for messages: it tries four patterns on each and copies it thrice."""
 
     def __init__(self, client: Client, deliver: Deliver) -> None:
-        super().__init__(client)  # pyright: ignore[reportUnknownMemberType] -- its argument has no type
+        super().__init__(client)  # pyright: ignore[reportUnknownMemberType] - its argument has no type
         self._deliver = deliver
 
     def reset(self) -> None:

@@ -208,7 +208,7 @@ class Projection:
             started = time.monotonic()
             try:
                 await self._handle(commits)
-            except Exception as error:  # noqa: BLE001 -- the consumer loop's edge: told to readiness, and tried again
+            except Exception as error:  # noqa: BLE001 - the consumer loop's edge: told to readiness, and tried again
                 self._failure = f"the handler fails: {error!r}"
                 _log.error("projection handler failed", projection=self._name, exc_info=error)
                 await asyncio.sleep(pause)

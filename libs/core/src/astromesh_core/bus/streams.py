@@ -117,12 +117,12 @@ async def declare(js: JetStreamContext, replicas: int = 1) -> None:
 
 async def _declare_one(js: JetStreamContext, config: StreamConfig) -> None:
     try:
-        await js.add_stream(config)  # pyright: ignore[reportUnknownMemberType] -- nats-py leaves **params untyped
+        await js.add_stream(config)  # pyright: ignore[reportUnknownMemberType] - nats-py leaves **params untyped
     except nats.js.errors.APIError as error:
         if error.err_code != _NAME_IN_USE:
             raise Unavailable(f"stream {config.name} cannot be declared: {error.description}") from error
         if config.name == RUNS:
             raise Conflict("stream RUNS exists with other settings than this version declares") from error
-        await js.update_stream(config)  # pyright: ignore[reportUnknownMemberType] -- nats-py leaves **params untyped
+        await js.update_stream(config)  # pyright: ignore[reportUnknownMemberType] - nats-py leaves **params untyped
     except nats.errors.Error as error:
         raise Unavailable(f"stream {config.name} cannot be declared: {error}") from error
