@@ -47,7 +47,6 @@ def load(name: str) -> Resource:
         (
             "support-kb.yaml",
             [
-                "spec.store.backend",
                 "spec.ingestion.sources[1].type",
                 "spec.ingestion.schedule",
             ],
