@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import orjson
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from astromesh.v1.guardrails_pb2 import (
     GUARDRAIL_STAGE_INPUT,
@@ -22,8 +23,11 @@ from astromesh_core.errors import InvalidInput, NotFound
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.rpc.ports import RpcServer
+from astromesh_core.telemetry.otel import collecting
+from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_guardrails.policy import compile_policy
 from astromesh_guardrails.service import GuardrailsService
+from astromesh_native.choice import CHOICE
 from astromesh_testing.contracts.placement import Placement
 
 
@@ -58,9 +62,11 @@ async def check(
     agent: ResourceRef,
     text: Content,
     stage: GuardrailStage.ValueType = GUARDRAIL_STAGE_INPUT,
+    telemetry: Telemetry | None = None,
 ) -> CheckTextResponse:
     def register(server: RpcServer) -> None:
-        add_GuardrailsServiceServicer_to_server(GuardrailsService(store, store), server)
+        service = GuardrailsService(store, store, telemetry or Telemetry())
+        add_GuardrailsServiceServicer_to_server(service, server)
 
     async with placement(register) as channel:
         request = CheckTextRequest(agent=agent, stage=stage, text=text)
@@ -119,3 +125,11 @@ async def test_a_long_text_does_not_hold_up_the_loop(placement: Placement) -> No
         longest = max(longest, time.perf_counter() - before)
     assert not (await checking).blocked
     assert longest < 0.5
+
+
+async def test_a_trace_tells_which_implementation_scanned(placement: Placement) -> None:
+    store, exporter = Store(), InMemorySpanExporter()
+    telemetry = Telemetry(collecting(exporter))
+    await check(placement, store, store.add(input=RULES), text_content("ada@example.com"), telemetry=telemetry)
+    spans = [span for span in exporter.get_finished_spans() if span.name == "check text"]
+    assert [dict(span.attributes or {}) for span in spans] == [{"astromesh.native": CHOICE.name}]

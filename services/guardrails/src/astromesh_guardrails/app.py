@@ -14,7 +14,7 @@ from astromesh_guardrails.service import GuardrailsService
 @asynccontextmanager
 async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     """Yields what adds the servicer to a server. Holds nothing that needs closing."""
-    service = GuardrailsService(platform.bus.resources, platform.bus.values)
+    service = GuardrailsService(platform.bus.resources, platform.bus.values, platform.telemetry)
 
     def register(server: RpcServer) -> None:
         add_GuardrailsServiceServicer_to_server(service, server)

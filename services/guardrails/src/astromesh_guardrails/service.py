@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse, GuardrailStage
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer
 from astromesh.v1.values_pb2 import Content, ResourceRef
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.rpc.ports import ServicerContext
-from astromesh_guardrails.policy import Policy, compile_policy
+from astromesh_core.telemetry import gen_ai
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_guardrails.policy import Checked, Policy, compile_policy
+from astromesh_native.choice import CHOICE
 
 LONGEST_INLINE: Final = 16_384
-"""Characters up to which a text is checked on the event loop (some 2 ms); a longer one goes to a thread."""
+"""Characters up to which a text is checked on the event loop (0.1 ms in Rust, 4 ms in Python); a longer one goes to a
+thread."""
 
 
 class Values(Protocol):
@@ -29,18 +33,17 @@ class Values(Protocol):
 class GuardrailsService(GuardrailsServiceServicer):
     """Checks texts by agents' rules, each version's compiled once."""
 
-    def __init__(self, specs: Specs, values: Values) -> None:
+    def __init__(self, specs: Specs, values: Values, telemetry: Telemetry) -> None:
         self._policies = Compiled(specs, _policy)
         self._values = values
+        self._telemetry = telemetry
 
     async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
         """Returns what goes on, or why nothing does. Raises NotFound for an unknown agent version or a sealed text."""
         policy = await self._policies.of(request.agent)
         text = plain(await self._values.resolve(request.text))
-        if len(text) <= LONGEST_INLINE:
-            checked = policy.check(request.stage, text)
-        else:
-            checked = await asyncio.to_thread(policy.check, request.stage, text)
+        with self._telemetry.span("check text", attributes={gen_ai.NATIVE: CHOICE.name}):
+            checked = await _checked(policy, request.stage, text)
         return CheckTextResponse(
             text=None if checked.blocked else text_content(checked.text),
             blocked=checked.blocked,
@@ -48,6 +51,12 @@ class GuardrailsService(GuardrailsServiceServicer):
             verdicts=checked.verdicts,
             policy_sha256=policy.sha256,
         )
+
+
+async def _checked(policy: Policy, stage: GuardrailStage.ValueType, text: str) -> Checked:
+    if len(text) <= LONGEST_INLINE:
+        return policy.check(stage, text)
+    return await asyncio.to_thread(policy.check, stage, text)
 
 
 def _policy(ref: ResourceRef, spec_json: str) -> Policy:

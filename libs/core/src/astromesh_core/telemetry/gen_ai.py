@@ -41,6 +41,8 @@ RUN_ID: Final = "astromesh.run.id"
 NAMESPACE: Final = "astromesh.namespace"
 EFFECT_PATH: Final = "astromesh.effect.path"
 EFFECT_ATTEMPT: Final = "astromesh.effect.attempt"
+NATIVE: Final = "astromesh.native"
+"""Which implementation of `astromesh_native` did the work: `rust` or `python`."""
 ERROR_TYPE: Final = "error.type"
 
 CHAT: Final = "chat"
