@@ -43,7 +43,12 @@ def completed(answer: str = "hello") -> RunEvent:
 
 
 def commit_of(
-    aggregate: Aggregate, bodies: Sequence[RunEvent], head: ChainHead = GENESIS, *, producer: str = "test"
+    aggregate: Aggregate,
+    bodies: Sequence[RunEvent],
+    head: ChainHead = GENESIS,
+    *,
+    producer: str = "test",
+    time_unix_nano: int = 0,
 ) -> tuple[bytes, ChainHead]:
     """A commit of these events and the chain's head after it. No two calls give the same bytes."""
     sealed: list[bytes] = []
@@ -52,6 +57,7 @@ def commit_of(
             event_id=secrets.token_hex(16),
             aggregate_type=aggregate.type,
             aggregate_id=aggregate.id,
+            time_unix_nano=time_unix_nano,
             producer=producer,
             namespace=aggregate.namespace,
             run=body,
