@@ -1,4 +1,4 @@
-"""One thread for one blocking library, awaited from the event loop. Knows nothing of what it runs."""
+"""The threads of one blocking library, awaited from the event loop. Knows nothing of what it runs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ T = TypeVar("T")
 
 
 class WorkerThread:
-    """Runs calls one after the other in a thread of its own, so what they touch needs no lock.
+    """Runs calls one after the other in a thread of its own, so what they touch needs no lock; in more, some at once.
 
-    The thread starts with the first call. A caller that is cancelled stops waiting; a call that has begun still ends,
+    A thread starts with the first call. A caller that is cancelled stops waiting; a call that has begun still ends,
     and one that has not begun is dropped.
     """
 
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
 
     async def call(self, work: Callable[[], T]) -> T:
-        """The result of `work`, run after everything that was handed in earlier. Raises what it raises."""
+        """The result of `work`, begun after everything that was handed in earlier. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def close(self) -> None:

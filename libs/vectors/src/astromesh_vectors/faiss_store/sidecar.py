@@ -72,20 +72,22 @@ class Row:
 
 
 class Sidecar:
-    """One connection, used from one thread. Raises Conflict when the file belongs to another model or dimension."""
+    """One connection, used from one thread. Raises Conflict when the file belongs to another model or dimension.
 
-    def __init__(self, path: Path, model: str, dimension: int) -> None:
+    What was acknowledged survives a power cut where it is `durable`, else a kill alone.
+    """
+
+    def __init__(self, path: Path, model: str, dimension: int, *, durable: bool = True) -> None:
         self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._open(path, model, dimension)
         except BaseException:
             self._connection.close()
             raise
 
     def _open(self, path: Path, model: str, dimension: int) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        # FULL: what was acknowledged survives a power cut, not only a kill.
-        self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         with self._transaction("IMMEDIATE"):
             self._prepare(model, dimension)

@@ -1,0 +1,258 @@
+"""A collection of Chroma as `Points`: passages in one collection, manifests and marks in another with vectors of one
+number, since Chroma keeps nothing without a vector.
+
+Metadata: a passage's own stands under `m:` and its key, the rest as it came; lists are JSON text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypedDict, cast
+
+import httpx
+import numpy as np
+from chromadb.api.collection_configuration import CreateCollectionConfiguration, CreateHNSWConfiguration
+from chromadb.errors import ChromaError
+
+from astromesh_core.errors import Unavailable
+from astromesh_core.filters import Filter
+from astromesh_vectors.chroma_store.conditions import KEYS, Condition, condition_of, keys_of, name_of, where_of
+from astromesh_vectors.passages import Kept
+from astromesh_vectors.point_store.points import Found, Manifest, Point, Purpose
+
+if TYPE_CHECKING:
+    from chromadb import Collection as ChromaCollection
+    from chromadb.api import ClientAPI
+    from chromadb.api.types import Metadata as ChromaMetadata
+
+    from astromesh_core.resources.stores import Metric
+    from astromesh_vectors.ports import Vectors
+
+PAGE: Final = 1_000
+_NO_VECTOR: Final = [1.0]
+_PURPOSE: Final = "purpose"
+
+
+class _Stored(TypedDict):
+    """A passage's metadata, without its own."""
+
+    generation: str
+    document: str
+    ordinal: int
+    source: str
+    start: int
+    end: int
+    headings: str
+    metadata: str
+
+
+class _StoredManifest(TypedDict):
+    """A manifest's metadata."""
+
+    document: str
+    sha256: str
+    generation: str
+    count: int
+    metadata: str
+
+
+class ChromaPoints:
+    """One collection, of a client that `connect` makes and `release` ends."""
+
+    failures: tuple[type[Exception], ...] = (ChromaError, httpx.HTTPError)
+
+    def __init__(
+        self,
+        connect: Callable[[], ClientAPI],
+        collection: str,
+        metric: Metric,
+        *,
+        shared: bool,
+        release: Callable[[ClientAPI], None],
+    ) -> None:
+        self.name = f"Chroma's collection {collection}"
+        self.shared = shared
+        self.threads = 4 if shared else 1
+        self._connect, self._release = connect, release
+        self._collection = collection
+        self._metric: Metric = metric
+        self._client: ClientAPI | None = None
+        self._opened: tuple[ChromaCollection, ChromaCollection] | None = None
+
+    def open(self, purpose: Purpose) -> Purpose:
+        client = self._connected()
+        passages = client.get_or_create_collection(
+            self._collection,
+            configuration=CreateCollectionConfiguration(hnsw=CreateHNSWConfiguration(space=self._metric)),
+            embedding_function=None,
+        )
+        documents = client.get_or_create_collection(f"{self._collection}-documents", embedding_function=None)
+        self._opened = passages, documents
+        found = documents.get(ids=[_PURPOSE], include=["metadatas"])["metadatas"]
+        if found:
+            return Purpose(str(found[0]["model"]), int(str(found[0]["dimension"])))
+        self._write(_PURPOSE, {"kind": _PURPOSE, "model": purpose.model, "dimension": purpose.dimension})
+        return purpose
+
+    def add(self, points: Sequence[Point]) -> None:
+        self._passages.upsert(
+            ids=[f"{point.generation}/{point.ordinal}" for point in points],
+            embeddings=np.stack([point.vector for point in points]),
+            metadatas=[_stored(point) for point in points],
+            documents=[point.kept.text for point in points],
+        )
+
+    def discard(self, generations: Collection[str]) -> None:
+        self._passages.delete(where=where_of([{"generation": {"$in": sorted(generations)}}]))
+
+    def of(self, generation: str) -> list[Point]:
+        points: list[Point] = []
+        while True:
+            page = self._passages.get(
+                where={"generation": generation},
+                limit=PAGE,
+                offset=len(points),
+                include=["metadatas", "documents", "embeddings"],
+            )
+            read = _points(page["metadatas"], page["documents"], page["embeddings"])
+            points += read
+            if len(read) < PAGE:
+                return points
+
+    def nearest(self, vector: Vectors, limit: int, where: Filter | None, without: Collection[str]) -> list[Found]:
+        conditions: list[Condition] = [] if where is None else [condition_of(where)]
+        if without:
+            conditions.append({"generation": {"$nin": sorted(without)}})
+        found = self._passages.query(
+            query_embeddings=vector.reshape(1, -1),
+            n_results=limit,
+            where=where_of(conditions),
+            include=["metadatas", "documents", "embeddings", "distances"],
+        )
+        metadatas, documents, embeddings = found["metadatas"], found["documents"], found["embeddings"]
+        distances = found["distances"]
+        assert metadatas is not None
+        assert documents is not None
+        assert embeddings is not None
+        assert distances is not None
+        points = _points(metadatas[0], documents[0], embeddings[0])
+        # Chroma's "l2" is the square of the distance; of unit vectors each tells the cosine.
+        half = 0.5 if self._metric == "l2" else 1.0
+        return [Found(point, 1.0 - half * distance) for point, distance in zip(points, distances[0], strict=True)]
+
+    def manifests(self) -> list[Manifest]:
+        found: list[Manifest] = []
+        while True:
+            page = self._documents.get(
+                where={"kind": "manifest"}, limit=PAGE, offset=len(found), include=["metadatas"]
+            )["metadatas"]
+            found += [_manifest(metadata, "") for metadata in page or []]
+            if len(page or []) < PAGE:
+                return found
+
+    def manifest(self, document: str) -> Manifest | None:
+        found = self._documents.get(ids=[_id(document)], include=["metadatas", "documents"])
+        metadatas, texts = found["metadatas"], found["documents"]
+        return _manifest(metadatas[0], texts[0] or "") if metadatas and texts else None
+
+    def declare(self, manifest: Manifest) -> None:
+        metadata: dict[str, str | int] = {
+            "kind": "manifest",
+            "document": manifest.document,
+            "sha256": manifest.sha256.hex(),
+            "generation": manifest.generation,
+            "count": manifest.count,
+            "metadata": manifest.metadata,
+        }
+        self._write(_id(manifest.document), metadata, manifest.text)
+
+    def withdraw(self, document: str) -> None:
+        self._documents.delete(ids=[_id(document)])
+
+    def marks(self) -> dict[str, str]:
+        found = self._documents.get(where={"kind": "mark"}, include=["metadatas"])["metadatas"]
+        return {str(metadata["writer"]): str(metadata["mark"]) for metadata in found or []}
+
+    def mark(self, writer: str, mark: str) -> None:
+        self._write(f"mark/{writer}", {"kind": "mark", "writer": writer, "mark": mark})
+
+    def close(self) -> None:
+        self._opened = None
+        client, self._client = self._client, None
+        if client is not None:
+            self._release(client)
+
+    @property
+    def _passages(self) -> ChromaCollection:
+        assert self._opened is not None, "the store opens before it asks"
+        return self._opened[0]
+
+    @property
+    def _documents(self) -> ChromaCollection:
+        assert self._opened is not None, "the store opens before it asks"
+        return self._opened[1]
+
+    def _connected(self) -> ClientAPI:
+        if self._client is None:
+            try:
+                self._client = self._connect()
+            except ValueError as error:
+                # That is what its client raises where no server answers.
+                raise Unavailable(f"{self.name} cannot be reached: {error}") from error
+        return self._client
+
+    def _write(self, name: str, metadata: Mapping[str, str | int], text: str = "") -> None:
+        self._documents.upsert(ids=[name], embeddings=[_NO_VECTOR], metadatas=[dict(metadata)], documents=[text])
+
+
+def _stored(point: Point) -> ChromaMetadata:
+    kept = point.kept
+    stored: dict[str, str | int | float | bool | list[str]] = {
+        "generation": point.generation,
+        "document": point.document,
+        "ordinal": point.ordinal,
+        "source": kept.source,
+        "start": kept.start,
+        "end": kept.end,
+        "headings": json.dumps(kept.headings, ensure_ascii=False),
+        "metadata": kept.metadata,
+    }
+    if point.metadata:
+        stored[KEYS] = keys_of(point.metadata.items())
+    stored.update((name_of(key), value) for key, value in point.metadata.items())
+    return cast("ChromaMetadata", stored)
+
+
+def _points(metadatas: Sequence[ChromaMetadata] | None, texts: Sequence[str] | None, vectors: object) -> list[Point]:
+    if not metadatas or texts is None:
+        return []
+    rows = np.asarray(vectors, dtype="<f4")
+    return [
+        _point(cast("_Stored", metadata), text, row) for metadata, text, row in zip(metadatas, texts, rows, strict=True)
+    ]
+
+
+def _point(stored: _Stored, text: str, vector: Vectors) -> Point:
+    headings = tuple(json.loads(stored["headings"]))
+    kept = Kept(stored["source"], stored["start"], stored["end"], headings, text or "", stored["metadata"])
+    metadata = json.loads(kept.metadata)
+    return Point(stored["generation"], stored["document"], stored["ordinal"], kept, metadata, vector)
+
+
+def _manifest(metadata: ChromaMetadata, text: str) -> Manifest:
+    stored = cast("_StoredManifest", metadata)
+    return Manifest(
+        stored["document"],
+        bytes.fromhex(stored["sha256"]),
+        stored["generation"],
+        stored["count"],
+        stored["metadata"],
+        text,
+    )
+
+
+def _id(document: str) -> str:
+    """Of any text: a document's id may be long or hold anything."""
+    return f"document/{hashlib.sha256(document.encode()).hexdigest()}"

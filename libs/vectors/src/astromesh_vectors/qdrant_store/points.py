@@ -1,0 +1,255 @@
+"""A collection of Qdrant as `Points`: passages in one collection, manifests and marks in another without vectors.
+
+Payloads: what filters compare stands in `facts` and `numbers`, the rest as it came. Ids are hashes of names.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict, cast
+
+import httpx
+import numpy as np
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException
+
+from astromesh_core.errors import Unavailable
+from astromesh_core.filters import Filter
+from astromesh_vectors.passages import Kept
+from astromesh_vectors.point_store.points import Found, Manifest, Point, Purpose
+from astromesh_vectors.point_store.tokens import numbers_of, tokens_of
+from astromesh_vectors.qdrant_store.conditions import FACTS, NUMBERS, condition_of
+
+if TYPE_CHECKING:
+    from astromesh_core.resources.stores import Metric
+    from astromesh_vectors.ports import Vectors
+
+PAGE: Final = 512
+_NAMES: Final = uuid.UUID("5b1f6f0c-4f0a-4a34-8d5e-0f5a2f3c9a11")
+_DISTANCES: Final = {
+    "cosine": models.Distance.COSINE,
+    "ip": models.Distance.DOT,
+    "l2": models.Distance.EUCLID,
+}
+_INDEXED: Final = ("generation", FACTS)
+"""Payload that a server finds without looking at every point."""
+
+Payload = Mapping[str, object]
+
+
+class _Stored(TypedDict):
+    """A passage's payload."""
+
+    generation: str
+    document: str
+    ordinal: int
+    source: str
+    start: int
+    end: int
+    headings: list[str]
+    text: str
+    metadata: str
+
+
+class _StoredManifest(TypedDict):
+    """A manifest's payload."""
+
+    document: str
+    sha256: str
+    generation: str
+    count: int
+    metadata: str
+    text: NotRequired[str]
+
+
+class QdrantPoints:
+    """One collection, of a client that `connect` makes; it is closed with it."""
+
+    failures: tuple[type[Exception], ...] = (ApiException, httpx.HTTPError)
+
+    def __init__(
+        self, connect: Callable[[], QdrantClient], collection: str, metric: Metric, *, shared: bool, exact: bool
+    ) -> None:
+        self.name = f"Qdrant's collection {collection}"
+        self.shared = shared
+        self.threads = 4 if shared else 1
+        self._connect = connect
+        self._passages, self._documents = collection, f"{collection}-documents"
+        self._metric: Metric = metric
+        self._exact = exact
+        self._client: QdrantClient | None = None
+
+    def open(self, purpose: Purpose) -> Purpose:
+        client = self._connected()
+        size = models.VectorParams(size=purpose.dimension, distance=_DISTANCES[self._metric])
+        self._make(client, self._passages, size)
+        self._make(client, self._documents, {})
+        if self.shared:
+            for field in _INDEXED:
+                client.create_payload_index(self._passages, field, models.PayloadSchemaType.KEYWORD)
+        for had in self._records("purpose"):
+            return Purpose(str(had["model"]), int(str(had["dimension"])))
+        self._write("purpose", "", {"model": purpose.model, "dimension": purpose.dimension})
+        return purpose
+
+    def add(self, points: Sequence[Point]) -> None:
+        self._connected().upsert(self._passages, [_struct(point) for point in points])
+
+    def discard(self, generations: Collection[str]) -> None:
+        chosen = models.FilterSelector(filter=models.Filter(must=[_of_generations(generations)]))
+        self._connected().delete(self._passages, chosen)
+
+    def of(self, generation: str) -> list[Point]:
+        chosen = models.Filter(must=[_of_generations([generation])])
+        return [_point(record) for record in self._scrolled(self._passages, chosen, vectors=True)]
+
+    def nearest(self, vector: Vectors, limit: int, where: Filter | None, without: Collection[str]) -> list[Found]:
+        found = self._connected().query_points(
+            self._passages,
+            query=vector.tolist(),
+            limit=limit,
+            query_filter=models.Filter(
+                must=None if where is None else [condition_of(where)],
+                must_not=[_of_generations(without)] if without else None,
+            ),
+            search_params=models.SearchParams(exact=True) if self._exact and self.shared else None,
+            with_payload=True,
+            with_vectors=True,
+        )
+        return [Found(_point(record), self._cosine(record.score)) for record in found.points]
+
+    def manifests(self) -> list[Manifest]:
+        return [_manifest(payload) for payload in self._records("manifest", without=["text"])]
+
+    def manifest(self, document: str) -> Manifest | None:
+        found = self._connected().retrieve(self._documents, [_id("manifest", document)], with_payload=True)
+        return _manifest(found[0].payload or {}) if found else None
+
+    def declare(self, manifest: Manifest) -> None:
+        payload = {
+            "document": manifest.document,
+            "sha256": manifest.sha256.hex(),
+            "generation": manifest.generation,
+            "count": manifest.count,
+            "metadata": manifest.metadata,
+            "text": manifest.text,
+        }
+        self._write("manifest", manifest.document, payload)
+
+    def withdraw(self, document: str) -> None:
+        self._connected().delete(self._documents, models.PointIdsList(points=[_id("manifest", document)]))
+
+    def marks(self) -> dict[str, str]:
+        return {str(payload["writer"]): str(payload["mark"]) for payload in self._records("mark")}
+
+    def mark(self, writer: str, mark: str) -> None:
+        self._write("mark", writer, {"writer": writer, "mark": mark})
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _connected(self) -> QdrantClient:
+        if self._client is None:
+            try:
+                self._client = self._connect()
+            except RuntimeError as error:
+                # A folder that another process has open.
+                raise Unavailable(f"{self.name} cannot be opened: {error}") from error
+        return self._client
+
+    def _make(
+        self, client: QdrantClient, name: str, vectors: models.VectorParams | dict[str, models.VectorParams]
+    ) -> None:
+        if client.collection_exists(name):
+            return
+        try:
+            client.create_collection(name, vectors_config=vectors)
+        except ApiException:
+            # Another process was faster.
+            if not client.collection_exists(name):
+                raise
+
+    def _write(self, kind: str, name: str, payload: Mapping[str, object]) -> None:
+        point = models.PointStruct(id=_id(kind, name), vector={}, payload={"kind": kind, **payload})
+        self._connected().upsert(self._documents, [point])
+
+    def _records(self, kind: str, without: Sequence[str] = ()) -> list[Payload]:
+        chosen = models.Filter(must=[models.FieldCondition(key="kind", match=models.MatchValue(value=kind))])
+        found = self._scrolled(self._documents, chosen, without=without)
+        return [cast("Payload", record.payload or {}) for record in found]
+
+    def _scrolled(
+        self, collection: str, chosen: models.Filter, *, vectors: bool = False, without: Sequence[str] = ()
+    ) -> Iterator[models.Record]:
+        client, offset = self._connected(), None
+        payload = models.PayloadSelectorExclude(exclude=list(without)) if without else True
+        while True:
+            page, offset = client.scroll(
+                collection, scroll_filter=chosen, limit=PAGE, offset=offset, with_payload=payload, with_vectors=vectors
+            )
+            yield from page
+            if offset is None:
+                return
+
+    def _cosine(self, score: float) -> float:
+        """Of unit vectors: an inner product is the cosine, and a distance tells it."""
+        return 1.0 - score * score / 2.0 if self._metric == "l2" else score
+
+
+def _struct(point: Point) -> models.PointStruct:
+    kept = point.kept
+    payload: dict[str, object] = {
+        "generation": point.generation,
+        "document": point.document,
+        "ordinal": point.ordinal,
+        "source": kept.source,
+        "start": kept.start,
+        "end": kept.end,
+        "headings": list(kept.headings),
+        "text": kept.text,
+        "metadata": kept.metadata,
+        FACTS: tokens_of(point.metadata),
+        NUMBERS: numbers_of(point.metadata),
+    }
+    return models.PointStruct(
+        id=_id("passage", f"{point.generation}/{point.ordinal}"), vector=point.vector.tolist(), payload=payload
+    )
+
+
+def _point(record: models.Record | models.ScoredPoint) -> Point:
+    payload = cast("_Stored", record.payload)
+    kept = Kept(
+        payload["source"],
+        payload["start"],
+        payload["end"],
+        tuple(payload["headings"]),
+        payload["text"],
+        payload["metadata"],
+    )
+    vector = np.asarray(record.vector, dtype="<f4")
+    metadata = json.loads(kept.metadata)
+    return Point(payload["generation"], payload["document"], payload["ordinal"], kept, metadata, vector)
+
+
+def _manifest(payload: Payload) -> Manifest:
+    stored = cast("_StoredManifest", payload)
+    return Manifest(
+        stored["document"],
+        bytes.fromhex(stored["sha256"]),
+        stored["generation"],
+        stored["count"],
+        stored["metadata"],
+        stored.get("text", ""),
+    )
+
+
+def _of_generations(generations: Collection[str]) -> models.FieldCondition:
+    return models.FieldCondition(key="generation", match=models.MatchAny(any=sorted(generations)))
+
+
+def _id(kind: str, name: str) -> str:
+    return str(uuid.uuid5(_NAMES, f"{kind}/{name}"))
