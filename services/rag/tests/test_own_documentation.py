@@ -7,7 +7,7 @@ from pathlib import Path
 
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec, Retrieval
-from astromesh_rag.documents import list_files
+from astromesh_rag.folders import list_files
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.minilm.shared import SharedMiniLM

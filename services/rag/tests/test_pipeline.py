@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncGenerator
@@ -13,13 +14,19 @@ import pytest
 
 from astromesh.v1.rag_pb2 import IngestSummary
 from astromesh.v1.values_pb2 import ResourceRef
-from astromesh_core.errors import InvalidInput
+from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.resources.rag_pipeline import Chunking, DirectorySource, RAGPipelineSpec, Retrieval
-from astromesh_rag.documents import Listing, given, list_files
+from astromesh_rag.documents import Listing
+from astromesh_rag.folders import list_files
+from astromesh_rag.given import given_file, given_text
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.minilm.tokens import MiniLMWords
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from made_files import docx, pdf
 
 SOURCE = DirectorySource(type="directory", path="knowledge")
 PROCESS = Path(__file__).parent / "ingesting_process.py"
@@ -73,8 +80,13 @@ async def test_nothing_is_embedded_where_nothing_changed(config: Path, tmp_path:
 async def test_given_documents_replace_their_source_and_leave_files_alone(config: Path, tmp_path: Path) -> None:
     async with opened(tmp_path / "rag") as pipeline:
         await pipeline.ingest_all(list_files(config, [SOURCE]))
-        assert counts(await pipeline.ingest_all(Listing([given("rivers.md", "The Wiese is a river.")]))) == (1, 0, 0, 0)
-        assert counts(await pipeline.ingest_all(Listing([given("rivers.md", "The Ergolz too.")]))) == (0, 1, 0, 0)
+        assert counts(await pipeline.ingest_all(Listing([given_text("rivers.md", "The Wiese is a river.")]))) == (
+            1,
+            0,
+            0,
+            0,
+        )
+        assert counts(await pipeline.ingest_all(Listing([given_text("rivers.md", "The Ergolz too.")]))) == (0, 1, 0, 0)
         assert (await pipeline.figures()).documents == 3
         assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (0, 0, 0, 2)
         assert (await pipeline.figures()).documents == 3
@@ -92,16 +104,68 @@ async def test_a_document_that_cannot_be_read_is_reported_and_the_rest_goes_on(c
         assert (await pipeline.query("tallest tower", 1))[0].source == "deep/towers.md"
 
 
-async def test_progress_comes_before_each_document_and_the_summary_last(config: Path, tmp_path: Path) -> None:
+async def test_a_step_comes_before_each_document_and_after_it(config: Path, tmp_path: Path) -> None:
     async with opened(tmp_path / "rag") as pipeline:
-        parts = [part async for part in pipeline.ingest(list_files(config, [SOURCE]))]
-        progress = [part.progress for part in parts[:-1]]
-        assert [(p.source, p.documents_done, p.documents_total) for p in progress] == [
-            ("deep/towers.md", 0, 2),
-            ("rivers.md", 1, 2),
-            ("", 2, 2),
+        steps = [step async for step in pipeline.ingest(list_files(config, [SOURCE]))]
+        assert [(step.source, step.done, step.total, step.taken is not None) for step in steps] == [
+            ("deep/towers.md", 0, 2, False),
+            ("deep/towers.md", 1, 2, True),
+            ("rivers.md", 1, 2, False),
+            ("rivers.md", 2, 2, True),
         ]
-        assert parts[-1].summary.chunks == (await pipeline.figures()).chunks
+        assert sum(step.taken.chunks for step in steps if step.taken) == (await pipeline.figures()).chunks
+
+
+async def test_a_folder_that_is_gone_fails_the_ingestion_and_takes_nothing_away(config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        await pipeline.ingest_all(list_files(config, [SOURCE]))
+        (config / "other").mkdir()
+        (config / "other" / "note.md").write_text("Storks build nests.")
+        (config / "knowledge").rename(config / "aside")
+        both = [SOURCE, DirectorySource(type="directory", path="other")]
+        with pytest.raises(Unavailable, match=r"^knowledge: there is no such folder$"):
+            await pipeline.ingest_all(list_files(config, both))
+        assert (await pipeline.figures()).documents == 3
+        (config / "knowledge").mkdir()
+        with pytest.raises(Unavailable, match=r"none of the 2 documents .* is it mounted\?"):
+            await pipeline.ingest_all(list_files(config, both))
+        assert (await pipeline.figures()).documents == 3
+        meant = DirectorySource(type="directory", path="knowledge", allow_empty=True)
+        assert (await pipeline.ingest_all(list_files(config, [meant, both[1]]))).removed == 2
+
+
+async def test_documents_in_every_format_are_found_with_their_page(config: Path, tmp_path: Path) -> None:
+    knowledge = config / "knowledge"
+    (knowledge / "owls.pdf").write_bytes(pdf("Owls sleep in barns.", "Owls hunt mice at night."))
+    (knowledge / "lakes.docx").write_bytes(docx(("Heading1", "Lakes"), ("", "Lake Constance is deep.")))
+    (knowledge / "storks.html").write_text("<nav>Menu</nav><main><h1>Storks</h1><p>Storks build nests.</p></main>")
+    (knowledge / "rivers.csv").write_text("name;km\nErgolz;30\n")
+    everything = DirectorySource(
+        type="directory", path="knowledge", glob=("**/*.md", "*.pdf", "*.docx", "*.htm*", "*.csv")
+    )
+    async with opened(tmp_path / "rag") as pipeline:
+        assert counts(await pipeline.ingest_all(list_files(config, [everything]))) == (6, 0, 0, 0)
+        (page,) = await pipeline.query("owls hunt mice at night", 1)
+        assert (page.source, page.text.text) == ("owls.pdf", "Owls sleep in barns.\n\nOwls hunt mice at night.")
+        assert json.loads(page.metadata_json)["page"] == 1
+        (deep,) = await pipeline.query("Lake Constance is deep", 1)
+        assert (deep.source, list(deep.headings)) == ("lakes.docx", ["Lakes"])
+        (nests,) = await pipeline.query("storks build nests", 1)
+        assert (nests.source, nests.text.text) == ("storks.html", "# Storks\n\nStorks build nests.")
+        (row,) = await pipeline.query("Ergolz 30", 1)
+        assert row.text.text == "name: Ergolz\nkm: 30"
+        assert counts(await pipeline.ingest_all(list_files(config, [everything]))) == (0, 0, 0, 6)
+
+
+async def test_a_file_of_a_request_is_renewed_from_its_text_and_known_again(tmp_path: Path) -> None:
+    owls = Listing([given_file("owls.pdf", pdf("Owls sleep.", "Owls hunt mice at night."), metadata={"year": 2026})])
+    async with opened(tmp_path / "rag") as pipeline:
+        assert counts(await pipeline.ingest_all(owls)) == (1, 0, 0, 0)
+        pipeline.spec = RAGPipelineSpec(chunking=Chunking(chunk_size=20, overlap=0))
+        assert (await pipeline.renew()).replaced == 1
+        (hit,) = await pipeline.query("mice at night", 1)
+        assert json.loads(hit.metadata_json) == {"page": 2, "source": "owls.pdf", "year": 2026}
+        assert counts(await pipeline.ingest_all(owls)) == (0, 0, 0, 1)
 
 
 async def test_passages_say_where_they_stand(config: Path, tmp_path: Path) -> None:
@@ -133,10 +197,10 @@ async def test_one_ingestion_runs_at_a_time(config: Path, tmp_path: Path) -> Non
 
 async def test_an_ingestion_that_is_left_lets_the_next_one_finish(config: Path, tmp_path: Path) -> None:
     async with opened(tmp_path / "rag") as pipeline:
-        parts = pipeline.ingest(list_files(config, [SOURCE]))
-        await anext(parts)
-        await anext(parts)
-        await parts.aclose()
+        steps = pipeline.ingest(list_files(config, [SOURCE]))
+        for _ in range(3):
+            await anext(steps)
+        await steps.aclose()
         assert counts(await pipeline.ingest_all(list_files(config, [SOURCE]))) == (1, 0, 0, 1)
 
 
@@ -149,7 +213,7 @@ async def test_a_killed_ingestion_leaves_whole_documents_and_the_next_one_finish
         sys.executable, str(PROCESS), str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    for _ in range(6):
+    for _ in range(9):
         await process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     await process.communicate()

@@ -32,9 +32,13 @@ from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.user_code.modules import Modules
+from astromesh_rag.ingestions import Ingestions
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
-from astromesh_rag.upkeep import Upkeep
+from astromesh_rag.sources import Sources
+from astromesh_rag.timetable import Timetable
+from astromesh_rag.upkeep import Ingesting, Upkeep
+from astromesh_rag.web import Web
 from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.faiss_store.store import SIDECAR_FILE
@@ -89,8 +93,10 @@ async def served(placement: Placement, bus: Bus, config: Path) -> AsyncGenerator
     modules = Modules(config.parent / "data" / "stores")
     stores = Stores(config.parent / "data", modules, {})
     pipelines = Pipelines(config.parent / "data", MiniLMWords(), open_embedder, stores.open)
-    upkeep = Upkeep(pipelines, config, told, at_once())
-    service = RagService(pipelines, upkeep, bus.values, Telemetry())
+    ingestions = Ingestions(bus.ingestions, "here")
+    ingesting = Ingesting(ingestions, Timetable(bus.ingestions.schedules))
+    upkeep = Upkeep(pipelines, Sources(config, Web(pause=0.0)), ingesting, told, at_once())
+    service = RagService(pipelines, upkeep, ingestions, bus.values, Telemetry())
 
     def register(server: RpcServer) -> None:
         add_RagServiceServicer_to_server(service, server)
@@ -201,11 +207,11 @@ async def test_an_unknown_pipeline_is_answered_with_those_that_there_are(
 async def test_what_is_not_built_or_cannot_be_is_refused_with_the_reason(
     placement: Placement, bus: Bus, config: Path
 ) -> None:
-    await declare(bus, "later", {"reranking": {"enabled": True}})
+    await declare(bus, "later", {"vector_store": {"backend": "faiss", "url": "http://localhost:6333"}})
     await declare(bus, "wrong", {"vector_store": {"dimensions": 384}})
     async with served(placement, bus, config) as rag:
         await until(lambda: len(rag.pipelines.of("default")) == 2)
-        with pytest.raises(NotSupported, match="reranking"):
+        with pytest.raises(NotSupported, match="not connected to"):
             await rag.stub.Query(ask("x", "later"))
         with pytest.raises(InvalidInput, match=r"vector_store.dimensions is 384, but words makes vectors of 64"):
             await rag.stub.Query(ask("x", "wrong"))

@@ -20,7 +20,8 @@ from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.user_code.modules import Modules
-from astromesh_rag.documents import Listing, given
+from astromesh_rag.documents import Listing
+from astromesh_rag.given import given_text
 from astromesh_rag.pipeline import Pipeline
 from astromesh_rag.pipelines import Pipelines
 from astromesh_testing.embedding import WordEmbedder
@@ -117,7 +118,7 @@ async def texts(pipeline: Pipeline) -> list[str]:
 async def test_documents_are_cut_as_declared(tmp_path: Path, chunking: str, expected: list[str]) -> None:
     async with mesh(tmp_path) as here:
         pipeline = await here.declare(f"chunking: {chunking}")
-        await pipeline.ingest_all(Listing([given("a.txt", RIVERS)]))
+        await pipeline.ingest_all(Listing([given_text("a.txt", RIVERS)]))
         found = await texts(pipeline)
         assert found == expected
         for hit in await pipeline.query("Rhine owls", 100):
@@ -136,7 +137,7 @@ async def test_documents_are_cut_as_declared(tmp_path: Path, chunking: str, expe
     ],
 )
 async def test_another_setting_of_any_kind_takes_documents_in_anew(tmp_path: Path, other: str) -> None:
-    note = Listing([given("a.txt", RIVERS)])
+    note = Listing([given_text("a.txt", RIVERS)])
     async with mesh(tmp_path) as here:
         for chunking, replaced in (("{}", 0), (other, 1), (other, 0)):
             pipeline = await here.declare(f"chunking: {chunking}")
@@ -147,7 +148,7 @@ async def test_another_setting_of_any_kind_takes_documents_in_anew(tmp_path: Pat
 async def test_documents_of_requests_are_renewed_from_their_kept_texts(tmp_path: Path) -> None:
     async with mesh(tmp_path) as here:
         pipeline = await here.declare("chunking: {}")
-        await pipeline.ingest_all(Listing([given("a.txt", RIVERS), given("b.md", "# Title\n\nOwls.")]))
+        await pipeline.ingest_all(Listing([given_text("a.txt", RIVERS), given_text("b.md", "# Title\n\nOwls.")]))
         assert (await pipeline.renew()).replaced == 0
     async with mesh(tmp_path) as here:
         pipeline = await here.declare("chunking: {strategy: sentence, chunk_size: 40}")
@@ -155,7 +156,7 @@ async def test_documents_of_requests_are_renewed_from_their_kept_texts(tmp_path:
         assert [hit.text.text for hit in await pipeline.query("Rhine", 1)] == ["The Rhine is long. The Rhine is wide."]
         embedded = len(here.embedder.embedded)
         assert (await pipeline.renew()).replaced == 0
-        assert (await pipeline.ingest_all(Listing([given("a.txt", RIVERS)]))).unchanged == 1
+        assert (await pipeline.ingest_all(Listing([given_text("a.txt", RIVERS)]))).unchanged == 1
         assert len(here.embedder.embedded) == embedded
 
 
@@ -169,7 +170,7 @@ async def test_a_document_without_a_kept_text_is_reported_until_it_is_sent_again
                 "old: was taken in with other settings, and its text is not kept; send it again"
             ]
         assert len(await pipeline.query("owls", 0)) == 1
-        await pipeline.ingest_all(Listing([given("old", "Owls.")]))
+        await pipeline.ingest_all(Listing([given_text("old", "Owls.")]))
         assert list((await pipeline.renew()).refused) == []
 
 
@@ -204,7 +205,7 @@ async def test_passages_are_found_as_declared(
 ) -> None:
     async with mesh(tmp_path) as here:
         pipeline = await here.declare(f"retrieval: {retrieval}")
-        await pipeline.ingest_all(Listing([given(source, text) for source, text in BIRDS]))
+        await pipeline.ingest_all(Listing([given_text(source, text) for source, text in BIRDS]))
         hits = await pipeline.query(question, 0)
         assert [hit.source for hit in hits] == expected
         for hit in hits:
@@ -216,14 +217,14 @@ async def test_passages_are_found_as_declared(
 async def test_keywords_are_looked_for_without_the_model(tmp_path: Path) -> None:
     async with mesh(tmp_path) as here:
         pipeline = await here.declare("retrieval: {mode: keyword}")
-        await pipeline.ingest_all(Listing([given(source, text) for source, text in BIRDS]))
+        await pipeline.ingest_all(Listing([given_text(source, text) for source, text in BIRDS]))
         embedded = len(here.embedder.embedded)
         assert await pipeline.query("sleep", 0)
         assert len(here.embedder.embedded) == embedded
 
 
 async def test_another_way_of_finding_takes_nothing_in_anew(tmp_path: Path) -> None:
-    note = Listing([given("a.txt", RIVERS)])
+    note = Listing([given_text("a.txt", RIVERS)])
     async with mesh(tmp_path) as here:
         await (await here.declare("retrieval: {mode: vector}")).ingest_all(note)
         pipeline = await here.declare("retrieval: {mode: hybrid, mmr: {}, similarity_threshold: 0.2}")
@@ -243,7 +244,7 @@ async def test_the_nearest_by_each_distance_are_found(tmp_path: Path, metric: st
     async with mesh(tmp_path) as here:
         # What was taken in under one distance is found by another.
         await (await here.declare("vector_store: {}")).ingest_all(
-            Listing([given(f"{number}", text) for number, text in enumerate(texts_of)])
+            Listing([given_text(f"{number}", text) for number, text in enumerate(texts_of)])
         )
         pipeline = await here.declare(f"vector_store: {{distanceMetric: {metric}}}")
         stored, (asked,) = await here.embedder.embed(texts_of), await here.embedder.embed([question])
@@ -256,12 +257,13 @@ async def test_the_nearest_by_each_distance_are_found(tmp_path: Path, metric: st
         assert found == pytest.approx(np.sort(distances)[:6].tolist(), abs=1e-6)
 
 
-def test_the_example_of_the_guide_is_served() -> None:
-    guide = (Path(__file__).resolve().parents[3] / "docs" / "retrieval.md").read_text()
-    (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    loaded = load_text(example, "docs/retrieval.md")
-    assert loaded.problems == ()
-    assert [unsupported(resource) for resource in loaded.resources] == [[]]
-    (knowledge,) = [resource.spec for resource in loaded.resources]
-    assert isinstance(knowledge, RAGPipelineSpec)
-    assert knowledge.retrieval.mode == "hybrid"
+@pytest.mark.parametrize("page", ["retrieval.md", "embeddings.md"])
+def test_the_examples_of_the_guides_are_served(page: str) -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs" / page).read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    assert len(examples) > 1
+    for example in examples:
+        loaded = load_text(example, f"docs/{page}")
+        assert loaded.problems == ()
+        assert [unsupported(resource) for resource in loaded.resources] == [[]]
+        assert all(isinstance(resource.spec, RAGPipelineSpec) for resource in loaded.resources)

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 from astromesh.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.user_code.modules import Modules
+from astromesh_rag.ingestions import Ingestions
 from astromesh_rag.pipelines import Pipelines
 from astromesh_rag.service import RagService
-from astromesh_rag.upkeep import Upkeep
+from astromesh_rag.sources import Sources
+from astromesh_rag.timetable import Timetable
+from astromesh_rag.upkeep import Ingesting, Upkeep
+from astromesh_rag.web import Web
 from astromesh_vectors.embedders.opening import Embedders
 from astromesh_vectors.minilm.tokens import MiniLMWords
 from astromesh_vectors.opening import Stores
+from astromesh_vectors.rerankers.opening import Rerankers
 
 if TYPE_CHECKING:
     from astromesh_core.service import Platform
@@ -40,16 +45,21 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     embedders = Embedders(data, modules, os.environ)
     own_stores = Modules(Path(platform.settings.config_dir) / "stores")
     stores = Stores(data, own_stores, os.environ)
-    pipelines = Pipelines(data, MiniLMWords(), embedders.of, stores.open)
+    own_rerankers = Modules(Path(platform.settings.config_dir) / "rerankers")
+    rerankers = Rerankers(data / "models", own_rerankers, os.environ)
+    pipelines = Pipelines(data, MiniLMWords(), embedders.of, stores.open, rerankers.of)
     started = asyncio.sleep(START_SECONDS)
-    upkeep = Upkeep(pipelines, platform.settings.config_dir, Observations(bus), started)
+    ingestions = Ingestions(bus.ingestions, platform.instance)
+    ingesting = Ingesting(ingestions, Timetable(bus.ingestions.schedules))
+    sources = Sources(platform.settings.config_dir, Web())
+    upkeep = Upkeep(pipelines, sources, ingesting, Observations(bus), started)
     synced = asyncio.Event()
     following = asyncio.create_task(upkeep.follow(bus.resources.watch(synced)), name="rag pipelines")
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(SYNC_SECONDS):
                 await synced.wait()
-        service = RagService(pipelines, upkeep, bus.values, platform.telemetry)
+        service = RagService(pipelines, upkeep, ingestions, bus.values, platform.telemetry)
 
         def register(server: RpcServer) -> None:
             add_RagServiceServicer_to_server(service, server)
@@ -62,5 +72,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         await upkeep.close()
         await pipelines.close()
         await embedders.close()
+        await rerankers.close()
         modules.close()
         own_stores.close()
+        own_rerankers.close()

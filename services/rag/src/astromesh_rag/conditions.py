@@ -18,6 +18,9 @@ from astromesh_rag.pipeline import Figures
 CONNECTED = "StoreConnected"
 LOADED = "EmbeddingModelLoaded"
 COMPLETE = "IngestionComplete"
+RERANKER = "RerankerLoaded"
+"""Of pipelines that declare one."""
+
 HEALTHY = "IndexHealthy"
 
 _SHOWN = 3
@@ -61,6 +64,16 @@ def model_at_hand(reason: str) -> Condition:
 def model_missing(error: AstromeshError) -> Condition:
     """The model cannot be asked: it is not there, does not answer, refuses, or makes other vectors than declared."""
     return _condition(LOADED, CONDITION_STATUS_FALSE, _REASONS.get(type(error), "NotAtHand"), error.message)
+
+
+def reranker_at_hand(reason: str) -> Condition:
+    """The declared reranker can be asked."""
+    return _true(RERANKER, reason)
+
+
+def reranker_missing(error: AstromeshError) -> Condition:
+    """The declared reranker cannot be asked: queries fail with this error."""
+    return _condition(RERANKER, CONDITION_STATUS_FALSE, _REASONS.get(type(error), "NotAtHand"), error.message)
 
 
 def ingesting() -> Condition:

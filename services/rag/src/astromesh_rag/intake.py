@@ -4,40 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
 from astromesh.v1.values_pb2 import Passage
 from astromesh_core.events.contents import text_content
-from astromesh_core.filters import LONGEST_TEXT
+from astromesh_core.filters import LONGEST_TEXT, MetadataValue
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
-from astromesh_rag.documents import GIVEN_PREFIX, Document, Unreadable, is_markdown
+from astromesh_core.resources.reranking import Reranking
+from astromesh_rag.documents import GIVEN_PREFIX, Document, Gone, Kept, Loaded, Unchanged
+from astromesh_rag.given import kept_text
+from astromesh_rag.parsing import Parser
+from astromesh_rag.readers.text import Text, Unreadable
 from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
 from astromesh_vectors.ports import Embedder, VectorStore
+from astromesh_vectors.rerankers.protocol import ServedReranker
 from astromesh_vectors.rulers import Words
 from astromesh_vectors.semantic import meaning_breaks
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
 
-_REVISION: Final = 3
+_REVISION: Final = 4
 """Of how documents become passages. Counting it up makes every document be ingested again."""
 
 _AT_A_TIME: Final = 256
 """Chunks embedded between two looks at whether anybody still wants them."""
 
-Outcome = Literal["added", "replaced", "unchanged", "refused"]
+SETTINGS: Final = "taken_with"
+"""Kept with a document that its origin is asked about: the settings that it was taken in with."""
+
+Outcome = Literal["added", "replaced", "removed", "unchanged", "refused"]
+
+OpenReranker = Callable[[Reranking], Awaitable[ServedReranker]]
+"""Opens the reranker that a pipeline declares; equal ones are one, and somebody else closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What reads texts: `words` counts the tokens of chunks, `embedder` makes their vectors."""
+    """What reads texts: `words` counts the tokens of chunks, `embedder` makes vectors of questions.
+
+    `remembering` makes those of documents; without one, `embedder` does. `rerankers` opens the declared ones, `parser`
+    reads what is no plain text.
+    """
 
     embedder: Embedder
     words: Words
+    remembering: Embedder | None = None
+    rerankers: OpenReranker | None = None
+    parser: Parser = field(default_factory=Parser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +74,8 @@ class Intake:
 
     def __init__(self, spec: RAGPipelineSpec, store: VectorStore, models: Models) -> None:
         self._store = store
-        self._embedder, self._words = models.embedder, models.words
+        self._embedder, self._words = models.remembering or models.embedder, models.words
+        self._parser = models.parser
         self._chunking = chunking_of(spec)
 
     @property
@@ -69,19 +89,39 @@ class Intake:
         One that stands in the store as it is costs its reading alone; one that cannot be read stays as it was.
         """
         try:
-            text = await asyncio.to_thread(document.read)
+            loaded = await document.load(await self._kept(document, stored))
+            sha256 = self._hash(loaded)
+            if stored.get(document.id) == sha256:
+                return Taken(document.source, "unchanged")
+            text = loaded.text or await self._parser.text(loaded.raw)
+        except Unchanged:
+            return Taken(document.source, "unchanged")
         except Unreadable as error:
             return Taken(document.source, "refused", reason=str(error))
-        markdown = is_markdown(document.source)
-        sha256 = self._hash(text, markdown)
-        if stored.get(document.id) == sha256:
-            return Taken(document.source, "unchanged")
-        chunks = await self._cut(text, markdown)
+        except Gone as error:
+            removed = document.id in stored and await self._store.remove(document.id)
+            return Taken(document.source, "removed" if removed else "refused", reason=str(error))
+        chunks = await self._put(document, loaded, text, sha256)
+        return Taken(document.source, "replaced" if document.id in stored else "added", chunks)
+
+    async def _kept(self, document: Document, stored: Mapping[str, bytes]) -> Kept:
+        """What its loading may rely on: nothing where other settings took it in, for it has to be read anew."""
+        if not document.conditional or document.id not in stored:
+            return {}
+        kept = await self._store.metadata(document.id)
+        return kept if kept.get(SETTINGS) == self.settings.hex() else {}
+
+    async def _put(self, document: Document, loaded: Loaded, text: Text, sha256: bytes) -> int:
+        chunks = await self._cut(text.text, text.markdown)
         vectors = await self._embedded(chunks)
-        passages = [_passage(document.source, piece) for piece in chunks]
-        metadata = {"source": document.source.replace("\0", "")[:LONGEST_TEXT]}
-        await self._store.put(document.id, sha256, passages, vectors, metadata, _kept_of(document, text))
-        return Taken(document.source, "replaced" if document.id in stored else "added", len(chunks))
+        passages = [_passage(document.source, piece, text) for piece in chunks]
+        own: dict[str, MetadataValue] = {"source": document.source.replace("\0", "")[:LONGEST_TEXT]}
+        if document.conditional:
+            own |= {**loaded.notes, SETTINGS: self.settings.hex()}
+        metadata = {**loaded.metadata, **own}
+        kept = kept_text(loaded.raw, text) if document.id.startswith(GIVEN_PREFIX) else ""
+        await self._store.put(document.id, sha256, passages, vectors, metadata, kept)
+        return len(chunks)
 
     async def _cut(self, text: str, markdown: bool) -> list[Chunk]:
         chunking = self._chunking
@@ -100,21 +140,11 @@ class Intake:
         ]
         return np.concatenate(parts) if parts else np.empty((0, self._store.dimension), dtype=np.float32)
 
-    def _hash(self, text: str, markdown: bool) -> bytes:
-        """Stands for everything that decides a document's passages and their vectors."""
-        kind = b"markdown" if markdown else b"text"
-        return hashlib.sha256(self.settings + kind + b"\0" + text.encode()).digest()
-
-
-def kept_document(document_id: str, kept: str) -> Document:
-    """A document of a request as the store kept it."""
-
-    def read() -> str:
-        if not kept:
-            raise Unreadable("was taken in with other settings, and its text is not kept; send it again")
-        return kept
-
-    return Document(document_id, document_id.removeprefix(GIVEN_PREFIX), read)
+    def _hash(self, loaded: Loaded) -> bytes:
+        """Stands for everything that decides a document's passages and what filters see of them."""
+        raw = loaded.raw
+        content = [raw.format, raw.charset, raw.digest().hex(), dict(loaded.metadata)]
+        return hashlib.sha256(self.settings + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def chunking_of(spec: RAGPipelineSpec) -> Chunking:
@@ -131,15 +161,13 @@ def chunking_of(spec: RAGPipelineSpec) -> Chunking:
     )
 
 
-def _kept_of(document: Document, text: str) -> str:
-    """What is kept with a document: of one that only a request holds its text, so that it can be cut another way."""
-    return text if document.id.startswith(GIVEN_PREFIX) else ""
-
-
-def _passage(source: str, piece: Chunk) -> Passage:
-    return Passage(
+def _passage(source: str, piece: Chunk, text: Text) -> Passage:
+    passage = Passage(
         source=source, start=piece.start, end=piece.end, headings=piece.headings, text=text_content(piece.text)
     )
+    if text.pages:
+        passage.metadata_json = orjson.dumps({"page": bisect_right(text.pages, piece.start)}).decode()
+    return passage
 
 
 def _embedded_text(piece: Chunk) -> str:

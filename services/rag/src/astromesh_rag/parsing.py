@@ -7,6 +7,7 @@ document alone.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -31,6 +32,12 @@ class Raw(NamedTuple):
     format: Format
     data: bytes
     charset: str = ""
+    sha256: bytes = b""
+    """Of data that is not at hand any more."""
+
+    def digest(self) -> bytes:
+        """The SHA-256 of the data."""
+        return self.sha256 or hashlib.sha256(self.data).digest()
 
 
 class Parser:

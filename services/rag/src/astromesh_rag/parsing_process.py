@@ -43,9 +43,7 @@ def _answer(format_: str, data: bytes, charset: str) -> bytes:
         return orjson.dumps({"refusal": "needs too much memory to be read"})
     except RecursionError:
         return orjson.dumps({"refusal": "is nested too deeply"})
-    # What no JSON can carry is no character that anybody reads.
-    plain = text.text.encode("utf-8", "replace").decode()
-    return orjson.dumps({"text": plain, "markdown": text.markdown, "pages": list(text.pages)})
+    return orjson.dumps({"text": text.text, "markdown": text.markdown, "pages": list(text.pages)})
 
 
 def _limit_time(seconds: int) -> None:

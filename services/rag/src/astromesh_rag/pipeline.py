@@ -10,22 +10,35 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from astromesh.v1.rag_pb2 import IngestProgress, IngestResponse, IngestSummary
+from astromesh.v1.rag_pb2 import IngestSummary
 from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.errors import InvalidInput, Unavailable
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
-from astromesh_rag.documents import GIVEN_PREFIX, Listing
-from astromesh_rag.intake import Intake, Models, Taken, kept_document
-from astromesh_rag.retrieval import chosen, depth
+from astromesh_rag.documents import GIVEN_PREFIX, Document, Listing
+from astromesh_rag.given import kept_document
+from astromesh_rag.intake import Intake, Models, Taken
+from astromesh_rag.retrieval import chosen, depth, judged, ranked, read_by_reranker, reranked
+from astromesh_rag.tally import Tally
 from astromesh_vectors.ports import VectorStore
+from astromesh_vectors.rerankers.protocol import ServedReranker
 
-__all__ = ["Figures", "Models", "Pipeline"]
+__all__ = ["Figures", "Models", "Pipeline", "Step"]
 
 MOST_PASSAGES: Final = 100
 
 INGESTED_FILE: Final = "last-ingested"
 SETTINGS_FILE: Final = "settings-of-given"
 """Stands for the settings that all documents of requests were taken in with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far an ingestion is: `source` is the document at hand, `taken` what became of it, once it is known."""
+
+    done: int
+    total: int
+    source: str = ""
+    taken: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,73 +66,96 @@ class Pipeline:
         self.store = store
         self.models = models
         self._folder = folder
-        self._ingesting = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Held by who writes documents: one at a time of this process."""
 
     async def query(self, text: str, top_k: int) -> list[Passage]:
         """The passages that answer the text best, found as declared, best first; `top_k` 0 is the pipeline's own.
 
-        Raises InvalidInput for an empty text, a `top_k` out of bounds and vectors of another dimension.
+        Raises InvalidInput for an empty text, a `top_k` out of bounds and vectors of another dimension, and what a
+        declared reranker raises: passages that were not reranked are not shown instead.
         """
         if not text.strip():
             raise InvalidInput("the query is empty; ask for something")
-        retrieval = self.spec.retrieval
-        wanted = top_k or retrieval.top_k
+        retrieval, reranking = self.spec.retrieval, self.spec.reranking
+        wanted = top_k or (reranking.enabled and reranking.top_k) or retrieval.top_k
         if not 1 <= wanted <= MOST_PASSAGES:
             raise InvalidInput(f"top_k is {wanted}; it must be from 1 to {MOST_PASSAGES}")
         if await self.store.count() == 0:
             return []  # without the time and the memory that the model takes
         vector = None if retrieval.mode == "keyword" else (await self.models.embedder.embed([text]))[0]
         words = "" if retrieval.mode == "vector" else text
-        return chosen(await self.store.search(vector, words, depth(retrieval, wanted)), retrieval, wanted)
+        deep = depth(retrieval, wanted, reranked=reranking.enabled)
+        found = ranked(await self.store.search(vector, words, deep), retrieval)
+        reranker = await self.reranker()
+        if reranker is not None:
+            found = found[: judged(wanted)]
+            found = reranked(found, await reranker.scores(text, [read_by_reranker(each.passage) for each in found]))
+        return chosen(found, retrieval, wanted)
 
-    async def ingest(self, listing: Listing) -> AsyncGenerator[IngestResponse, None]:
-        """Takes the documents in, one after the other, each as a whole; progress as it goes, the summary last.
+    async def reranker(self) -> ServedReranker | None:
+        """The reranker that judges what is found; None where none is declared. Raises what keeps it from being made."""
+        if not self.spec.reranking.enabled:
+            return None
+        assert self.models.rerankers is not None, "whoever opens pipelines opens rerankers"
+        return await self.models.rerankers(self.spec.reranking)
 
-        One ingestion runs at a time, others wait. Left early or killed, what was taken in stays, and the next one goes
-        on from there: a document that stands in the store as it is costs its reading alone. A document that cannot be
-        read is reported and stays as it was.
+    async def ingest(self, listing: Listing) -> AsyncGenerator[Step, None]:
+        """Takes the documents in, one after the other, each as a whole; a step before each, and one after each.
+
+        The caller holds `turn`. Left early or killed, what was taken in stays, and the next ingestion goes on from
+        there: a document that stands in the store as it is costs its reading alone. A document that cannot be read is
+        reported and stays as it was. Raises Unavailable, at the end, where a source could not be looked into.
         """
-        async with self._ingesting:
-            summary = IngestSummary(refused=listing.refused)
-            stored = await self.store.documents()
-            intake = Intake(self.spec, self.store, self.models)
-            for number, document in enumerate(listing.documents):
-                yield _progress(document.source, number, len(listing.documents))
-                _count(await intake.take(document, stored), summary)
-            for document_id in listing.vanished(stored):
-                summary.removed += await self.store.remove(document_id)
-            await asyncio.to_thread(self._note, INGESTED_FILE, str(time_ns()))
-            yield _progress("", len(listing.documents), len(listing.documents))
-            yield IngestResponse(summary=summary)
+        total = len(listing.documents)
+        for refusal in listing.refused:
+            yield Step(0, total, taken=Taken("", "refused", reason=refusal))
+        stored = await self.store.documents()
+        intake = Intake(self.spec, self.store, self.models)
+        for number, document in enumerate(listing.documents):
+            yield Step(number, total, document.source)
+            yield Step(number + 1, total, document.source, await intake.take(document, stored))
+        vanished = listing.vanished(stored)
+        for document_id in vanished.removed:
+            if await self.store.remove(document_id):
+                yield Step(total, total, taken=Taken(document_id.partition(":")[2], "removed"))
+        failures = [*listing.failures, *vanished.failures]
+        if failures:
+            raise Unavailable("; ".join(failures))
+        await asyncio.to_thread(self._note, INGESTED_FILE, str(time_ns()))
 
     async def ingest_all(self, listing: Listing) -> IngestSummary:
         """Ingests and answers the summary."""
-        summary = IngestSummary()
-        async with aclosing(self.ingest(listing)) as parts:
-            async for part in parts:
-                if part.HasField("summary"):
-                    summary = part.summary
-        return summary
+        tally = Tally()
+        async with self.turn, aclosing(self.ingest(listing)) as steps:
+            async for step in steps:
+                if step.taken is not None:
+                    tally.add(step.taken)
+        return tally.summary()
 
     async def renew(self) -> IngestSummary:
         """Takes the documents of requests in anew, if the settings are no longer those that they were taken in with.
 
         A document that an earlier release took in, which kept no text, stays as it was and is reported.
         """
-        async with self._ingesting:
-            summary = IngestSummary()
+        async with self.turn:
+            tally = Tally()
             intake = Intake(self.spec, self.store, self.models)
             settings = intake.settings.hex()
             if await asyncio.to_thread(self._noted, SETTINGS_FILE) == settings:
-                return summary
+                return tally.summary()
             stored = await self.store.documents()
             for document_id in stored:
                 if document_id.startswith(GIVEN_PREFIX):
-                    kept = await self.store.text(document_id)
-                    _count(await intake.take(kept_document(document_id, kept), stored), summary)
-            if not summary.refused:
+                    tally.add(await intake.take(await self._kept(document_id), stored))
+            if not tally.counts.refused:
                 await asyncio.to_thread(self._note, SETTINGS_FILE, settings)
-            return summary
+            return tally.summary()
+
+    async def _kept(self, document_id: str) -> Document:
+        kept = await self.store.metadata(document_id)
+        metadata = {key: value for key, value in kept.items() if key != "source"}
+        return kept_document(document_id, await self.store.text(document_id), metadata)
 
     async def figures(self) -> Figures:
         """What the pipeline holds now."""
@@ -144,19 +180,3 @@ class Pipeline:
     def _last_ingested(self) -> int:
         noted = self._noted(INGESTED_FILE)
         return int(noted) if noted.isdecimal() else 0
-
-
-def _count(taken: Taken, summary: IngestSummary) -> None:
-    summary.chunks += taken.chunks
-    if taken.outcome == "refused":
-        summary.refused.append(f"{taken.source}: {taken.reason}")
-    elif taken.outcome == "added":
-        summary.added += 1
-    elif taken.outcome == "replaced":
-        summary.replaced += 1
-    else:
-        summary.unchanged += 1
-
-
-def _progress(source: str, done: int, total: int) -> IngestResponse:
-    return IngestResponse(progress=IngestProgress(source=source, documents_done=done, documents_total=total))

@@ -21,6 +21,7 @@ from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource, stored_resource
 from astromesh_core.resources.stores import StorePlace
+from astromesh_rag.intake import OpenReranker
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_vectors.embedders.served import ServedEmbedder
 from astromesh_vectors.minilm.shared import SharedMiniLM
@@ -57,11 +58,20 @@ class Declared:
 class Pipelines:
     """Opens, changes and closes pipelines. A change of settings keeps the store, so that no query is dropped."""
 
-    def __init__(self, data: Path, words: Words, open_embedder: OpenEmbedder, open_store: OpenStore) -> None:
+    def __init__(
+        self,
+        data: Path,
+        words: Words,
+        open_embedder: OpenEmbedder,
+        open_store: OpenStore,
+        open_reranker: OpenReranker | None = None,
+    ) -> None:
+        """`data` is the mesh's data folder. Embedders and rerankers are somebody else's to close."""
         self._data = data
         self._words = words
         self._open_embedder = open_embedder
         self._open_store = open_store
+        self._open_reranker = open_reranker
         self._declared: dict[ResourceKey, Declared] = {}
         self._stores: dict[tuple[StorePlace, Collection], VectorStore] = {}
 
@@ -106,8 +116,9 @@ class Pipelines:
         """
         spec = declared.spec
         assert spec is not None
+        declared.embedder = None
         try:
-            embedder = await self._open_embedder(spec.embeddings)
+            embedder = declared.embedder = await self._open_embedder(spec.embeddings)
             _check_dimensions(declared, spec, embedder)
             self._serve(declared, spec, embedder)
         except AstromeshError as error:
@@ -131,12 +142,13 @@ class Pipelines:
         store = self._stores.get((place, collection))
         if store is None:
             store = self._stores[place, collection] = self._open_store(place, collection, declared.confined)
-        before, models = declared.pipeline, Models(embedder, self._words, embedder.remembering)
+        models = Models(embedder, self._words, embedder.remembering, self._open_reranker)
+        before = declared.pipeline
         if before is not None and before.store is store:
             before.ref, before.spec, before.models = declared.ref, spec, models
         else:
             declared.pipeline = Pipeline(declared.ref, spec, store, models, self._data / name)
-        declared.embedder, declared.refusal = embedder, None
+        declared.refusal = None
 
 
 def _name(ref: ResourceRef, collection: str | None, model: str) -> str:

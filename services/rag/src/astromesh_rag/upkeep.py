@@ -6,22 +6,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing, suppress
-from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from astromesh.v1.control_pb2 import Condition
+from astromesh.v1.ingestion_events_pb2 import INGESTION_CAUSE_DECLARED, INGESTION_CAUSE_SCHEDULED, IngestionCause
 from astromesh.v1.rag_pb2 import IngestSummary
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.resource_store import ResourceChange
 from astromesh_core.errors import AstromeshError, TemporaryError
-from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec
 from astromesh_core.telemetry.logs import logger
 from astromesh_rag import conditions
 from astromesh_rag.conditions import Observed
-from astromesh_rag.documents import Listing, list_files
+from astromesh_rag.documents import FILE_PREFIX, PAGE_PREFIX, Listing
+from astromesh_rag.ingestions import Ingestions, Wanted
 from astromesh_rag.pipelines import Declared, Pipelines
+from astromesh_rag.sources import Sources
+from astromesh_rag.timetable import Appointment, Timetable
 
 RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 300.0
+"""Between two attempts at sources that could not be taken in, for a reason that may pass."""
+
+SWEEP_SECONDS = 15.0
+"""How often a replica looks for ingestions that another one broke off."""
 
 _log = logger(__name__)
 
@@ -36,18 +43,28 @@ class Observations(Protocol):
         ...
 
 
+class Ingesting(NamedTuple):
+    """What runs ingestions, and what says when."""
+
+    ingestions: Ingestions
+    timetable: Timetable
+
+
 class Upkeep:
     """Takes in one pipeline's sources at a time, for there is one model, and none before `started` is done."""
 
     def __init__(
         self,
         pipelines: Pipelines,
-        config: Path,
+        sources: Sources,
+        ingesting: Ingesting,
         observations: Observations,
         started: Awaitable[None],
     ) -> None:
         self._pipelines = pipelines
-        self._config = config
+        self._sources = sources
+        self._ingestions, self._timetable = ingesting
+        self._pauses: dict[tuple[str, str], float] = {}
         self._observations = observations
         self._started = asyncio.ensure_future(started)
         self._turn = asyncio.Lock()
@@ -68,16 +85,35 @@ class Upkeep:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def listing(self, declared: Declared, spec: RAGPipelineSpec) -> Listing:
-        """The files that a pipeline's sources hold. Blocks. Raises InvalidInput."""
-        sources = [source for source in spec.ingestion.sources if isinstance(source, DirectorySource)]
-        return list_files(self._config, sources, confined=declared.confined)
+    def wanted(
+        self,
+        declared: Declared,
+        cause: IngestionCause.ValueType,
+        appointment: Appointment | None = None,
+        *,
+        resumable: bool = False,
+    ) -> Wanted:
+        """An ingestion of what the pipeline's sources hold."""
+        pipeline, spec = declared.pipeline, declared.spec
+        assert pipeline is not None
+        assert spec is not None
 
-    async def observe(self, declared: Declared, summary: IngestSummary | None = None) -> None:
-        """Tells how the pipeline is, after an ingestion that somebody asked for."""
+        async def gather() -> Listing:
+            return await self._sources.listing(spec, confined=declared.confined)
+
+        return Wanted(pipeline, cause, gather, appointment, resumable)
+
+    def next_due(self, declared: Declared) -> int:
+        """When the pipeline's schedule is due next, in Unix seconds; 0: never."""
+        return self._timetable.next_due(declared.spec.ingestion) if declared.spec is not None else 0
+
+    async def observe(self, declared: Declared, outcome: IngestSummary | AstromeshError | None = None) -> None:
+        """Tells how the pipeline is, after an ingestion that somebody asked for; of the sources, with its outcome."""
         observed = self._of(declared)
-        if summary is not None:
-            observed.note(conditions.ingested(summary, declared=True))
+        if isinstance(outcome, AstromeshError):
+            observed.note(conditions.failed(outcome))
+        elif outcome is not None:
+            observed.note(conditions.ingested(outcome, declared=True))
         await self._look(declared, observed)
         await self._tell(declared, observed)
 
@@ -103,66 +139,123 @@ class Upkeep:
         brought. Where the model is not at hand nothing is taken in; a failure that may pass is tried again."""
         observed = self._of(declared)
         try:
-            settled = await self._open(declared, observed)
-            while not settled:
-                await asyncio.sleep(RETRY_SECONDS)
-                settled = await self._open(declared, observed)
-            if declared.pipeline is not None:
+            error = await self._open(declared, observed)
+            while isinstance(error, TemporaryError):
+                await asyncio.sleep(RETRY_SECONDS if error.retry_after is None else error.retry_after)
+                error = await self._open(declared, observed)
+            if error is None:
                 await self._fill(declared, observed)
         except AstromeshError as error:
             _log.error("a pipeline could not be brought up", pipeline=declared.ref.name, reason=error.message)
 
-    async def _open(self, declared: Declared, observed: Observed) -> bool:
-        """Whether it is settled: the pipeline is served, or cannot be."""
+    async def _open(self, declared: Declared, observed: Observed) -> AstromeshError | None:
+        """Opens the pipeline and looks at its models; the answer is what keeps it from being filled."""
         await self._pipelines.open(declared)
-        error = declared.refusal
-        if error is None:
-            assert declared.embedder is not None
+        error, embedder = declared.refusal, declared.embedder
+        if error is not None and embedder is not None:
+            observed.note(*conditions.unusable(error))
+        if embedder is not None:
             try:
-                observed.note(conditions.model_at_hand(await declared.embedder.check()))
-                return True
+                observed.note(conditions.model_at_hand(await embedder.check()))
             except AstromeshError as failure:
                 error = failure
-        observed.note(conditions.model_missing(error), conditions.failed(error))
-        await self._look(declared, observed)
-        await self._tell(declared, observed)
-        return not isinstance(error, TemporaryError)
+                observed.note(conditions.model_missing(failure))
+        elif error is not None:
+            observed.note(conditions.model_missing(error))
+        await self._check_reranker(declared, observed)
+        if error is not None:
+            observed.note(conditions.failed(error))
+            await self._look(declared, observed)
+            await self._tell(declared, observed)
+        return error
+
+    async def _check_reranker(self, declared: Declared, observed: Observed) -> None:
+        observed.conditions.pop(conditions.RERANKER, None)
+        if declared.pipeline is None:
+            return
+        try:
+            reranker = await declared.pipeline.reranker()
+            if reranker is not None:
+                observed.note(conditions.reranker_at_hand(await reranker.check()))
+        except AstromeshError as error:
+            observed.note(conditions.reranker_missing(error))
 
     async def _fill(self, declared: Declared, observed: Observed) -> None:
+        """Takes the sources in, then keeps the pipeline filled: by its schedule, after a failure that may pass, and
+        where another replica broke off."""
         assert declared.spec is not None
         await self._look(declared, observed)
-        if declared.spec.ingestion.sources:
+        failure: TemporaryError | None = None
+        if declared.spec.ingestion.sources or await self._has_left_over(declared):
             observed.note(conditions.ingesting())
             await self._tell(declared, observed)
-            await self._ingest(declared, declared.spec, observed)
-            await self._look(declared, observed)
+            failure = await self._ingest(declared, observed)
         else:
             observed.note(conditions.ingested(IngestSummary(), declared=False))
         await self._tell(declared, observed)
         await self._renew(declared, observed)
+        while True:
+            failure = await self._next(declared, observed, failure)
 
-    async def _ingest(self, declared: Declared, spec: RAGPipelineSpec, observed: Observed) -> None:
-        assert declared.pipeline is not None
+    async def _next(
+        self, declared: Declared, observed: Observed, failure: TemporaryError | None
+    ) -> TemporaryError | None:
+        """Waits for the next reason to take sources in, and does; answers the failure to be made up for, if any."""
+        assert declared.spec is not None
+        ref, ingestion = declared.ref, declared.spec.ingestion
+        try:
+            left = await self._timetable.seconds_left(ref, ingestion)
+            pause = SWEEP_SECONDS if failure is None else self._pauses.setdefault(_key(ref), RETRY_SECONDS)
+            await asyncio.sleep(pause if left is None else min(pause, left))
+            appointment = await self._timetable.appointment(ref, ingestion)
+            if appointment is None and failure is None and not await self._ingestions.is_broken(*_key(ref)):
+                return None
+        except TemporaryError as error:
+            _log.warning("the bus does not say what is due", pipeline=ref.name, reason=error.message)
+            await asyncio.sleep(RETRY_SECONDS)
+            return failure
+        again = await self._ingest(declared, observed, appointment)
+        if again is None:
+            self._pauses.pop(_key(ref), None)
+        elif failure is not None:
+            self._pauses[_key(ref)] = min(2 * self._pauses.get(_key(ref), RETRY_SECONDS), LONGEST_RETRY_SECONDS)
+        await self._tell(declared, observed)
+        return again
+
+    async def _ingest(
+        self, declared: Declared, observed: Observed, appointment: Appointment | None = None
+    ) -> TemporaryError | None:
+        """Takes the sources in and notes how that went; a failure that may pass is the answer."""
+        cause = INGESTION_CAUSE_DECLARED if appointment is None else INGESTION_CAUSE_SCHEDULED
         await asyncio.shield(self._started)
         async with self._turn:
             try:
-                listing = await asyncio.to_thread(self.listing, declared, spec)
-                summary = await declared.pipeline.ingest_all(listing)
+                summary = await self._summary_of(self.wanted(declared, cause, appointment, resumable=True))
             except AstromeshError as error:
                 _log.error("declared sources not taken in", pipeline=declared.ref.name, reason=error.message)
                 observed.note(conditions.failed(error))
-                return
-        observed.note(conditions.ingested(summary, declared=True))
-        _log.info(
-            "declared sources taken in",
-            pipeline=declared.ref.name,
-            namespace=declared.ref.namespace,
-            added=summary.added,
-            replaced=summary.replaced,
-            removed=summary.removed,
-            unchanged=summary.unchanged,
-            refused=len(summary.refused),
-        )
+                await self._look(declared, observed)
+                return error if isinstance(error, TemporaryError) else None
+        if summary is not None:
+            observed.note(conditions.ingested(summary, declared=True))
+            _log_ingested(declared.ref, summary)
+        await self._look(declared, observed)
+        return None
+
+    async def _summary_of(self, wanted: Wanted) -> IngestSummary | None:
+        """What it came to; None where another replica kept the appointment."""
+        summary: IngestSummary | None = None
+        async with aclosing(self._ingestions.run(wanted)) as parts:
+            async for part in parts:
+                if part.HasField("summary"):
+                    summary = part.summary
+        return summary
+
+    async def _has_left_over(self, declared: Declared) -> bool:
+        """Whether it holds documents of sources that are declared no more."""
+        assert declared.pipeline is not None
+        stored = await declared.pipeline.store.documents()
+        return any(document.startswith((FILE_PREFIX, PAGE_PREFIX)) for document in stored)
 
     async def _renew(self, declared: Declared, observed: Observed) -> None:
         assert declared.pipeline is not None
@@ -190,12 +283,30 @@ class Upkeep:
         """Tells until it is told: status must not show what was long ago."""
         while True:
             try:
-                await self._observations.tell(declared.ref, list(observed.conditions.values()), observed.figures)
+                figures = {**observed.figures, "next_ingestion_unix_seconds": self.next_due(declared)}
+                await self._observations.tell(declared.ref, list(observed.conditions.values()), figures)
             except TemporaryError as error:
                 _log.warning("observation not told yet", pipeline=declared.ref.name, reason=error.message)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+
+def _key(ref: ResourceRef) -> tuple[str, str]:
+    return ref.namespace, ref.name
+
+
+def _log_ingested(ref: ResourceRef, summary: IngestSummary) -> None:
+    _log.info(
+        "declared sources taken in",
+        pipeline=ref.name,
+        namespace=ref.namespace,
+        added=summary.added,
+        replaced=summary.replaced,
+        removed=summary.removed,
+        unchanged=summary.unchanged,
+        refused=len(summary.refused),
+    )
 
 
 def _note_failure(task: asyncio.Task[None]) -> None:

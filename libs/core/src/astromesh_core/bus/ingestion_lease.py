@@ -41,6 +41,18 @@ class HeldLease:
         """True where nobody else can ingest the pipeline now. Ask right before writing."""
         return self._lease.valid(self._now())
 
+    async def name(self, ingestion_id: str) -> None:
+        """Says that it is another ingestion that is run. Raises LeaseLost, or what writing raises."""
+        if ingestion_id == self._record.ingestion_id:
+            return
+        self._record.ingestion_id = ingestion_id
+        try:
+            self._revision = await self._bucket.put(
+                self._key, self._record.SerializeToString(), expected=self._revision, ttl=TTL_SECONDS
+            )
+        except Conflict as error:
+            raise LeaseLost("another process ingests the pipeline") from error
+
     async def keep(self) -> None:
         """Renews until it is cancelled. Raises Cancelled, with the reason, where somebody wants the ingestion to end,
         and LeaseLost."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Final
 
 MOST_CHARACTERS: Final = 10_000_000
@@ -17,6 +18,9 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""NUL, and halves of characters, which some PDF and JSON files hold."""
 
 
 class Unreadable(Exception):
@@ -51,10 +55,10 @@ def decoded(data: bytes, charset: str = "") -> str:
 
 
 def bounded(text: Text) -> Text:
-    """The text itself. Raises Unreadable for one that is too long."""
+    """The text, with a mark in place of each character that no store keeps. Raises Unreadable for one too long."""
     if len(text.text) > MOST_CHARACTERS:
         raise Unreadable(f"has {len(text.text)} characters; a document may have {MOST_CHARACTERS}")
-    return text
+    return replace(text, text=_UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text.text))
 
 
 def _known(charset: str) -> str:
