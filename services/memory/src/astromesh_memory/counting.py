@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from astromesh.v1.values_pb2 import Message
 from astromesh_core.events.contents import plain
 from astromesh_core.events.token_estimates import MESSAGE_TOKENS, PICTURE_TOKENS, message_tokens
 from astromesh_core.resources.agent import AgentSpec
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from astromesh_native.wordpiece import TokenReader, token_reader
 
 _TOKENIZER_FILE = "tokenizer.json"
 
@@ -32,7 +30,7 @@ def counter_of(spec: AgentSpec, models: Path) -> Counter:
     first = spec.model.first
     file = models / (first.model or "") / _TOKENIZER_FILE
     if first.provider == "onnx" and file.is_file():
-        return Counter(partial(_counted, _tokenizer(file, file.stat().st_mtime_ns)), exact=True)
+        return Counter(partial(_counted, _reader(file, file.stat().st_mtime_ns)), exact=True)
     return Counter(_estimated, exact=False)
 
 
@@ -40,21 +38,19 @@ def _estimated(messages: Iterable[Message]) -> int:
     return sum(map(message_tokens, messages))
 
 
-def _counted(tokenizer: Tokenizer, messages: Iterable[Message]) -> int:
-    return sum(_of_message(tokenizer, message) for message in messages)
+def _counted(reader: TokenReader, messages: Iterable[Message]) -> int:
+    return sum(_of_message(reader, message) for message in messages)
 
 
-def _of_message(tokenizer: Tokenizer, message: Message) -> int:
+def _of_message(reader: TokenReader, message: Message) -> int:
     texts = [plain(message.content)]
     for call in message.tool_calls:
         texts += (call.name, plain(call.arguments))
-    tokens = sum(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts if text)
+    tokens = sum(reader.count(text) for text in texts if text)
     return MESSAGE_TOKENS + PICTURE_TOKENS * len(message.images) + tokens
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(file: Path, changed: int) -> Tokenizer:
-    from tokenizers import Tokenizer
-
+def _reader(file: Path, changed: int) -> TokenReader:
     del changed
-    return Tokenizer.from_file(str(file))
+    return token_reader(file)
