@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from astromesh_testing.mesh import COMMAND
+from astromesh_testing.mesh_folders import ConfigFolder
 
 from .conftest import SEARCH, Terminal
 
@@ -65,6 +66,22 @@ def test_the_doctor_recognises_a_running_mesh(terminal: Terminal) -> None:
     found = terminal("doctor", "--config", str(terminal.mesh.config), "--data", str(terminal.mesh.data)).out
     assert f"{terminal.url} is ready" in found
     assert "held by a running mesh" in found
+
+
+def test_the_doctor_names_what_a_running_mesh_cannot_serve(terminal: Terminal, tmp_path: Path) -> None:
+    folder = ConfigFolder(tmp_path / "more")
+    file = folder.agent("swarming", [], tools=[], orchestration={"pattern": "swarm"})
+    terminal("apply", "-f", str(file))
+    try:
+        checks = terminal("doctor", "--json").document()["checks"]
+        assert isinstance(checks, list)
+        (found,) = [check for check in checks if isinstance(check, dict) and check["name"] == "agent"]
+    finally:
+        terminal("delete", "agent", "swarming")
+    assert found["state"] == "note"
+    assert "swarming is not Ready: " in str(found["found"])
+    assert "the pattern swarm is not built yet" in str(found["found"])
+    assert found["mend"] == "astromesh describe agent swarming"
 
 
 def test_the_help_tells_the_exit_codes(nowhere: Terminal) -> None:

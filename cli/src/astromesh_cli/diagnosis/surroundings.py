@@ -13,6 +13,7 @@ import httpx
 
 from astromesh_cli.client.calls import Call
 from astromesh_cli.client.failures import Refused, Unreachable
+from astromesh_cli.client.mesh import KEY_VARIABLE
 from astromesh_cli.diagnosis.findings import Finding
 from astromesh_cli.ports import is_free
 from astromesh_cli.validating import validate
@@ -23,11 +24,14 @@ from astromesh_core.resources.vendors import VENDORS
 from astromesh_core.settings import Settings
 
 if TYPE_CHECKING:
+    from astromesh_cli.client.mesh import MeshClient
     from astromesh_gateway.routes.health import ReadyReply
+    from astromesh_gateway.routes.resources import ResourceTable
 
 _SECONDS = 3.0
 _MEGABYTE = 1 << 20
 _FREE_MEGABYTES = 500
+_KINDS = ("agent", "provider", "ragpipeline", "channel")
 
 
 def check_mesh(call: Call, settings: Settings) -> Iterator[Finding]:
@@ -46,8 +50,26 @@ def check_mesh(call: Call, settings: Settings) -> Iterator[Finding]:
         failing = [f"{name}: {check['reason']}" for name, check in ready["checks"].items() if not check["ok"]]
         if status != 200:
             yield Finding("mesh", "broken", f"{mesh.url} is not ready: {'; '.join(failing)}", "see the mesh's log")
-        else:
-            yield Finding("mesh", "fine", f"{mesh.url} is ready ({len(ready['checks'])} checks)")
+            return
+        yield Finding("mesh", "fine", f"{mesh.url} is ready ({len(ready['checks'])} checks)")
+        try:
+            yield from _resources(mesh)
+        except Refused as error:
+            yield Finding("resources", "note", f"not looked at: {error.message}", f"set {KEY_VARIABLE}")
+
+
+def _resources(mesh: MeshClient) -> Iterator[Finding]:
+    """What the mesh serves, and each resource that is not Ready, with the reason."""
+    served = 0
+    for kind in _KINDS:
+        for resource in cast("ResourceTable", mesh.get(f"/v1/resources/{kind}s"))["resources"]:
+            if resource["ready"]:
+                served += 1
+                continue
+            told = [condition["message"] for condition in resource["conditions"] if condition["type"] == "Ready"]
+            found = f"{resource['name']} is not Ready: {told[0] if told else 'not looked at yet'}"
+            yield Finding(kind, "note", found, f"astromesh describe {kind} {resource['name']}")
+    yield Finding("resources", "fine", f"{served} are Ready")
 
 
 def check_data(folder: Path) -> Finding:
