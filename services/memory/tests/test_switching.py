@@ -1,5 +1,5 @@
-"""One line of YAML moves an agent's history to another backend, whole, and leaves nothing behind; a backend that is away
-or has lost something says so and is brought up to date by itself."""
+"""One line of YAML moves an agent's history to another backend, whole, and leaves nothing behind; a backend that is
+away or has lost something says so and is brought up to date by itself."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_a_backend_that_is_away_holds_up_its_own_agents_alone_and_comes_ba
         assert await _found(stub, desk, agent, await desk.turn("one")) == ["one"]
         own_redis.kill()
         last = await desk.turn("two")
-        with pytest.raises(Unavailable, match="redis at redis://127.0.0.1") as raised:
+        with pytest.raises(Unavailable, match=r"redis at redis://127\.0\.0\.1") as raised:
             await recall(stub, desk, agent, last)
         assert own_redis.password not in str(raised.value)
         health = (await stub.CheckMemory(CheckMemoryRequest(agent=agent), timeout=10)).stores[0]

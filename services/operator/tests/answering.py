@@ -11,7 +11,7 @@ from astromesh.v1.guardrails_pb2_grpc import (
     GuardrailsServiceStub,
     add_GuardrailsServiceServicer_to_server,
 )
-from astromesh.v1.memory_pb2 import ListHistoryRequest, ListHistoryResponse, RecallRequest, RecallResponse
+from astromesh.v1.memory_pb2 import CheckMemoryRequest, CheckMemoryResponse, MemoryStoreHealth
 from astromesh.v1.memory_pb2_grpc import (
     MemoryServiceServicer,
     MemoryServiceStub,
@@ -44,6 +44,9 @@ class Answers:
 
     providers: list[ProviderHealth] = field(
         default_factory=lambda: [ProviderHealth(provider="extractive", reachable=True)]
+    )
+    stores: list[MemoryStoreHealth] = field(
+        default_factory=lambda: [MemoryStoreHealth(kind="conversational", backend="sqlite", connected=True)]
     )
     tools: list[str] = field(default_factory=list[str])
     failures: dict[str, AstromeshError] = field(default_factory=dict[str, AstromeshError])
@@ -79,12 +82,9 @@ class Memory(MemoryServiceServicer):
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
 
-    async def Recall(self, request: RecallRequest, context: ServicerContext) -> RecallResponse:
+    async def CheckMemory(self, request: CheckMemoryRequest, context: ServicerContext) -> CheckMemoryResponse:
         self.answers.check("memory")
-        return RecallResponse()
-
-    def ListHistory(self, request: ListHistoryRequest, context: ServicerContext) -> Awaitable[ListHistoryResponse]:
-        raise NOT_THE_OPERATORS
+        return CheckMemoryResponse(stores=self.answers.stores)
 
 
 class Tools(ToolsServiceServicer):
@@ -112,7 +112,8 @@ def answering(answers: Answers, telemetry: Telemetry | None = None) -> Services:
     """Stubs of services that answer so."""
     server = InProcessServer(telemetry or Telemetry())
     server.install(lambda it: add_RouterServiceServicer_to_server(Router(answers), it))
-    server.install(lambda it: add_MemoryServiceServicer_to_server(Memory(answers), it))
+    memory = Memory(answers)  # pyright: ignore[reportAbstractUsage] - the rest is nothing that the operator asks
+    server.install(lambda it: add_MemoryServiceServicer_to_server(memory, it))
     server.install(lambda it: add_ToolsServiceServicer_to_server(Tools(answers), it))
     server.install(lambda it: add_GuardrailsServiceServicer_to_server(Guardrails(answers), it))
     channel = server.channel()

@@ -8,6 +8,7 @@ import pytest
 
 from astromesh.v1.control_pb2 import CONDITION_STATUS_TRUE, Observation
 from astromesh.v1.control_pb2 import Condition as ConditionRecord
+from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported, Unavailable
@@ -169,10 +170,26 @@ def test_what_is_asked_outweighs_what_was_told_and_is_not_remembered_as_told() -
 
 async def test_conversations_fall_back_to_sqlite_and_say_so() -> None:
     memory = "  memory: {conversational: {backend: redis}}\n"
+    instead = MemoryStoreHealth(kind="conversational", backend="redis", connected=True, reason="FallbackSQLite")
+    instead.message = "conversations are kept in SQLite"
 
-    conditions = await observed(one(agent(extra=memory)), Answers())
+    conditions = await observed(one(agent(extra=memory)), Answers(stores=[instead]))
 
     assert (conditions["MemoryConnected"].status, conditions["MemoryConnected"].reason) == ("True", "FallbackSQLite")
+
+
+async def test_memory_that_is_away_is_said_with_its_reason_and_comes_back() -> None:
+    memory = "  memory: {conversational: {backend: redis}}\n"
+    away = MemoryStoreHealth(kind="conversational", backend="redis", reason="Unavailable", message="redis at h: gone")
+
+    conditions = await observed(one(agent(extra=memory)), Answers(stores=[away]))
+    found = conditions["MemoryConnected"]
+    assert (found.status, found.reason, found.message) == ("False", "Unavailable", "conversational: redis at h: gone")
+
+    away.connected, away.reason, away.message = True, "Connected", ""
+    conditions = await observed(one(agent(extra=memory)), Answers(stores=[away]))
+    found = conditions["MemoryConnected"]
+    assert (found.status, found.reason, found.message) == ("True", "Connected", "redis")
 
 
 async def test_of_a_provider_only_the_router_tells_and_nothing_while_it_is_away() -> None:

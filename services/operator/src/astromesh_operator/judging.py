@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.agent import AgentSpec
@@ -46,6 +47,19 @@ def providers_of_agent(healths: Sequence[ProviderHealth]) -> Condition:
 def tools(names: Sequence[str]) -> Condition:
     """What the tools service offers an agent."""
     return Condition("ToolsRegistered", "True", "Registered" if names else "NoTools", ", ".join(names))
+
+
+def memory(stores: Sequence[MemoryStoreHealth]) -> Condition:
+    """True where all the stores that an agent declares answer; a stand-in for one of them is said."""
+    away = [store for store in stores if not store.connected]
+    if away:
+        said = "; ".join(f"{store.kind}: {store.message}" for store in away)
+        return Condition("MemoryConnected", "False", away[0].reason, said)
+    instead = next((store for store in stores if store.message), None)
+    if instead is not None:
+        return Condition("MemoryConnected", "True", instead.reason, instead.message)
+    told = ", ".join(dict.fromkeys(store.backend for store in stores))
+    return Condition("MemoryConnected", "True", "Connected", told)
 
 
 def retrieves(agent: AgentSpec) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, CheckTextRequest
-from astromesh.v1.memory_pb2 import RecallRequest
+from astromesh.v1.memory_pb2 import CheckMemoryRequest
 from astromesh.v1.router_pb2 import CheckProvidersRequest
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
 from astromesh.v1.values_pb2 import ResourceRef
@@ -17,8 +17,8 @@ from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.readiness import Check
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_memory import MemorySpec
 from astromesh_core.resources.conditions import Condition
-from astromesh_core.resources.features import fallbacks
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
@@ -35,8 +35,6 @@ ASK_SECONDS: Final = 3.0
 
 PROVIDER_SECONDS: Final = 6.0
 """How long the router may take: it gives each provider 5 s."""
-
-_NO_SESSION: Final = "a" * 26
 
 
 @dataclass(frozen=True)
@@ -119,13 +117,10 @@ class _Asked:
         return judging.providers_of_agent(reply.providers)
 
     async def _memory(self, agent: AgentSpec) -> Condition:
-        if agent.memory.conversational is None:
+        if agent.memory == MemorySpec():
             return Condition("MemoryConnected", "True", "NoMemory", "the agent declares none")
-        recall = RecallRequest(agent=self._ref, session_key=_NO_SESSION)
-        await self._services.memory.Recall(recall, timeout=ASK_SECONDS)
-        for fallback in fallbacks(self._resource):
-            return Condition("MemoryConnected", "True", fallback.reason, fallback.message)
-        return Condition("MemoryConnected", "True", "Connected", agent.memory.conversational.backend)
+        check = CheckMemoryRequest(agent=self._ref)
+        return judging.memory((await self._services.memory.CheckMemory(check, timeout=ASK_SECONDS)).stores)
 
     async def _tools(self, agent: AgentSpec) -> Condition:
         registered = await self._told("ToolsRegistered", "tools", self._registered())
