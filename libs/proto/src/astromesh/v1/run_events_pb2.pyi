@@ -222,6 +222,7 @@ class RunRequested(_message.Message):
     PRIVATE_SESSION_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    USER_KEY_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     session_key: _builtins.str
     """Keyed hash of (namespace, agent, session); also names the session's aggregate."""
@@ -238,6 +239,8 @@ class RunRequested(_message.Message):
     """Nobody named the session: it is this run's own."""
     output_schema_json: _builtins.str
     """JSON Schema that the answer has to match, as JSON text; overrides the agent's own."""
+    user_key: _builtins.str
+    """Keyed hash of `user`; empty where the caller named none."""
     @_builtins.property
     def session_id(self) -> _values_pb2.Content:
         """As the caller named it, or as given out."""
@@ -283,10 +286,11 @@ class RunRequested(_message.Message):
         private_session: _builtins.bool = ...,
         images: _abc.Iterable[_values_pb2.Image] | None = ...,
         output_schema_json: _builtins.str = ...,
+        user_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "uses_memory", b"uses_memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,6 +339,7 @@ class RunStarted(_message.Message):
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     SEMANTIC_FIELD_NUMBER: _builtins.int
     EPISODIC_FIELD_NUMBER: _builtins.int
+    REMEMBERS_TOOLS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     epoch: _builtins.int
     pattern: _builtins.str
@@ -353,6 +358,8 @@ class RunStarted(_message.Message):
     """The turn is remembered by its meaning."""
     episodic: _builtins.bool
     """What happened is remembered, however the run ends."""
+    remembers_tools: _builtins.bool
+    """What is remembered of a run holds its tool calls with their results."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
@@ -377,10 +384,11 @@ class RunStarted(_message.Message):
         output_schema_json: _builtins.str = ...,
         semantic: _builtins.bool = ...,
         episodic: _builtins.bool = ...,
+        remembers_tools: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "semantic", b"semantic", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "remembers_tools", b"remembers_tools", "semantic", b"semantic", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
