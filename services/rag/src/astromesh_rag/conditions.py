@@ -41,6 +41,11 @@ class Observed:
     conditions: dict[str, Condition] = field(default_factory=dict[str, Condition])
     figures: dict[str, int | float | str] = field(default_factory=dict[str, int | float | str])
 
+    @property
+    def connected(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return CONNECTED in self.conditions and self.conditions[CONNECTED].status == CONDITION_STATUS_TRUE
+
     def note(self, *conditions: Condition) -> None:
         """Puts conditions in place of older ones of their types."""
         for condition in conditions:
