@@ -92,6 +92,7 @@ async def test_a_pipeline_on_postgresql_answers_over_restarts_and_outages(
         await mesh.stop()
         await mesh.start()
         assert (await sources(mesh))[0] == "boats.md"
+        await asyncio.sleep(3)  # what a restart takes in anew, it begins with after some 1.5 s
         await becomes(mesh, "IngestionComplete", "True")
         assert written(own_postgres) == before
 
