@@ -62,24 +62,24 @@ async def asked(memory: World, agent: ResourceRef, question: str, after: Positio
 
 
 async def test_a_rebuild_gives_the_same_back(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **SQLITE)
-    await put_agent(bus, "other", **SQLITE)
+    agent = await put_agent(bus, SQLITE)
+    await put_agent(bus, SQLITE, "other")
     after = await tell(bus)
     async with world(bus, tmp_path) as memory:
         await memory.recall(agent, "keep", user="ada", after=after)
         before, others = await dumped(memory), await dumped(memory, "other")
-        assert len(before["rows"]) == 6
+        assert len(before.rows) == 6
         for _ in range(2):
             rebuilt = await memory.related.rebuilder.rebuild(NAMESPACE, "desk")
+            assert (rebuilt.semantic, rebuilt.episodic) == (5, 5)
             assert await dumped(memory) == before
             assert await dumped(memory, "other") == others
-        assert (rebuilt.semantic, rebuilt.episodic) == (5, 5)
         assert await memory.said(agent, "the secret of bob", user="bob") == []
         assert all("forget" not in text for text in await memory.said(agent, "forget 1", user="ada"))
 
 
 async def test_a_rebuild_mends_what_was_lost_and_what_was_put_in_by_others(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **SQLITE)
+    agent = await put_agent(bus, SQLITE)
     after = await tell(bus)
     async with world(bus, tmp_path) as memory:
         await memory.recall(agent, "keep", user="ada", after=after)
@@ -89,14 +89,14 @@ async def test_a_rebuild_mends_what_was_lost_and_what_was_put_in_by_others(bus: 
             assert keeper is not None
             sink = await keeper.sink(Position.START, 5)
             await sink.remove(sorted(await sink.versions())[:2])
-        await memory.related.ledger.replace(NAMESPACE, "desk", before["rows"][1:], [])
+        await memory.related.ledger.replace(NAMESPACE, "desk", before.rows[1:], [])
         assert await dumped(memory) != before
         await memory.related.rebuilder.rebuild(NAMESPACE, "desk")
         assert await dumped(memory) == before
 
 
 async def test_runs_that_end_during_a_rebuild_are_not_lost(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **SQLITE)
+    agent = await put_agent(bus, SQLITE)
     await tell(bus)
     runs = [Told(f"meanwhile {number}", "yes", user="ada") for number in range(10)]
     async with world(bus, tmp_path) as memory:
@@ -105,13 +105,13 @@ async def test_runs_that_end_during_a_rebuild_are_not_lost(bus: Bus, tmp_path: P
         await asyncio.gather(*rebuilding)
         await memory.recall(agent, "meanwhile", user="ada", after=after)
         live = await dumped(memory)
-        assert {run.aggregate.id for run in runs} <= {row.run_id for row in live["rows"]}
+        assert {run.aggregate.id for run in runs} <= {row.run_id for row in live.rows}
         await memory.related.rebuilder.rebuild(NAMESPACE, "desk")
         assert await dumped(memory) == live
 
 
 async def test_lost_files_are_made_again_from_the_log(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **SQLITE)
+    agent = await put_agent(bus, SQLITE)
     after = await tell(bus)
     async with world(bus, tmp_path / "one") as memory:
         await memory.recall(agent, "keep", user="ada", after=after)
@@ -124,12 +124,10 @@ async def test_lost_files_are_made_again_from_the_log(bus: Bus, tmp_path: Path) 
 async def test_one_line_moves_episodes_to_postgres_and_nothing_stays_behind(
     bus: Bus, tmp_path: Path, postgres: str
 ) -> None:
-    await put_agent(bus, **SQLITE)
+    await put_agent(bus, SQLITE)
     after = await tell(bus)
     async with world(bus, tmp_path, {"DSN": postgres}) as memory:
-        agent = await put_agent(
-            bus, semantic={"backend": "faiss"}, episodic={"backend": "postgres", "connection": {"url": "${DSN}"}}
-        )
+        agent = await put_agent(bus, {**SQLITE, "episodic": {"backend": "postgres", "connection": {"url": "${DSN}"}}})
         await until(lambda: asked(memory, agent, "keep 1", after), seconds=20)
         kept = await dumped(memory)
 
@@ -146,13 +144,13 @@ async def test_a_database_that_is_away_is_told_of_and_put_in_step_when_it_is_bac
     bus: Bus, tmp_path: Path, own_postgres: PostgresServer
 ) -> None:
     environ = {"DSN": own_postgres.fresh_database()}
-    agent = await put_agent(bus, episodic={"backend": "postgres", "connection": {"url": "${DSN}"}})
+    agent = await put_agent(bus, {"episodic": {"backend": "postgres", "connection": {"url": "${DSN}"}}})
     first = Told("before the storm", "calm", user="ada")
     async with world(bus, tmp_path, environ) as memory:
         after = await store(bus, first)
         assert await memory.happened(agent, "the storm", user="ada", after=after) == [first.question]
         own_postgres.stop()
-        (health,) = await memory.related.remembering.health(agent)
+        (health,) = await memory.related.kept.health(agent)
         assert (health.kind, health.connected) == ("episodic", False)
         assert environ["DSN"] not in health.message
         assert own_postgres.password not in health.message
@@ -167,5 +165,5 @@ async def test_a_database_that_is_away_is_told_of_and_put_in_step_when_it_is_bac
             return len(await asked(memory, agent, "the storm", after)) == 2
 
         await until(both, seconds=20)
-        (health,) = await memory.related.remembering.health(agent)
+        (health,) = await memory.related.kept.health(agent)
         assert health.connected

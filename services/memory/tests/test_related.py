@@ -29,7 +29,7 @@ DOG = Told("my dog is called Rex", "good to know", user="ada", session="monday")
 
 
 async def test_what_was_said_and_what_happened_is_found_in_a_later_session(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     failed = Told("walk my dog called Rex", user="ada", session="monday", tool="walk", fails="it rains")
     after = await store(bus, DOG, failed)
     async with world(bus, tmp_path) as memory:
@@ -64,7 +64,7 @@ async def test_what_was_said_and_what_happened_is_found_in_a_later_session(bus: 
     ],
 )
 async def test_nobody_is_told_of_anothers_runs(bus: Bus, tmp_path: Path, user: str, principal: str) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
         for session in ("monday", "friday", ""):
@@ -75,7 +75,7 @@ async def test_nobody_is_told_of_anothers_runs(bus: Bus, tmp_path: Path, user: s
 
 
 async def test_anonymous_callers_share_nothing_but_a_session(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     after = await store(bus, Told("my cat is called Tom", "fine", session="a"))
     async with world(bus, tmp_path) as memory:
         assert await memory.said(agent, "cat Tom", session="b", after=after) == []
@@ -87,7 +87,7 @@ async def test_anonymous_callers_share_nothing_but_a_session(bus: Bus, tmp_path:
 @pytest.mark.parametrize(("scope", "counts"), [("session", (0, 1)), ("agent", (1, 1)), ("user", (0, 0))])
 async def test_a_scope_opens_what_it_says(bus: Bus, tmp_path: Path, scope: str, counts: tuple[int, int]) -> None:
     agent = await put_agent(
-        bus, semantic={"backend": "faiss", "scope": scope}, episodic={"backend": "sqlite", "scope": scope}
+        bus, {"semantic": {"backend": "faiss", "scope": scope}, "episodic": {"backend": "sqlite", "scope": scope}}
     )
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
@@ -98,15 +98,15 @@ async def test_a_scope_opens_what_it_says(bus: Bus, tmp_path: Path, scope: str, 
 
 async def test_other_agents_of_one_collection_find_nothing(bus: Bus, tmp_path: Path) -> None:
     shared = {"semantic": {"backend": "faiss", "collection": "all", "scope": "agent"}}
-    await put_agent(bus, **shared)
-    other = await put_agent(bus, "other", **shared)
+    await put_agent(bus, shared)
+    other = await put_agent(bus, shared, "other")
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
         assert await memory.said(other, DOG.question, user="ada", session="monday", after=after) == []
 
 
 async def test_clearing_erasing_and_expiry_forget_what_they_name_and_nothing_else(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     bobs = Told("my dog is called Bello", "noted", user="bob", session="monday")
     adas = Told("my dog is called Wolf", "noted", user="ada", session="tuesday")
     async with world(bus, tmp_path) as memory:
@@ -125,7 +125,7 @@ async def test_clearing_erasing_and_expiry_forget_what_they_name_and_nothing_els
 
 
 async def test_feedback_is_remembered_with_its_run(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     async with world(bus, tmp_path) as memory:
         await store(bus, DOG)
         await in_session(bus, feedback(DOG, -1, "rude"), "monday")
@@ -135,7 +135,7 @@ async def test_feedback_is_remembered_with_its_run(bus: Bus, tmp_path: Path) -> 
 
 
 async def test_what_the_caller_has_already_is_left_out(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, semantic={"backend": "faiss", "max_results": 1})
+    agent = await put_agent(bus, {"semantic": {"backend": "faiss", "max_results": 1}})
     again = Told("my dog is called Rex indeed", "yes", user="ada")
     after = await store(bus, DOG, again)
     async with world(bus, tmp_path) as memory:
@@ -146,20 +146,20 @@ async def test_what_the_caller_has_already_is_left_out(bus: Bus, tmp_path: Path)
 async def test_thresholds_and_lifetimes_hold(bus: Bus, tmp_path: Path) -> None:
     strict = {"similarity_threshold": 0.99}
     agent = await put_agent(
-        bus, semantic={"backend": "faiss", **strict}, episodic={"backend": "sqlite", **strict, "ttl": 3600}
+        bus, {"semantic": {"backend": "faiss", **strict}, "episodic": {"backend": "sqlite", **strict, "ttl": 3600}}
     )
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
         assert await memory.said(agent, DOG.question, user="ada", after=after) == []
         assert await memory.happened(agent, DOG.question, user="ada", after=after) == [DOG.question]
         assert await memory.happened(agent, "my dog is called Bello", user="ada", after=after) == []
-        short = await put_agent(bus, semantic={"backend": "faiss"}, episodic={"backend": "sqlite", "ttl": 1})
+        short = await put_agent(bus, {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite", "ttl": 1}})
         await asyncio.sleep(1.1)
         assert await memory.happened(short, DOG.question, user="ada", after=after) == []
 
 
 async def test_a_run_that_asks_to_be_forgotten_by_one_kind_is(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     plain_run = Told("nothing of this", "stays", user="ada", semantic=False, episodic=False)
     after = await store(bus, plain_run)
     async with world(bus, tmp_path) as memory:
@@ -169,7 +169,7 @@ async def test_a_run_that_asks_to_be_forgotten_by_one_kind_is(bus: Bus, tmp_path
 
 
 async def test_it_goes_on_where_it_stopped_and_with_runs_that_were_at_work(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     cut = Told("my bird is called Pip", "sings", user="ada")
     async with world(bus, tmp_path) as memory:
         after = await store(bus, DOG)
@@ -187,7 +187,7 @@ async def test_it_goes_on_where_it_stopped_and_with_runs_that_were_at_work(bus: 
 
 
 async def test_a_recall_that_memory_has_not_reached_says_so(bus: Bus, tmp_path: Path) -> None:
-    agent = await put_agent(bus, **BOTH)
+    agent = await put_agent(bus, BOTH)
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
         memory.seconds = 0.2

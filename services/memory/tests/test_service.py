@@ -39,6 +39,8 @@ from astromesh_memory.service import MemoryService
 from astromesh_testing.commits import commit_of, new_run, requested
 from astromesh_testing.contracts.placement import Placement
 
+from .told_runs import nothing_beside
+
 if TYPE_CHECKING:
     from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
 
@@ -80,9 +82,12 @@ async def clear(bus: Bus) -> Position:
 @asynccontextmanager
 async def memory(bus: Bus, folder: Path, placement: Placement) -> AsyncGenerator[MemoryServiceAsyncStub]:
     seen = await SeenAgents.load(folder / "agents_seen.json")
-    async with open_conversations(bus, seen, Backends(folder, "mesh").open) as (conversations, _):
+    async with (
+        open_conversations(bus, seen, Backends(folder, "mesh").open) as (conversations, _),
+        nothing_beside(bus, folder) as related,
+    ):
         recaller = Recaller(bus.resources, conversations, bus.values, folder / "models", time.time_ns)
-        service = MemoryService(conversations, recaller, bus.values)
+        service = MemoryService(conversations, recaller, related, bus.values)
 
         def register(server: RpcServer) -> None:
             add_MemoryServiceServicer_to_server(service, server)

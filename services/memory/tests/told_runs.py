@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -30,6 +31,7 @@ from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate, run_aggregate, session_aggregate
 from astromesh_core.bus.writer import AggregateWriter
+from astromesh_core.errors import NotSupported
 from astromesh_core.events.chain import GENESIS
 from astromesh_core.events.contents import text_content
 from astromesh_core.events.identity import MeshKey, mesh_name, random_run_id, session_key, user_key
@@ -37,6 +39,7 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.user_code.modules import Modules
 from astromesh_memory.related import Related, open_related
 from astromesh_memory.runs.keeping import AgentKey, Sink
+from astromesh_memory.runs.ledger import RunRow
 from astromesh_memory.sinks import Sinks
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.opening import Stores
@@ -49,7 +52,7 @@ def key_of(session: str, agent: str = "desk") -> str:
     return session_key(KEY, NAMESPACE, agent, session)
 
 
-async def put_agent(bus: Bus, name: str = "desk", **memory: Mapping[str, object]) -> ResourceRef:
+async def put_agent(bus: Bus, memory: Mapping[str, object], name: str = "desk") -> ResourceRef:
     raw = {"model": {"primary": {"provider": "ollama", "model": "m"}}, "memory": memory}
     spec = AgentSpec.model_validate_json(orjson.dumps(raw))
     ref = ResourceRef(kind="Agent", namespace=NAMESPACE, name=name)
@@ -243,15 +246,32 @@ async def world(bus: Bus, folder: Path, environ: Mapping[str, str] | None = None
         modules.close()
 
 
-async def dumped(world: World, agent: str = "desk") -> dict[str, object]:
+@asynccontextmanager
+async def nothing_beside(bus: Bus, folder: Path) -> AsyncGenerator[Related]:
+    """Memory without semantic and episodic stores."""
+
+    async def refuse(key: AgentKey, declared: object, *, confined: bool) -> Sink:
+        raise NotSupported(f"{key.agent} keeps no {key.kind} memory in this test")
+
+    async with open_related(bus, folder, KEY, refuse, lambda projection: None) as related:
+        yield related
+
+
+class Dump(NamedTuple):
     """All that is kept of an agent, in a form that can be compared."""
-    rows = await world.related.ledger.rows(NAMESPACE, agent)
-    kept: dict[str, object] = {"rows": rows}
+
+    rows: list[RunRow]
+    stores: dict[str, object]
+
+
+async def dumped(world: World, agent: str = "desk") -> Dump:
+    """What is kept of an agent now."""
+    kept = Dump(await world.related.ledger.rows(NAMESPACE, agent), {})
     for kind in ("semantic", "episodic"):
         keeper = world.related.keepers.of(AgentKey(NAMESPACE, agent, kind))
         if keeper is not None:
             sink = await keeper.sink(Position.START, 10)
-            kept[kind] = await _content(sink)
+            kept.stores[kind] = await _content(sink)
     return kept
 
 

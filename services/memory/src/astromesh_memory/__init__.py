@@ -1,1 +1,1 @@
-"""Conversational memory, projected from the log."""
+"""Conversational, semantic and episodic memory, projected from the log."""

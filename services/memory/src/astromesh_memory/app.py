@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from astromesh.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
 from astromesh_core.bus.connection import Bus
@@ -15,13 +17,18 @@ from astromesh_core.conversations import START
 from astromesh_core.events.identity import mesh_name
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
+from astromesh_core.user_code.modules import Modules
 from astromesh_memory.conversations import Conversations
 from astromesh_memory.declarations import AgentDeclarations
 from astromesh_memory.joining import Handle
 from astromesh_memory.opening import Backends, Opener
 from astromesh_memory.recall import Recaller
+from astromesh_memory.related import Related, open_related
 from astromesh_memory.seen import SeenAgents
 from astromesh_memory.service import MemoryService
+from astromesh_memory.sinks import Sinks
+from astromesh_vectors.embedders.opening import Embedders
+from astromesh_vectors.opening import Stores
 
 
 @asynccontextmanager
@@ -30,10 +37,13 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     folder = platform.settings.data_dir / "memory"
     backends = Backends(folder, mesh_name(platform.mesh_key))
     seen = await SeenAgents.load(folder / "agents_seen.json")
-    async with open_conversations(platform.bus, seen, backends.open) as (conversations, reading):
+    async with (
+        open_conversations(platform.bus, seen, backends.open) as (conversations, reading),
+        open_beside(platform) as related,
+    ):
         bus, models = platform.bus, platform.settings.data_dir / "models"
         recaller = Recaller(bus.resources, conversations, bus.values, models, time.time_ns)
-        service = MemoryService(conversations, recaller, bus.values)
+        service = MemoryService(conversations, recaller, related, bus.values)
 
         def register(server: RpcServer) -> None:
             add_MemoryServiceServicer_to_server(service, server)
@@ -41,6 +51,30 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         lag = platform.telemetry.metrics.projection_lag.labels("memory")
         lag.set_function(lambda: reading.lag_seconds)
         yield register
+
+
+@asynccontextmanager
+async def open_beside(platform: Platform) -> AsyncGenerator[Related]:
+    """Semantic and episodic memory, in the stores and by the embedders that agents declare, within the block."""
+    settings, environ = platform.settings, os.environ
+    data, config = settings.data_dir, Path(settings.config_dir)
+    own_embedders, own_stores = Modules(config / "embedders"), Modules(config / "stores")
+    embedders = Embedders(data, own_embedders, environ)
+    stores, mesh = Stores(data, own_stores, environ), mesh_name(platform.mesh_key)
+    sinks = Sinks(data / "memory", embedders, stores, mesh, environ)
+    lag = platform.telemetry.metrics.projection_lag.labels("memory-runs")
+
+    def watched(reading: Projection) -> None:
+        lag.set_function(lambda: reading.lag_seconds)
+
+    try:
+        async with open_related(platform.bus, data / "memory", platform.mesh_key, sinks.open, watched) as related:
+            yield related
+    finally:
+        await sinks.close()
+        await embedders.close()
+        own_embedders.close()
+        own_stores.close()
 
 
 @asynccontextmanager

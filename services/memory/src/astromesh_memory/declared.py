@@ -10,6 +10,7 @@ from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import EpisodicMemory, SemanticMemory
 from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_core.resources.extras import POSTGRES
 from astromesh_memory.runs.changes import Kind
 from astromesh_vectors.opening import Collection
 
@@ -70,3 +71,10 @@ def collection_of(mesh: str, namespace: str, shared: str, model: str, dimension:
     place = hashlib.sha256("\0".join((mesh, shared, model, str(dimension))).encode()).hexdigest()[:16]
     legible = re.sub(r"[^a-z0-9]+", "-", shared.lower()).strip("-")[:24]
     return Collection(f"memory/{namespace}/{legible}-{place}", model, dimension)
+
+
+def in_sqlite(declared: Declared) -> bool:
+    """Whether episodes lie in this service's own file: declared so, or for want of PostgreSQL's driver."""
+    if not isinstance(declared, EpisodicMemory):
+        return False
+    return declared.backend == "sqlite" or (not declared.strict and not POSTGRES.installed)

@@ -14,6 +14,7 @@ from astromesh_core.bus.projection import Projection
 from astromesh_core.events.identity import MeshKey
 from astromesh_core.telemetry.logs import logger
 from astromesh_memory.keepers import Keepers, OpenSink
+from astromesh_memory.kept import Kept
 from astromesh_memory.rebuilding import Rebuilder
 from astromesh_memory.remembering import Remembering
 from astromesh_memory.runs.following import RunFollower
@@ -30,6 +31,7 @@ class Related:
     """Semantic and episodic memory, at work."""
 
     remembering: Remembering
+    kept: Kept
     rebuilder: Rebuilder
     keepers: Keepers
     ledger: LedgerThread
@@ -55,6 +57,8 @@ async def open_related(
 
         async def read_log() -> None:
             reading = Projection(bus, "memory-runs", follower.handle, follower.applied, verifies=False)
+            # That it is far behind, as at its first reading, is its agents' trouble and makes no process unready.
+            reading.max_lag_seconds = float("inf")
             watched(await stack.enter_async_context(reading))
 
         keepers = Keepers(ledger, reader, open_sink, read_log)
@@ -66,7 +70,7 @@ async def open_related(
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
         remembering = Remembering(bus.resources, keepers, follower, ledger, key)
         try:
-            yield Related(remembering, rebuilder, keepers, ledger, synced)
+            yield Related(remembering, Kept(keepers, ledger), rebuilder, keepers, ledger, synced)
         finally:
             for task in tasks:
                 task.cancel()

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from astromesh.v1.memory_pb2 import MemoryStoreHealth, RecallRelatedRequest, RecallRelatedResponse
+from astromesh.v1.memory_pb2 import RecallRelatedRequest, RecallRelatedResponse
 from astromesh_core.bus.positions import Position
-from astromesh_core.errors import AstromeshError, Bug, Unavailable
+from astromesh_core.errors import Bug, Unavailable
 from astromesh_core.events.contents import plain
 from astromesh_core.events.identity import MeshKey, owner_key
 from astromesh_core.resources.compiled import Compiled, Specs
@@ -22,7 +22,7 @@ from astromesh_memory.declared import (
 )
 from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.keepers import Keepers
-from astromesh_memory.runs.changes import KINDS, Kind
+from astromesh_memory.runs.changes import Kind
 from astromesh_memory.runs.following import RunFollower
 from astromesh_memory.runs.keeping import AgentKey
 from astromesh_memory.runs.ledger import RunRow
@@ -40,7 +40,7 @@ Memory = TypeVar("Memory", SemanticMemory, EpisodicMemory)
 
 
 class Remembering:
-    """Recall, and how the stores are. What is recalled is checked against the ledger once more: a store that finds too
+    """Recall. What is recalled is checked against the ledger once more: a store that finds too
     much tells nobody of another's runs."""
 
     def __init__(
@@ -80,11 +80,6 @@ class Remembering:
             if memory is not None:
                 response.episodes.extend(await self._happened(memory, declared.episodic, request, caller))
         return response
-
-    async def health(self, ref: ResourceRef) -> list[MemoryStoreHealth]:
-        """How the stores are that a version of an agent declares, asked now."""
-        declared = await self._versions.of(ref)
-        return [await self._health(ref, kind, one) for kind in KINDS if (one := declared.of(kind)) is not None]
 
     def _caller(self, request: RecallRelatedRequest) -> Caller:
         user, agent = plain(request.user), request.agent
@@ -142,22 +137,6 @@ class Remembering:
 
     def _since(self, declared: Declared) -> int:
         return self._clock() - declared.ttl * 1_000_000_000 if declared.ttl else 0
-
-    async def _health(self, ref: ResourceRef, kind: Kind, declared: Declared) -> MemoryStoreHealth:
-        keeper = self._keepers.of(AgentKey(ref.namespace, ref.name, kind))
-        health = MemoryStoreHealth(kind=kind, backend=declared.backend, connected=True, reason="Connected")
-        try:
-            if keeper is None:
-                raise Unavailable("the store is being opened")
-            await keeper.check()
-        except AstromeshError as error:
-            health.connected, health.reason, health.message = False, reason_of(error), error.message
-        return health
-
-
-def reason_of(error: AstromeshError) -> str:
-    """An error's class as the reason of a condition: one CamelCase word."""
-    return type(error).__name__
 
 
 def _threshold(declared: Declared, default: float) -> float:

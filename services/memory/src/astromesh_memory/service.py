@@ -15,8 +15,14 @@ from astromesh.v1.memory_pb2 import (
     HistoryEntry,
     ListHistoryRequest,
     ListHistoryResponse,
+    ListRelatedRequest,
+    ListRelatedResponse,
     ListSessionsRequest,
     ListSessionsResponse,
+    RebuildMemoryRequest,
+    RebuildMemoryResponse,
+    RecallRelatedRequest,
+    RecallRelatedResponse,
     RecallRequest,
     RecallResponse,
     RememberedSession,
@@ -30,6 +36,7 @@ from astromesh_core.rpc.deadlines import remaining
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_memory.conversations import Conversations
 from astromesh_memory.recall import Recaller, Values, opened
+from astromesh_memory.related import Related
 from astromesh_memory.status import conversations_health
 
 Value = TypeVar("Value")
@@ -42,11 +49,12 @@ _DEFAULT_PAGE, _LARGEST_PAGE = 50, 200
 
 
 class MemoryService(MemoryServiceServicer):
-    """Answers from the conversations."""
+    """Answers from the conversations, and from semantic and episodic memory beside them."""
 
-    def __init__(self, conversations: Conversations, recaller: Recaller, values: Values) -> None:
+    def __init__(self, conversations: Conversations, recaller: Recaller, related: Related, values: Values) -> None:
         self._conversations = conversations
         self._recaller = recaller
+        self._related = related
         self._values = values
 
     async def Recall(self, request: RecallRequest, context: ServicerContext) -> RecallResponse:
@@ -103,13 +111,42 @@ class MemoryService(MemoryServiceServicer):
         found = await self._conversations.of_user(request.namespace, request.user_key, _wait())
         response = FindUserSessionsResponse(sessions=[_remembered(session) for session in found])
         await self._values.resolve_all(response)
+        known = {session.session_key for session in found}
+        beside = await self._related.kept.sessions_of(request.namespace, request.user_key)
+        response.sessions.extend(session for session in beside if session.session_key not in known)
         return response
+
+    async def RecallRelated(self, request: RecallRelatedRequest, context: ServicerContext) -> RecallRelatedResponse:
+        """Returns what semantic and episodic memory have on the question, among runs that the caller may be told of.
+
+        Raises Unavailable where a store is away, or memory does not reach `after_position` in time.
+        """
+        return await self._related.remembering.recall(request, _wait())
+
+    async def ListRelated(self, request: ListRelatedRequest, context: ServicerContext) -> ListRelatedResponse:
+        """Returns all that semantic and episodic memory keep of a session or a person. Raises Unavailable."""
+        if not request.session_key and not request.user_key:
+            raise InvalidInput("name a session_key or a user_key")
+        return await self._related.kept.related(request, _wait())
+
+    async def RebuildMemory(self, request: RebuildMemoryRequest, context: ServicerContext) -> RebuildMemoryResponse:
+        """Returns when all three kinds of memory are again what the log says. Raises Unavailable."""
+        agent = AgentKey(request.namespace, request.agent)
+        seconds = max(0.0, remaining() - _TIME_TO_ANSWER)
+        await self._conversations.rebuild(agent, seconds)
+        rebuilt = await self._related.rebuilder.rebuild(request.namespace, request.agent)
+        turns, last = 0, None
+        while page := await self._conversations.sessions(agent, last, _LARGEST_PAGE, seconds):
+            turns += sum(session.turns for session in page)
+            last = (page[-1].last_unix_nano, page[-1].session_key)
+        return RebuildMemoryResponse(turns=turns, semantic=rebuilt.semantic, episodic=rebuilt.episodic)
 
     async def CheckMemory(self, request: CheckMemoryRequest, context: ServicerContext) -> CheckMemoryResponse:
         """Asks the stores that the agent declares now."""
         agent = AgentKey(request.agent.namespace, request.agent.name)
         health = await conversations_health(self._conversations, agent, _wait())
-        return CheckMemoryResponse(stores=[health] if health is not None else [])
+        beside = await self._related.kept.health(request.agent)
+        return CheckMemoryResponse(stores=[*([health] if health is not None else []), *beside])
 
 
 def _wait() -> float:

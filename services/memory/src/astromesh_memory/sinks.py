@@ -11,7 +11,7 @@ from astromesh_core.resources import agent_memory
 from astromesh_core.resources.connections import postgres_address
 from astromesh_core.resources.extras import POSTGRES
 from astromesh_core.resources.stores import Connection
-from astromesh_memory.declared import Declared, collection_of, embeddings_of
+from astromesh_memory.declared import Declared, collection_of, embeddings_of, in_sqlite
 from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.episodes.sqlite import SqliteEpisodes
 from astromesh_memory.runs.keeping import AgentKey, Sink
@@ -77,8 +77,3 @@ class Sinks:
         if store is None:
             store = self._episodes[name] = make()
         return store
-
-
-def in_sqlite(declared: agent_memory.EpisodicMemory) -> bool:
-    """Whether episodes lie in this service's own file: declared so, or for want of PostgreSQL's driver."""
-    return declared.backend == "sqlite" or (not declared.strict and not POSTGRES.installed)
