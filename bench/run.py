@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 
+import chunking
 import cold_start
 import durable_runs
 import first_token
@@ -20,6 +21,7 @@ import memory_growth
 import replaying
 import router_latency
 import router_memory
+import scanning
 import takeover
 from figures import Figure, save, table
 
@@ -32,6 +34,8 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "memory": memory_growth.measure,
     "router": router_latency.measure,
     "router-memory": router_memory.measure,
+    "chunking": chunking.measure,
+    "scan": scanning.measure,
 }
 
 
