@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+import astromesh_rag.pipelines
 from astromesh.v1.control_pb2 import (
     CONDITION_STATUS_FALSE,
     CONDITION_STATUS_TRUE,
@@ -28,7 +29,9 @@ from astromesh_core.bus.connection import Bus
 from astromesh_core.errors import InvalidInput, NotFound, NotSupported, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_core.resources.features import Unsupported
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
+from astromesh_core.resources.resource import Resource
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.user_code.modules import Modules
@@ -205,13 +208,17 @@ async def test_an_unknown_pipeline_is_answered_with_those_that_there_are(
 
 
 async def test_what_is_not_built_or_cannot_be_is_refused_with_the_reason(
-    placement: Placement, bus: Bus, config: Path
+    placement: Placement, bus: Bus, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await declare(bus, "later", {"vector_store": {"backend": "faiss", "url": "http://localhost:6333"}})
+    def missing(resource: Resource) -> list[Unsupported]:
+        return [Unsupported("spec.later", "is not built yet")] * (resource.name == "later")
+
+    monkeypatch.setattr(astromesh_rag.pipelines, "unsupported", missing)
+    await declare(bus, "later")
     await declare(bus, "wrong", {"vector_store": {"dimensions": 384}})
     async with served(placement, bus, config) as rag:
         await until(lambda: len(rag.pipelines.of("default")) == 2)
-        with pytest.raises(NotSupported, match="not connected to"):
+        with pytest.raises(NotSupported, match="later: is not built yet"):
             await rag.stub.Query(ask("x", "later"))
         with pytest.raises(InvalidInput, match=r"vector_store.dimensions is 384, but words makes vectors of 64"):
             await rag.stub.Query(ask("x", "wrong"))

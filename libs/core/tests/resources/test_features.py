@@ -124,7 +124,6 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
         ("embedding: {model: other}", "embedding.model"),
         ("embeddings: {provider: onnx, model: other}", "embeddings.model"),
         ("vector_store: {backend: qdrant}", "vector_store.backend"),
-        ("ingestion: {sources: [{type: url, urls: ['http://a']}]}", "ingestion.sources[0].type"),
     ],
 )
 def test_what_pipelines_do_not_have_yet(spec: str, field: str) -> None:

@@ -44,13 +44,7 @@ def load(name: str) -> Resource:
         ),
         ("ollama-local.yaml", []),
         ("whatsapp-support.yaml", ["spec.type"]),
-        (
-            "support-kb.yaml",
-            [
-                "spec.ingestion.sources[1].type",
-                "spec.ingestion.schedule",
-            ],
-        ),
+        ("support-kb.yaml", []),
         ("minimal-agent.yaml", []),
     ],
 )

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from astromesh_core.resources.agent import AgentSpec
-from astromesh_core.resources.agent_memory import ConversationalMemory, MemorySpec
+from astromesh_core.resources.agent_memory import ConversationalMemory, EpisodicMemory, MemorySpec
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.class_paths import is_class_path
 from astromesh_core.resources.embeddings import MINILM, EmbeddingsSpec
-from astromesh_core.resources.extras import CONVERSATION_EXTRAS, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
+from astromesh_core.resources.extras import CONVERSATION_EXTRAS, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.provider import ProviderSpec
-from astromesh_core.resources.rag_pipeline import DirectorySource, RAGPipelineSpec
+from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import RuntimeConfigSpec
 from astromesh_core.resources.vendors import vendor_of
@@ -28,12 +28,7 @@ ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
 CONVERSATION_STRATEGIES = frozenset(("sliding_window",))
-VECTOR_STORES = frozenset(
-    (
-        "faiss",
-        "pgvector",
-    )
-)
+_NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
 Gap = tuple[Path, str]
 
@@ -71,17 +66,21 @@ def unsupported(resource: Resource) -> list[Unsupported]:
 
 
 def fallbacks(resource: Resource) -> list[Fallback]:
-    """Lists what is served by a stand-in: conversations in SQLite where the driver of what is named is missing and the
-    agent is not strict."""
+    """Lists what is served by a stand-in: conversations and episodes in SQLite where the driver of what is named is
+    missing and the agent is not strict."""
     if not isinstance(resource.spec, AgentSpec):
         return []
-    memory = resource.spec.memory.conversational
-    extra = None if memory is None else CONVERSATION_EXTRAS.get(memory.backend)
-    if memory is None or memory.strict or extra is None or extra.installed:
-        return []
-    _, field, _ = resource.locate(("memory", "conversational", "backend"))
-    message = f"conversations are kept in SQLite: {extra.missing}; for {memory.backend} {extra.advice}"
-    return [Fallback(field, "FallbackSQLite", message)]
+    memory, found = resource.spec.memory, list[Fallback]()
+    for kind, what, declared in (
+        ("conversational", "conversations", memory.conversational),
+        ("episodic", "episodes", memory.episodic),
+    ):
+        extra = None if declared is None else CONVERSATION_EXTRAS.get(declared.backend)
+        if declared is not None and not declared.strict and extra is not None and not extra.installed:
+            _, field, _ = resource.locate(("memory", kind, "backend"))
+            message = f"{what} are kept in SQLite: {extra.missing}; for {declared.backend} {extra.advice}"
+            found.append(Fallback(field, "FallbackSQLite", message))
+    return found
 
 
 def _gaps(resource: Resource) -> Iterator[Gap]:
@@ -139,9 +138,21 @@ def _memory(memory: MemorySpec) -> Iterator[Gap]:
     if memory.conversational is not None:
         yield from _conversations(memory.conversational)
     if memory.semantic is not None:
-        yield ("memory", "semantic"), "semantic memory is not built yet"
+        place = ("memory", "semantic")
+        yield from _embeddings((*place, "embeddings"), memory.semantic.embeddings or EmbeddingsSpec())
+        yield from _vector_store((*place, "backend"), memory.semantic.backend)
     if memory.episodic is not None:
-        yield ("memory", "episodic"), "episodic memory is not built yet"
+        yield from _episodes(memory.episodic)
+
+
+def _episodes(memory: EpisodicMemory) -> Iterator[Gap]:
+    place = ("memory", "episodic")
+    yield from _embeddings((*place, "embeddings"), memory.embeddings or EmbeddingsSpec())
+    if memory.connection is not None and memory.backend == "sqlite":
+        yield (*place, "connection"), _NO_CONNECTION
+    if memory.strict and memory.backend == "postgres" and not POSTGRES.installed:
+        reason = f"{POSTGRES.missing}, and strict forbids the fallback to SQLite; {POSTGRES.advice}"
+        yield (*place, "backend"), reason
 
 
 def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
@@ -151,7 +162,7 @@ def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
     if memory.ttl is not None:
         yield (*place, "ttl"), "expiry of conversations is not built yet"
     if memory.connection is not None and memory.backend == "sqlite":
-        yield (*place, "connection"), "sqlite keeps its file in the mesh's data folder and is not connected to"
+        yield (*place, "connection"), _NO_CONNECTION
     extra = CONVERSATION_EXTRAS.get(memory.backend)
     if memory.strict and extra is not None and not extra.installed:
         reason = f"{extra.missing}, and strict forbids the fallback to SQLite; {extra.advice}"
@@ -165,11 +176,6 @@ def _provider(provider: ProviderSpec) -> Iterator[Gap]:
 def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
     yield from _embeddings(("embeddings",), pipeline.embeddings)
     yield from _vector_store(("vector_store", "backend"), pipeline.vector_store.backend)
-    for index, source in enumerate(pipeline.ingestion.sources):
-        if not isinstance(source, DirectorySource):
-            yield ("ingestion", "sources", index, "type"), f"sources of type {source.type} are not built yet"
-    if pipeline.ingestion.schedule is not None:
-        yield ("ingestion", "schedule"), "scheduled ingestion is not built yet"
 
 
 def _embeddings(path: Path, embeddings: EmbeddingsSpec) -> Iterator[Gap]:
@@ -182,9 +188,6 @@ def _embeddings(path: Path, embeddings: EmbeddingsSpec) -> Iterator[Gap]:
 
 
 def _vector_store(path: Path, backend: str) -> Iterator[Gap]:
-    if not is_class_path(backend) and backend not in VECTOR_STORES:
-        yield path, f"the vector store {backend} is not built yet"
-        return
     extra = STORE_EXTRAS.get(backend)
     if extra is not None and not extra.installed:
         yield path, f"the vector store {backend} needs an extra: {extra.missing}; {extra.advice}"
