@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from astromesh_core.errors import InvalidInput
 from astromesh_native.chunking import Chunker, headings
@@ -23,8 +23,7 @@ Strategy = Literal["recursive", "fixed", "sentence", "semantic"]
 Unit = Literal["characters", "tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A piece of a document: `text` is the document from `start` to `end`, in characters."""
 
     text: str
