@@ -18,9 +18,9 @@ from astromesh_vectors.ports import VectorStore
 from astromesh_vectors.qdrant_store import opening as qdrant
 
 
-def opener_of(points: Callable[[], Points], folder: Path) -> Opener:
+def opener_of(connect: Callable[[], Points], folder: Path, *, shared: bool = False) -> Opener:
     def open_store(*, model: str, dimension: int) -> VectorStore:
-        return PointStore(points(), Purpose(model, dimension), folder / "words")
+        return PointStore(connect, Purpose(model, dimension), folder / "words", name="compass", shared=shared)
 
     return open_store
 
@@ -39,7 +39,7 @@ class TestQdrantOnAServer(VectorStoreContract):
     def opener(self, tmp_path: Path) -> Opener:
         name = f"compass-{uuid.uuid4().hex[:8]}"
         url = os.environ["QDRANT_URL"]
-        return opener_of(lambda: qdrant.on_server(url, "", name, "cosine", exact=False), tmp_path)
+        return opener_of(lambda: qdrant.on_server(url, "", name, "cosine", exact=False), tmp_path, shared=True)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ class TestChromaOnAServer(VectorStoreContract):
     @pytest.fixture
     def opener(self, server: ChromaServer, tmp_path: Path) -> Opener:
         name = f"compass-{uuid.uuid4().hex[:8]}"
-        return opener_of(lambda: chroma.on_server(server.url, "", name, "cosine"), tmp_path)
+        return opener_of(lambda: chroma.on_server(server.url, "", name, "cosine"), tmp_path, shared=True)
 
 
 class TestChromaInAFolder(VectorStoreContract):

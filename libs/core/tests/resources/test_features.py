@@ -123,7 +123,6 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
     [
         ("embedding: {model: other}", "embedding.model"),
         ("embeddings: {provider: onnx, model: other}", "embeddings.model"),
-        ("vector_store: {backend: qdrant}", "vector_store.backend"),
     ],
 )
 def test_what_pipelines_do_not_have_yet(spec: str, field: str) -> None:

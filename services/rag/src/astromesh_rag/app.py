@@ -74,5 +74,6 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         await embedders.close()
         await rerankers.close()
         modules.close()
+        stores.close()
         own_stores.close()
         own_rerankers.close()

@@ -12,7 +12,6 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, EpisodicMemory, MemorySpec
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
-from astromesh_core.resources.class_paths import is_class_path
 from astromesh_core.resources.embeddings import MINILM, EmbeddingsSpec
 from astromesh_core.resources.extras import CONVERSATION_EXTRAS, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.provider import ProviderSpec

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urldefrag, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
 import orjson
+from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -117,7 +117,7 @@ class VectorStore(Spec):
         if self.dsn is not None and (self.url is not None or self.backend != "pgvector"):
             context = {"backend": self.backend}
             raise PydanticCustomError("unused", "{backend} has no dsn, or a url as well", context)
-        names = {"path": "persist_directory"} | ({"url": "dsn"} if self.dsn is not None else {})
+        names = {"path": "persist_directory", "metric": "distance_metric"} | ({"url": "dsn"} if self.dsn is not None else {})
         check_place(self.place, names)
         return self
 

@@ -95,10 +95,10 @@ class StorePlace:
 
 
 _TAKES: Final[Mapping[str, frozenset[str]]] = {
-    "faiss": frozenset(("path", "index")),
-    "qdrant": frozenset(("path", "index", "url", "host", "port", "api_key", "connection")),
-    "chroma": frozenset(("path", "url", "host", "port", "api_key", "connection")),
-    "pgvector": frozenset(("connection", "url", "host", "port")),
+    "faiss": frozenset(("path", "index", "metric")),
+    "qdrant": frozenset(("path", "index", "metric", "url", "host", "port", "api_key", "connection")),
+    "chroma": frozenset(("path", "metric", "url", "host", "port", "api_key", "connection")),
+    "pgvector": frozenset(("metric", "connection", "url", "host", "port")),
 }
 _OF_AN_OWN_CLASS: Final = frozenset(("path", "url", "api_key", "parameters"))
 _WAYS: Final = ("url", "host", "connection", "path")
@@ -123,14 +123,26 @@ def check_place(place: StorePlace, names: Mapping[str, str]) -> None:
     ways = [written(field) for field in _WAYS if field in given]
     if len(ways) > 1:
         raise PydanticCustomError("store", "is said to be in two places: {ways}", {"ways": " and ".join(ways)})
+    _check_connection(place)
     if place.port is not None and place.host is None:
         raise PydanticCustomError("store", "has a port and no host", {"hint": "write host too, or url alone"})
     if place.api_key is not None and not place.is_custom and (place.url or place.host) is None:
         raise PydanticCustomError("store", "has an api_key and no server", {"hint": "write url, or host"})
 
 
+def _check_connection(place: StorePlace) -> None:
+    """Servers over HTTP have no databases and no users: their `password` is the key that an `api_key` is."""
+    if place.connection is None or place.backend == "pgvector":
+        return
+    for field in ("database", "user"):
+        if getattr(place.connection, field) is not None:
+            context = {"backend": place.backend, "field": f"connection.{field}"}
+            raise PydanticCustomError("unused", "{backend} has no {field}", context)
+
+
 def _given(place: StorePlace) -> Iterator[tuple[str, bool]]:
     for field in ("url", "host", "port", "api_key", "connection", "path"):
         yield field, getattr(place, field) is not None
     yield "index", place.index != "auto"
+    yield "metric", place.metric != "cosine"
     yield "parameters", place.parameters_json != "{}"

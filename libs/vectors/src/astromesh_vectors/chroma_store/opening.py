@@ -36,7 +36,7 @@ def in_folder(folder: Path, collection: str, metric: Metric) -> ChromaPoints:
     def connect() -> ClientAPI:
         return chromadb.PersistentClient(folder / FOLDER, Settings(anonymized_telemetry=False))
 
-    return ChromaPoints(connect, collection, metric, shared=False, release=_close)
+    return ChromaPoints(connect, collection, metric, _close)
 
 
 def on_server(url: str, api_key: str, collection: str, metric: Metric) -> ChromaPoints:
@@ -53,7 +53,7 @@ def on_server(url: str, api_key: str, collection: str, metric: Metric) -> Chroma
             session.timeout = httpx.Timeout(TIMEOUT_SECONDS)
         return client
 
-    return ChromaPoints(connect, collection, metric, shared=True, release=_release)
+    return ChromaPoints(connect, collection, metric, _release)
 
 
 def _release(client: ClientAPI) -> None:

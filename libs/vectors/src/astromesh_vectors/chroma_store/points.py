@@ -68,13 +68,8 @@ class ChromaPoints:
         connect: Callable[[], ClientAPI],
         collection: str,
         metric: Metric,
-        *,
-        shared: bool,
         release: Callable[[ClientAPI], None],
     ) -> None:
-        self.name = f"Chroma's collection {collection}"
-        self.shared = shared
-        self.threads = 4 if shared else 1
         self._connect, self._release = connect, release
         self._collection = collection
         self._metric: Metric = metric
@@ -200,7 +195,7 @@ class ChromaPoints:
                 self._client = self._connect()
             except ValueError as error:
                 # That is what its client raises where no server answers.
-                raise Unavailable(f"{self.name} cannot be reached: {error}") from error
+                raise Unavailable(f"the collection {self._collection} cannot be reached: {error}") from error
         return self._client
 
     def _write(self, name: str, metadata: Mapping[str, str | int], text: str = "") -> None:

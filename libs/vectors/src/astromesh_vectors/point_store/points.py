@@ -56,26 +56,13 @@ class Purpose:
 
 
 class Points(Protocol):
-    """One collection. All methods block; they are called from `threads` threads at most.
+    """One collection. All methods block, and may be called from several threads at once.
 
-    Raises one of `failures` where the database does not do its part; anything else is a bug.
+    They raise one of `failures` where the database does not do its part; anything else is a bug.
     """
 
     @property
-    def name(self) -> str:
-        """How people call it: the database and the collection, no secret."""
-        ...
-
-    @property
     def failures(self) -> tuple[type[Exception], ...]: ...
-
-    @property
-    def threads(self) -> int: ...
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes may write to it."""
-        ...
 
     def open(self, purpose: Purpose) -> Purpose:
         """Makes the collection where there is none, and returns what it is kept for. May be called again."""

@@ -41,18 +41,29 @@ AT_A_TIME: Final = 500
 ATTEMPTS: Final = 50
 """Reads that were overtaken by other processes' changes before a reader gives up."""
 
+SHARED_THREADS: Final = 4
+"""Requests to a server at once; a folder is read and written by one thread."""
+
 RETRY_SECONDS: Final = 2.0
 
 
 class PointStore:
-    """One collection. The database is reached by the first call. `folder` is for a copy of the words."""
+    """One collection. `connect` is called by the first call, in a thread; `folder` is for a copy of the words.
 
-    def __init__(self, points: Points, purpose: Purpose, folder: Path) -> None:
+    `shared` says that other processes may write to it.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Points], purpose: Purpose, folder: Path, *, name: str, shared: bool
+    ) -> None:
         self.dimension = purpose.dimension
-        self._points = points
+        self._connect = connect
+        self._connected: Points | None = None
         self._purpose = purpose
         self._folder = folder
-        self._worker = WorkerThread("points", points.threads)
+        self._name = name
+        self._shared = shared
+        self._worker = WorkerThread("points", SHARED_THREADS if shared else 1)
         self._generations = Generations()
         self._marks: dict[str, str] | None = None
         """None: nothing is known of what is stored."""
@@ -127,7 +138,7 @@ class PointStore:
             if await self._is_up_to_date():
                 return Matches(near, worded)
             await self._load()
-        raise Unavailable(f"{self._points.name} changes faster than it can be read", retry_after=RETRY_SECONDS)
+        raise Unavailable(f"{self._name} changes faster than it can be read", retry_after=RETRY_SECONDS)
 
     async def close(self) -> None:
         if self._closed:
@@ -193,7 +204,7 @@ class PointStore:
             self._generations.discarded(discardable)
 
     async def _mark(self) -> None:
-        if not self._points.shared:
+        if not self._shared:
             return
         self._unmarked = True
         mark = f"{time_ns():020d}-{uuid.uuid4().hex}"
@@ -233,9 +244,7 @@ class PointStore:
             await self._load()
 
     async def _is_up_to_date(self) -> bool:
-        return self._marks is not None and (
-            not self._points.shared or await self._call(self._points.marks) == self._marks
-        )
+        return self._marks is not None and (not self._shared or await self._call(self._points.marks) == self._marks)
 
     async def _load(self) -> None:
         async with self._loading:
@@ -243,31 +252,41 @@ class PointStore:
             self._generations.replace(manifests)
             self._marks = marks
 
+    @property
+    def _points(self) -> Points:
+        assert self._connected is not None, "what is stored is known before it is asked for"
+        return self._connected
+
     def _loaded(self) -> tuple[dict[str, str], list[Manifest]]:
+        if self._connected is None:
+            self._connected = self._connect()
         had = self._points.open(self._purpose)
         if had != self._purpose:
             raise Conflict(
-                f"{self._points.name} holds vectors of {had.model} with {had.dimension} dimensions, asked for are "
+                f"{self._name} holds vectors of {had.model} with {had.dimension} dimensions, asked for are "
                 f"{self._purpose.model} with {self._purpose.dimension}; use another collection, or remove it and "
                 "ingest anew"
             )
         # Marks first: what changes in between is noticed by them.
-        marks = dict(self._points.marks()) if self._points.shared else {}
+        marks = dict(self._points.marks()) if self._shared else {}
         return marks, self._points.manifests()
 
     async def _call(self, work: Callable[[], T]) -> T:
         self._check_open()
         try:
             return await self._worker.call(work)
-        except (*self._points.failures, sqlite3.Error, OSError) as error:
+        except (*self._failures(), sqlite3.Error, OSError) as error:
             self._marks = None
-            message = f"{self._points.name} cannot be used: {str(error)[:500] or type(error).__name__}"
+            message = f"{self._name} cannot be used: {str(error)[:500] or type(error).__name__}"
             raise Unavailable(message, retry_after=RETRY_SECONDS) from error
+
+    def _failures(self) -> tuple[type[Exception], ...]:
+        return () if self._connected is None else self._connected.failures
 
     def _check_open(self) -> None:
         # A change that had begun ends all the same.
         if self._closed and asyncio.current_task() not in self._changes:
-            raise Unavailable(f"{self._points.name} is closed")
+            raise Unavailable(f"{self._name} is closed")
 
     def _new_generation(self) -> str:
         generation = new_generation(self._last)
@@ -277,7 +296,8 @@ class PointStore:
     def _close(self) -> None:
         if self._words is not None:
             self._words.close()
-        self._points.close()
+        if self._connected is not None:
+            self._connected.close()
 
 
 def _ordered(found: Sequence[Found]) -> list[Found]:

@@ -72,9 +72,7 @@ class QdrantPoints:
     def __init__(
         self, connect: Callable[[], QdrantClient], collection: str, metric: Metric, *, shared: bool, exact: bool
     ) -> None:
-        self.name = f"Qdrant's collection {collection}"
-        self.shared = shared
-        self.threads = 4 if shared else 1
+        self._shared = shared
         self._connect = connect
         self._passages, self._documents = collection, f"{collection}-documents"
         self._metric: Metric = metric
@@ -86,7 +84,7 @@ class QdrantPoints:
         size = models.VectorParams(size=purpose.dimension, distance=_DISTANCES[self._metric])
         self._make(client, self._passages, size)
         self._make(client, self._documents, {})
-        if self.shared:
+        if self._shared:
             for field in _INDEXED:
                 client.create_payload_index(self._passages, field, models.PayloadSchemaType.KEYWORD)
         for had in self._records("purpose"):
@@ -114,7 +112,7 @@ class QdrantPoints:
                 must=None if where is None else [condition_of(where)],
                 must_not=[_of_generations(without)] if without else None,
             ),
-            search_params=models.SearchParams(exact=True) if self._exact and self.shared else None,
+            search_params=models.SearchParams(exact=True) if self._exact and self._shared else None,
             with_payload=True,
             with_vectors=True,
         )
@@ -158,7 +156,7 @@ class QdrantPoints:
                 self._client = self._connect()
             except RuntimeError as error:
                 # A folder that another process has open.
-                raise Unavailable(f"{self.name} cannot be opened: {error}") from error
+                raise Unavailable(f"{self._passages} cannot be opened: {error}") from error
         return self._client
 
     def _make(
