@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import pytest
 
 from astromesh_rag.parsing import Parser, Raw
 from astromesh_rag.readers.text import Unreadable
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from made_files import pdf
+from .made_files import pdf
 
 
 @pytest.fixture

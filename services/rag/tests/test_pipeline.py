@@ -24,9 +24,7 @@ from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.faiss_store.store import FaissStore
 from astromesh_vectors.minilm.tokens import MiniLMWords
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from made_files import docx, pdf
+from .made_files import docx, pdf
 
 SOURCE = DirectorySource(type="directory", path="knowledge")
 PROCESS = Path(__file__).parent / "ingesting_process.py"

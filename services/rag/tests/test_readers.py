@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import sys
-from pathlib import Path
 
 import pytest
 
 from astromesh_rag.formats import Format, format_of_media_type, format_of_name, read
 from astromesh_rag.readers.text import MOST_CHARACTERS, Unreadable
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from made_files import docx, encrypted_pdf, pdf
+from .made_files import docx, encrypted_pdf, pdf
 
 PAGE = """<!doctype html><html><head><title>Rivers</title><style>p {color: red}</style></head><body>
 <header>Site name</header><nav><a href="/">Home</a></nav>
@@ -73,6 +69,7 @@ def test_html_becomes_markdown_without_what_stands_around_it() -> None:
 def test_html_without_a_main_part_is_its_body_under_its_title() -> None:
     page = "<title>Towers</title><body><header>Menu</header><p>Tall.</p><footer>Imprint</footer>"
     assert read("html", page.encode()).text == "# Towers\n\nTall.\n"
+    assert read("html", b"<title>Towers</title><p>Tall.").text == "# Towers\n\nTall.\n"
     article = "<body><p>Before</p><article><header><h1>Lakes</h1></header><p>Deep.</p></article>"
     assert read("html", article.encode()).text == "# Lakes\n\nDeep.\n"
 

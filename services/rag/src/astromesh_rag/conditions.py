@@ -12,7 +12,7 @@ from astromesh.v1.control_pb2 import (
     ConditionStatus,
 )
 from astromesh.v1.rag_pb2 import IngestSummary
-from astromesh_core.errors import AstromeshError, Denied, InvalidInput, NotFound, NotSupported
+from astromesh_core.errors import AstromeshError, Cancelled, Denied, InvalidInput, NotFound, NotSupported
 from astromesh_rag.pipeline import Figures
 
 CONNECTED = "StoreConnected"
@@ -98,8 +98,9 @@ def ingested(summary: IngestSummary, *, declared: bool) -> Condition:
 
 
 def failed(error: AstromeshError) -> Condition:
-    """The sources could not be taken in."""
-    return _condition(COMPLETE, CONDITION_STATUS_FALSE, "IngestionFailed", error.message)
+    """The sources could not be taken in, or somebody did not want them to be."""
+    reason = "IngestionCancelled" if isinstance(error, Cancelled) else "IngestionFailed"
+    return _condition(COMPLETE, CONDITION_STATUS_FALSE, reason, error.message)
 
 
 def unusable(error: AstromeshError) -> list[Condition]:

@@ -103,7 +103,8 @@ class Ingestions:
         stored = await self._found(namespace, pipeline, ingestion)
         if stored.ended:
             raise Conflict(f"the ingestion {ingestion} has ended already")
-        lease = IngestionLease(runner=self._runner, ingestion_id=ingestion)
+        # Under a name of its own: what runs here would take a claim in its own name for its own.
+        lease = IngestionLease(runner=f"{self._runner} {secrets.token_hex(4)}", ingestion_id=ingestion)
         held = await self.store.leases.take(namespace, pipeline, lease)
         if held is None:
             await self.store.leases.cancel(namespace, pipeline, ingestion, reason)

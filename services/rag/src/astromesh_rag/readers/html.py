@@ -54,8 +54,8 @@ def markdown_of(html: str) -> str:
         for tag in content.find_all(_FRAME):
             if tag.find_parent(["main", "article"]) is None:
                 tag.decompose()
-    text = _converted(content)
     title = soup.title.get_text(" ", strip=True) if soup.title is not None else ""
+    text = _converted(content)
     if title and content.find("h1") is None:
         text = f"# {title}\n\n{text}"
     return text
