@@ -108,7 +108,7 @@ async def test_ollama_is_asked_as_its_api_says(tmp_path: Path, monkeypatch: pyte
         assert request.path == "/api/embed"
         assert request.body == {"model": "own/model", "input": ["one", "."], "truncate": True, "dimensions": 8}
         assert request.headers["authorization"] == "Bearer s3cret-key"
-        assert embedder.name == "ollama:own/model@8"
+        assert embedder.name == "ollama:own/model"
 
 
 async def test_text_embeddings_inference_is_asked_as_its_api_says(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from astromesh.v1.control_pb2 import MANAGED_BY_FILE, ResourceRecord
 from astromesh.v1.rag_pb2 import ListPipelinesRequest, QueryRequest
@@ -18,6 +20,9 @@ from astromesh_core.events.contents import text_content
 from astromesh_core.launcher import compose
 from astromesh_core.resources.rag_pipeline import DirectorySource, Ingestion, RAGPipelineSpec
 from astromesh_core.settings import load_settings
+from astromesh_core.telemetry.otel import collecting
+from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_native.choice import CHOICE
 from astromesh_rag import app
 from astromesh_testing.nats import NatsServer
 
@@ -43,8 +48,11 @@ async def test_answers_from_the_declared_folder_and_starts_again_without_the_mod
         "nats_url": nats.url,
         "nats_credentials": credentials_path(nats.credentials_folder, "rag"),
     }
+    exporter = InMemorySpanExporter()
+    telemetry = Telemetry(collecting(exporter))
     for _ in range(2):
-        async with compose({"rag": app.open_service}, load_settings(given)) as mesh:
+        opened = {"rag": lambda platform: app.open_service(replace(platform, telemetry=telemetry))}
+        async with compose(opened, load_settings(given)) as mesh:
             stub = RagServiceStub(mesh.platform.connections.channel("rag"))
             async with asyncio.timeout(20):
                 while not await documents(stub):  # noqa: ASYNC110 - a service tells nobody when it is done
@@ -54,3 +62,5 @@ async def test_answers_from_the_declared_folder_and_starts_again_without_the_mod
             query = text_content("Which building is the highest?")
             request = QueryRequest(namespace="default", pipeline="docs", query=query)
             assert (await stub.Query(request)).passages[0].source == "deep/towers.md"
+    cut = [span for span in exporter.get_finished_spans() if span.name == "chunk document"]
+    assert [dict(span.attributes or {}) for span in cut] == [{"astromesh.native": CHOICE.name}] * 2

@@ -47,7 +47,8 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     stores = Stores(data, own_stores, os.environ)
     own_rerankers = Modules(Path(platform.settings.config_dir) / "rerankers")
     rerankers = Rerankers(data / "models", own_rerankers, os.environ)
-    pipelines = Pipelines(data, MiniLMWords(), embedders.of, stores.open, rerankers.of)
+    spans = platform.telemetry.spans
+    pipelines = Pipelines(data, MiniLMWords(), embedders.of, stores.open, rerankers.of, spans)
     started = asyncio.sleep(START_SECONDS)
     ingestions = Ingestions(bus.ingestions, platform.instance)
     ingesting = Ingesting(ingestions, Timetable(bus.ingestions.schedules))

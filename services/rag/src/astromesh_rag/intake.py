@@ -16,6 +16,9 @@ from astromesh_core.events.contents import text_content
 from astromesh_core.filters import LONGEST_TEXT, MetadataValue
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.reranking import Reranking
+from astromesh_core.telemetry import gen_ai
+from astromesh_core.telemetry.tracing import Spans, UnrecordedSpans
+from astromesh_native.choice import CHOICE
 from astromesh_rag.documents import GIVEN_PREFIX, Document, Gone, Kept, Loaded, Unchanged
 from astromesh_rag.given import kept_text
 from astromesh_rag.parsing import Parser
@@ -49,7 +52,7 @@ class Models:
     """What reads texts: `words` counts the tokens of chunks, `embedder` makes vectors of questions.
 
     `remembering` makes those of documents; without one, `embedder` does. `rerankers` opens the declared ones, `parser`
-    reads what is no plain text.
+    reads what is no plain text. `spans` are told of the cutting.
     """
 
     embedder: Embedder
@@ -57,6 +60,7 @@ class Models:
     remembering: Embedder | None = None
     rerankers: OpenReranker | None = None
     parser: Parser = field(default_factory=Parser)
+    spans: Spans = field(default_factory=UnrecordedSpans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Intake:
     def __init__(self, spec: RAGPipelineSpec, store: VectorStore, models: Models) -> None:
         self._store = store
         self._embedder, self._words = models.remembering or models.embedder, models.words
-        self._parser = models.parser
+        self._parser, self._spans = models.parser, models.spans
         self._chunking = chunking_of(spec)
 
     @property
@@ -112,7 +116,8 @@ class Intake:
         return kept if kept.get(SETTINGS) == self.settings.hex() else {}
 
     async def _put(self, document: Document, loaded: Loaded, text: Text, sha256: bytes) -> int:
-        chunks = await self._cut(text.text, text.markdown)
+        with self._spans.span("chunk document", attributes={gen_ai.NATIVE: CHOICE.name}):
+            chunks = await self._cut(text.text, text.markdown)
         vectors = await self._embedded(chunks)
         passages = [_passage(document.source, piece, text) for piece in chunks]
         own: dict[str, MetadataValue] = {"source": document.source.replace("\0", "")[:LONGEST_TEXT]}

@@ -13,6 +13,7 @@ from typing import Final
 from astromesh.v1.rag_pb2 import IngestSummary
 from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.errors import InvalidInput, Unavailable
+from astromesh_core.filters import Filter
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_rag.documents import GIVEN_PREFIX, Document, Listing
 from astromesh_rag.given import kept_document
@@ -69,11 +70,12 @@ class Pipeline:
         self.turn = asyncio.Lock()
         """Held by who writes documents: one at a time of this process."""
 
-    async def query(self, text: str, top_k: int) -> list[Passage]:
+    async def query(self, text: str, top_k: int, where: Filter | None = None) -> list[Passage]:
         """The passages that answer the text best, found as declared, best first; `top_k` 0 is the pipeline's own.
 
-        Raises InvalidInput for an empty text, a `top_k` out of bounds and vectors of another dimension, and what a
-        declared reranker raises: passages that were not reranked are not shown instead.
+        Only passages whose metadata meets `where` are looked at. Raises InvalidInput for an empty text, a `top_k` out
+        of bounds and vectors of another dimension, and what a declared reranker raises: passages that were not reranked
+        are not shown instead.
         """
         if not text.strip():
             raise InvalidInput("the query is empty; ask for something")
@@ -86,7 +88,7 @@ class Pipeline:
         vector = None if retrieval.mode == "keyword" else (await self.models.embedder.embed([text]))[0]
         words = "" if retrieval.mode == "vector" else text
         deep = depth(retrieval, wanted, reranked=reranking.enabled)
-        found = ranked(await self.store.search(vector, words, deep), retrieval)
+        found = ranked(await self.store.search(vector, words, deep, where), retrieval)
         reranker = await self.reranker()
         if reranker is not None:
             found = found[: judged(wanted)]
@@ -151,6 +153,20 @@ class Pipeline:
             if not tally.counts.refused:
                 await asyncio.to_thread(self._note, SETTINGS_FILE, settings)
             return tally.summary()
+
+    async def take_over(self, before: Pipeline) -> list[str]:
+        """Takes in what requests brought to another pipeline and this one does not have. What is left out is named."""
+        async with self.turn, before.turn:
+            stored, intake = await self.store.documents(), Intake(self.spec, self.store, self.models)
+            given = [name for name in await before.store.documents() if name.startswith(GIVEN_PREFIX)]
+            taken = [await intake.take(await before._kept(name), stored) for name in given if name not in stored]
+            return [f"{each.source}: {each.reason}" for each in taken if each.outcome == "refused"]
+
+    async def empty(self) -> None:
+        """Removes every document."""
+        async with self.turn:
+            for document_id in await self.store.documents():
+                await self.store.remove(document_id)
 
     async def _kept(self, document_id: str) -> Document:
         kept = await self.store.metadata(document_id)

@@ -12,21 +12,33 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from astromesh.v1.control_pb2 import MANAGED_BY_API, ResourceRecord
-from astromesh.v1.values_pb2 import ResourceRef
+from astromesh.v1.values_pb2 import Passage, ResourceRef
 from astromesh_core.bus.resource_store import OWNERS
-from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, NotSupported, PermanentError, Unavailable
+from astromesh_core.errors import (
+    AstromeshError,
+    InvalidInput,
+    NotFound,
+    NotSupported,
+    PermanentError,
+    TemporaryError,
+    Unavailable,
+)
+from astromesh_core.filters import Filter
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource, stored_resource
 from astromesh_core.resources.stores import StorePlace
+from astromesh_core.telemetry.logs import logger
+from astromesh_core.telemetry.tracing import Spans, UnrecordedSpans
 from astromesh_rag.intake import OpenReranker
 from astromesh_rag.pipeline import Models, Pipeline
+from astromesh_rag.succession import LostEmbedder, Whole, note, noted
 from astromesh_vectors.embedders.served import ServedEmbedder
 from astromesh_vectors.minilm.shared import SharedMiniLM
 from astromesh_vectors.opening import Collection
-from astromesh_vectors.ports import VectorStore
+from astromesh_vectors.ports import Embedder, VectorStore
 from astromesh_vectors.rulers import Words
 
 OpenEmbedder = Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]
@@ -39,10 +51,15 @@ name no folder outside the mesh's data folder."""
 OPENING_SECONDS = 5.0
 """How long a query waits for a pipeline that is being opened: a model server may have to be asked first."""
 
+_log = logger(__name__)
+
 
 @dataclass(slots=True)
 class Declared:
-    """A declared pipeline: one that is served, one that is being opened, or the reason why it is neither."""
+    """A declared pipeline: one that is served, one that is being opened, or the reason why it is neither.
+
+    `pipeline` is what is taken into; while that is filled for the first time, `predecessor` answers what is asked.
+    """
 
     ref: ResourceRef
     spec: RAGPipelineSpec | None
@@ -51,8 +68,19 @@ class Declared:
     confined: bool = False
     """It may take in files of the config folder only: whoever declared it cannot write there."""
     embedder: ServedEmbedder | None = None
+    predecessor: Pipeline | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is served or refused."""
+
+    async def query(self, text: str, top_k: int, where: Filter | None = None) -> list[Passage]:
+        """See Pipeline.query. Where the predecessor's model or store is away, what there is of the new answers."""
+        assert self.pipeline is not None
+        if self.predecessor is not None:
+            try:
+                return await self.predecessor.query(text, top_k, where)
+            except (TemporaryError, NotSupported) as error:
+                _log.warning("the new vectors answer before they are whole", pipeline=self.ref.name, reason=str(error))
+        return await self.pipeline.query(text, top_k, where)
 
 
 class Pipelines:
@@ -65,6 +93,7 @@ class Pipelines:
         open_embedder: OpenEmbedder,
         open_store: OpenStore,
         open_reranker: OpenReranker | None = None,
+        spans: Spans | None = None,
     ) -> None:
         """`data` is the mesh's data folder. Embedders and rerankers are somebody else's to close."""
         self._data = data
@@ -72,6 +101,7 @@ class Pipelines:
         self._open_embedder = open_embedder
         self._open_store = open_store
         self._open_reranker = open_reranker
+        self._spans = spans or UnrecordedSpans()
         self._declared: dict[ResourceKey, Declared] = {}
         self._stores: dict[tuple[StorePlace, Collection], VectorStore] = {}
 
@@ -107,6 +137,7 @@ class Pipelines:
         declared = self._declared[key] = _declared(key, record)
         if declared.refusal is None and before is not None:
             declared.pipeline, declared.embedder = before.pipeline, before.embedder
+            declared.predecessor = before.predecessor
         return declared
 
     async def open(self, declared: Declared) -> None:
@@ -120,6 +151,8 @@ class Pipelines:
         try:
             embedder = declared.embedder = await self._open_embedder(spec.embeddings)
             _check_dimensions(declared, spec, embedder)
+            if declared.pipeline is None:
+                declared.predecessor = await self._left(declared, _kept_at(declared.ref, spec, embedder))
             self._serve(declared, spec, embedder)
         except AstromeshError as error:
             declared.refusal, declared.pipeline = error, None
@@ -135,29 +168,85 @@ class Pipelines:
         for store in stores.values():
             await store.close()
 
+    async def succeed(self, declared: Declared) -> list[str]:
+        """Lets the pipeline answer by itself, now that it holds everything, and empties its predecessor.
+
+        First it takes in what only requests brought; the answer names those documents whose texts were not kept. Then
+        they stay where they are.
+        """
+        pipeline, before, spec = declared.pipeline, declared.predecessor, declared.spec
+        assert pipeline is not None
+        assert spec is not None
+        lost = [] if before is None else await pipeline.take_over(before)
+        declared.predecessor = None
+        model = pipeline.models.embedder
+        whole = Whole(model=model.name, dimension=model.dimension, spec=spec)
+        await asyncio.to_thread(note, self._folder(declared.ref), whole)
+        if before is not None and not lost:
+            await before.empty()
+        return lost
+
     def _serve(self, declared: Declared, spec: RAGPipelineSpec, embedder: ServedEmbedder) -> None:
-        name = _name(declared.ref, spec.vector_store.collection, embedder.name)
-        place = spec.vector_store.place
-        collection = Collection(name, embedder.name, embedder.dimension)
-        store = self._stores.get((place, collection))
-        if store is None:
-            store = self._stores[place, collection] = self._open_store(place, collection, declared.confined)
-        models = Models(embedder, self._words, embedder.remembering, self._open_reranker)
+        place, collection = _kept_at(declared.ref, spec, embedder)
+        store = self._store(place, collection, declared.confined)
+        models = Models(embedder, self._words, embedder.remembering, self._open_reranker, spans=self._spans)
         before = declared.pipeline
         if before is not None and before.store is store:
             before.ref, before.spec, before.models = declared.ref, spec, models
         else:
-            declared.pipeline = Pipeline(declared.ref, spec, store, models, self._data / name)
+            if declared.predecessor is None:
+                declared.predecessor = before
+            elif declared.predecessor.store is store:
+                declared.predecessor = None  # back to what was whole
+            declared.pipeline = Pipeline(declared.ref, spec, store, models, self._data / collection.name)
         declared.refusal = None
 
+    async def _left(self, declared: Declared, at: tuple[StorePlace, Collection]) -> Pipeline | None:
+        """What was whole before the last stop, where it stands elsewhere than what is declared now."""
+        whole = await asyncio.to_thread(noted, self._folder(declared.ref))
+        if whole is None:
+            return None
+        embedder: Embedder
+        try:
+            embedder = await self._open_embedder(whole.spec.embeddings)
+        except AstromeshError as error:
+            embedder = LostEmbedder(whole.model, whole.dimension, error)
+        place, collection = _kept_at(declared.ref, whole.spec, embedder)
+        if (place, collection) == at:
+            return None
+        try:
+            store = self._store(place, collection, declared.confined)
+        except AstromeshError as error:
+            _log.warning("what was kept before is out of reach", pipeline=declared.ref.name, reason=error.message)
+            return None
+        models = Models(embedder, self._words, rerankers=self._open_reranker, spans=self._spans)
+        return Pipeline(declared.ref, whole.spec, store, models, self._data / collection.name)
 
-def _name(ref: ResourceRef, collection: str | None, model: str) -> str:
+    def _store(self, place: StorePlace, collection: Collection, confined: bool) -> VectorStore:
+        store = self._stores.get((place, collection))
+        if store is None:
+            store = self._stores[place, collection] = self._open_store(place, collection, confined)
+        return store
+
+    def _folder(self, ref: ResourceRef) -> Path:
+        return self._data / "rag" / ref.namespace / ref.name
+
+
+def _kept_at(ref: ResourceRef, spec: RAGPipelineSpec, embedder: Embedder) -> tuple[StorePlace, Collection]:
+    """Where the vectors of a declaration are kept."""
+    name = _name(ref, spec.vector_store.collection, embedder)
+    return spec.vector_store.place, Collection(name, embedder.name, embedder.dimension)
+
+
+def _name(ref: ResourceRef, collection: str | None, embedder: Embedder) -> str:
     """The collection's name, which is a path too: a name is anybody's text, and may neither part nor climb one."""
     name = f"rag/{ref.namespace}/{ref.name}"
     if collection is not None:
         name = f"{name}/collections/{_file_name(collection)}"
-    # Vectors of two models never meet. Those of the built-in one have always stood in the folder itself.
-    return name if model == SharedMiniLM.name else f"{name}/models/{_file_name(model)}"
+    if embedder.name == SharedMiniLM.name:
+        return name  # where they have always stood
+    # Vectors of two models never meet, nor those of one model at two lengths.
+    return f"{name}/models/{_file_name(embedder.name)}@{embedder.dimension}"
 
 
 def _file_name(text: str) -> str:

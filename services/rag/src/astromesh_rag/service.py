@@ -20,6 +20,7 @@ from astromesh_core.events.identity import check_namespace
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_core.written_filters import read_filter
 from astromesh_rag.documents import Document, Listing
 from astromesh_rag.given import given_file, given_text, read_metadata
 from astromesh_rag.ingestion_records import changes_of, ingestion_of
@@ -61,10 +62,11 @@ class RagService(RagServiceServicer):
         """The passages nearest to the query, best first. Raises NotFound, NotSupported, InvalidInput."""
         declared = await self._pipelines.get(check_namespace(request.namespace), request.pipeline)
         assert declared.pipeline is not None
+        where = read_filter(request.filter_json)
         text = plain(await self._values.resolve(request.query))
         metrics, begun = self._telemetry.metrics, perf_counter()
         with self._telemetry.span(f"retrieve {request.pipeline}"):
-            passages = await declared.pipeline.query(text, request.top_k)
+            passages = await declared.query(text, request.top_k, where)
         metrics.retrieval_seconds.labels(metrics.pipeline(request.pipeline)).observe(perf_counter() - begun)
         return QueryResponse(passages=passages)
 

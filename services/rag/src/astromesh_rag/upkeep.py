@@ -27,8 +27,8 @@ RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 """Between two attempts at sources that could not be taken in, for a reason that may pass."""
 
-SWEEP_SECONDS = 15.0
-"""How often a replica looks for ingestions that another one broke off."""
+SWEEP_SECONDS = 5.0
+"""How often a replica looks for ingestions that another one broke off, and whether the store is there."""
 
 _log = logger(__name__)
 
@@ -139,14 +139,24 @@ class Upkeep:
         brought. Where the model is not at hand nothing is taken in; a failure that may pass is tried again."""
         observed = self._of(declared)
         try:
-            error = await self._open(declared, observed)
+            error = await self._opened_and_filled(declared, observed)
             while isinstance(error, TemporaryError):
                 await asyncio.sleep(RETRY_SECONDS if error.retry_after is None else error.retry_after)
-                error = await self._open(declared, observed)
-            if error is None:
-                await self._fill(declared, observed)
+                error = await self._opened_and_filled(declared, observed)
         except AstromeshError as error:
             _log.error("a pipeline could not be brought up", pipeline=declared.ref.name, reason=error.message)
+
+    async def _opened_and_filled(self, declared: Declared, observed: Observed) -> AstromeshError | None:
+        """Answers what keeps the pipeline from being filled; where nothing does, it fills it for good."""
+        error = await self._open(declared, observed)
+        if error is None:
+            try:
+                await self._fill(declared, observed)
+            except TemporaryError as lost:
+                await self._look(declared, observed)
+                await self._tell(declared, observed)
+                error = lost
+        return error
 
     async def _open(self, declared: Declared, observed: Observed) -> AstromeshError | None:
         """Opens the pipeline and looks at its models; the answer is what keeps it from being filled."""
@@ -195,7 +205,15 @@ class Upkeep:
         await self._tell(declared, observed)
         await self._renew(declared, observed)
         while True:
+            if failure is None:
+                await self._succeed(declared, observed)
             failure = await self._next(declared, observed, failure)
+
+    async def _succeed(self, declared: Declared, observed: Observed) -> None:
+        lost = await self._pipelines.succeed(declared)
+        if lost:
+            observed.note(conditions.ingested(IngestSummary(refused=lost), declared=True))
+            await self._tell(declared, observed)
 
     async def _next(
         self, declared: Declared, observed: Observed, failure: TemporaryError | None
@@ -209,6 +227,7 @@ class Upkeep:
             await asyncio.sleep(pause if left is None else min(pause, left))
             appointment = await self._timetable.appointment(ref, ingestion)
             if appointment is None and failure is None and not await self._ingestions.is_broken(*_key(ref)):
+                await self._watch(declared, observed)
                 return None
         except TemporaryError as error:
             _log.warning("the bus does not say what is due", pipeline=ref.name, reason=error.message)
@@ -278,6 +297,20 @@ class Upkeep:
             observed.count(await declared.pipeline.figures())
         except AstromeshError as error:
             observed.note(*conditions.unusable(error))
+
+    async def _watch(self, declared: Declared, observed: Observed) -> None:
+        """Tells where the store was lost since it was last looked at, or is back."""
+        assert declared.pipeline is not None
+        connected = observed.connected
+        try:
+            await declared.pipeline.store.count()
+        except AstromeshError as error:
+            observed.note(*conditions.unusable(error))
+        else:
+            if not connected:
+                await self._look(declared, observed)
+        if observed.connected is not connected:
+            await self._tell(declared, observed)
 
     async def _tell(self, declared: Declared, observed: Observed) -> None:
         """Tells until it is told: status must not show what was long ago."""

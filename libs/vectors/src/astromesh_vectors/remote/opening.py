@@ -74,6 +74,5 @@ def _shortened(spec: EmbeddingsSpec) -> int | None:
 
 
 def _name(spec: EmbeddingsSpec) -> str:
-    """Vectors of one name may be compared: a server's address is no part of it, a length that was asked for is."""
-    shortened = _shortened(spec) if spec.provider == "ollama" else None
-    return f"{spec.provider}:{spec.model}" + (f"@{shortened}" if shortened else "")
+    """Vectors of one name and length may be compared: a server's address is no part of it."""
+    return f"{spec.provider}:{spec.model}"
