@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from astromesh_core.bus.credentials import credentials_path
 from astromesh_core.events.contents import text_content
 from astromesh_core.launcher import compose
 from astromesh_core.resources.rag_pipeline import DirectorySource, Ingestion, RAGPipelineSpec
+from astromesh_core.rpc.ports import Registrar
+from astromesh_core.service import Platform
 from astromesh_core.settings import load_settings
 from astromesh_core.telemetry.otel import collecting
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -50,9 +53,12 @@ async def test_answers_from_the_declared_folder_and_starts_again_without_the_mod
     }
     exporter = InMemorySpanExporter()
     telemetry = Telemetry(collecting(exporter))
+
+    def traced(platform: Platform) -> AbstractAsyncContextManager[Registrar]:
+        return app.open_service(replace(platform, telemetry=telemetry))
+
     for _ in range(2):
-        opened = {"rag": lambda platform: app.open_service(replace(platform, telemetry=telemetry))}
-        async with compose(opened, load_settings(given)) as mesh:
+        async with compose({"rag": traced}, load_settings(given)) as mesh:
             stub = RagServiceStub(mesh.platform.connections.channel("rag"))
             async with asyncio.timeout(20):
                 while not await documents(stub):  # noqa: ASYNC110 - a service tells nobody when it is done
