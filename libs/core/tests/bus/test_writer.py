@@ -71,6 +71,18 @@ async def test_events_gather_while_an_append_is_in_flight(bus: Bus) -> None:
     assert len((await bus.log.read(run)).events) == 201
 
 
+async def test_an_event_recorded_just_as_an_append_ends_waits_for_company_too(bus: Bus) -> None:
+    run = new_run()
+    writer = writer_of(bus, run)
+    await writer.stored(writer.record(requested()))
+    writer.record(begun())
+    # Whatever that might set off has its turn.
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await writer.stored(writer.record(completed()))
+    assert await commits(bus, run) == 2
+
+
 async def test_an_event_that_nobody_waits_for_is_stored_soon(bus: Bus) -> None:
     run = new_run()
     writer = writer_of(bus, run)

@@ -23,7 +23,7 @@ from astromesh_core.events.runs import TERMINAL_EVENTS
 
 MAX_EVENTS = 10_000
 MAX_BYTES = 50_000_000
-LINGER_SECONDS = 0.01
+LINGER_SECONDS = 0.05
 """How long an event that nobody waits for may wait for company. Longer than a turn of a busy loop, or a step's last
 event and the next one's first would be two commits, each with its fsync."""
 
@@ -112,8 +112,7 @@ class AggregateWriter:
         self._next_index += 1
         self._buffer.append(envelope)
         self._sizes.append(sealed_bytes(size))
-        if self._flusher is None and self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._kick)
+        self._await_company()
         return envelope.index
 
     async def stored(self, index: int) -> None:
@@ -181,6 +180,10 @@ class AggregateWriter:
         if self.bytes_recorded + size > MAX_BYTES:
             raise RunTooLarge(f"the run has {self.bytes_recorded} bytes: a run may have {MAX_BYTES}")
 
+    def _await_company(self) -> None:
+        if self._flusher is None and self._linger is None and self._buffer:
+            self._linger = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._kick)
+
     def _kick(self) -> None:
         if self._linger is not None:
             self._linger.cancel()
@@ -190,7 +193,8 @@ class AggregateWriter:
             self._flusher.add_done_callback(self._written)
 
     async def _write(self) -> None:
-        while self._buffer:
+        wanted = True
+        while wanted:
             try:
                 await self._write_one()
             except AppendConflict as error:
@@ -198,6 +202,8 @@ class AggregateWriter:
             except AstromeshError as error:
                 _log.error("writer ended", aggregate=self._aggregate.id, error_class=error.code, reason=error.message)
                 self._end(error)
+            # What came meanwhile and nobody waits for waits for company, as it would have without this append.
+            wanted = bool(self._buffer and self._waiting)
 
     async def _write_one(self) -> None:
         # What admits a run is a commit of its own, for it lies under a subject of its own.
@@ -261,7 +267,10 @@ class AggregateWriter:
             bug = Bug(f"the writer of {self._aggregate.id} failed: {error!r}")
             bug.__cause__ = error
             self._end(bug)
-        self._kick()
+        if self._waiting:
+            self._kick()
+        else:
+            self._await_company()
 
 
 def _fail(waiter: asyncio.Future[None], reason: AstromeshError) -> None:
