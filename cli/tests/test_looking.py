@@ -51,4 +51,9 @@ def test_ingesting_tells_what_changed_and_querying_finds_it(terminal: Terminal) 
     assert "2 up to date" in terminal("rag", "ingest", "docs").err
     found = terminal("rag", "query", "docs", "bread", "-k", "1").out
     assert found.startswith("1. bread.md")
+    filtered = ("rag", "query", "docs", "bread", "-k", "1", "--filter")
+    assert not terminal(*filtered, '{"source": {"$ne": "bread.md"}}').out.startswith("1. bread.md")
+    assert terminal(*filtered, '{"source": "bread.md"}').out.startswith("1. bread.md")
+    assert "no operator" in terminal(*filtered, '{"source": {"$like": "b"}}', code=1).err
+    assert "is no JSON" in terminal(*filtered, "source=bread.md", code=2).err
     assert "there is no" in terminal("rag", "ingest", "nothing", code=1).err

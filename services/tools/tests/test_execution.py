@@ -331,9 +331,23 @@ async def test_retrieval_answers_with_passages(shop: Mesh) -> None:
     assert [passage.id for passage in result.passages] == ["1"]
     asked = shop.book.asked[0]
     assert (asked.namespace, asked.pipeline, plain(asked.query), asked.top_k) == ("shop", "kb", "hi", 3)
+    assert asked.filter_json == ""
     assert failed(await shop.call(agent, "far", '{"query": "hi"}'))[0] == "not-found"
     assert shop.book.asked[1].namespace == "x"
     assert failed(await shop.call(agent, "look", '{"query": ""}'))[0] == "invalid-input"
+
+
+async def test_retrieval_is_bound_by_what_is_declared_and_by_what_the_model_asks(shop: Mesh) -> None:
+    bound = {"name": "look", "type": "rag", "pipeline": "kb", "filter": {"team": "support"}}
+    agent = shop.agents.add(bound, {"name": "free", "type": "rag", "pipeline": "kb"})
+    for tool, arguments, expected in (
+        ("look", {}, {"team": "support"}),
+        ("look", {"filter": {"year": {"$gte": 2024}}}, {"$and": [{"team": "support"}, {"year": {"$gte": 2024}}]}),
+        ("free", {"filter": {"source": "a.md"}}, {"source": "a.md"}),
+    ):
+        await shop.call(agent, tool, orjson.dumps({"query": "hi", **arguments}).decode())
+        assert orjson.loads(shop.book.asked[-1].filter_json) == expected
+    assert failed(await shop.call(agent, "free", '{"query": "hi", "filter": "a.md"}'))[0] == "invalid-input"
 
 
 async def test_a_tool_that_cannot_be_offered_names_itself_and_the_reason(shop: Mesh) -> None:

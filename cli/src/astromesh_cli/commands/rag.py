@@ -42,17 +42,33 @@ def query(
     pipeline: Pipeline,
     text: Annotated[str, typer.Argument(help="What to look for.")],
     top: Annotated[int, typer.Option("--top", "-k", help="How many passages; 0: the pipeline's own.", min=0)] = 0,
+    where: Annotated[
+        str, typer.Option("--filter", metavar="JSON", help='Only passages that meet it, as {"year": {"$gte": 2024}}.')
+    ] = "",
 ) -> None:
     """Shows the passages nearest to a text, best first."""
     from astromesh_cli.client.terminal import print_json
 
     with call.connect() as mesh:
-        body = {"pipeline": pipeline, "query": text, "top_k": top}
+        body = {"pipeline": pipeline, "query": text, "top_k": top, "filter": _filter(where)}
         reply = cast("QueryReply", mesh.post("/v1/rag/query", body))
     if call.as_json:
         print_json(reply)
     else:
         _print_passages(reply)
+
+
+def _filter(text: str) -> dict[str, object]:
+    """The filter as the gateway takes it, which judges what is in it."""
+    import json
+
+    try:
+        value: object = json.loads(text) if text else {}
+    except ValueError as error:
+        raise typer.BadParameter(f"is no JSON: {error}", param_hint="--filter") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter('is no JSON object, such as {"team": "support"}', param_hint="--filter")
+    return cast("dict[str, object]", value)
 
 
 def _print_passages(reply: QueryReply) -> None:

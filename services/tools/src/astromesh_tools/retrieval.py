@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
+from pydantic import JsonValue
 
 from astromesh.v1.rag_pb2 import QueryRequest
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Failure, Passage, ToolResult, ToolSpec
@@ -27,7 +28,12 @@ _SCHEMA: Final = ArgumentsSchema(
                 "type": "string",
                 "minLength": 1,
                 "description": "What to look for, in whole words or a question.",
-            }
+            },
+            "filter": {
+                "type": "object",
+                "description": 'Only passages whose metadata meets it, such as {"source": "prices.md"} or '
+                '{"year": {"$gte": 2024}}. Leave it out unless you know the keys.',
+            },
         },
         "required": ["query"],
         "additionalProperties": False,
@@ -42,6 +48,7 @@ class RetrievalTool:
         of, _, self._pipeline = declared.pipeline.rpartition("/")
         self._namespace = of or namespace
         self._top_k = declared.top_k or 0
+        self._filter = declared.filter
         self._seconds = declared.timeout_seconds
         self._rag = rag
         self._clock = clock
@@ -66,6 +73,7 @@ class RetrievalTool:
                 pipeline=self._pipeline,
                 query=text_content(str(arguments["query"])),
                 top_k=self._top_k,
+                filter_json=_both(self._filter, arguments.get("filter")),
             )
             found = await self._rag.Query(request, timeout=self._seconds)
             output = passages_json(found.passages)
@@ -77,6 +85,12 @@ class RetrievalTool:
             output=text_content(output),
             passages=found.passages,
         )
+
+
+def _both(declared: Mapping[str, JsonValue], asked: object) -> str:
+    """What is declared and what the model asks for, as one filter; "" for neither."""
+    parts = [part for part in (declared, asked) if part]
+    return orjson.dumps(parts[0] if len(parts) == 1 else {"$and": parts}).decode() if parts else ""
 
 
 def passages_json(passages: Sequence[Passage]) -> str:

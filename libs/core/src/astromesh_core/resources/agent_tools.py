@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue, field_validator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl
+from astromesh_core.written_filters import filter_of
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 
@@ -95,7 +97,18 @@ class RagTool(ToolSpec):
     pipeline: Reference
     top_k: int | None = Field(default=None, ge=1, le=100)
     """None: the pipeline's own."""
+    filter: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """What the metadata of every passage meets, whatever the model asks for."""
     timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+
+    @field_validator("filter")
+    @classmethod
+    def _is_a_filter(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        try:
+            filter_of(value)
+        except InvalidInput as error:
+            raise PydanticCustomError("filter", "is no filter: {reason}", {"reason": error.message}) from error
+        return value
 
 
 class WebhookTool(ToolSpec):
