@@ -19,6 +19,7 @@ BIN = Path(sys.executable).parent
 RELEASED = "proto/released.binpb"
 RUST = "libs/native"
 CLIPPY = ("cargo", "clippy", "--quiet", "--offline", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
+RUST_TESTS = ("cargo", "test", "--quiet", "--offline", "--locked", "--package", "astromesh-native-core")
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Gate:
     """Why it cannot be asked here; "" where it can."""
 
 
-def _without_cargo(component: str) -> Callable[[], str]:
-    """Rust's gates need a toolchain, and its linter the crates, which are here once `make setup` has built them."""
+def _without_cargo(component: str = "") -> Callable[[], str]:
+    """Rust's gates need a toolchain; all but its formatter need the crates too, which `make setup` fetches."""
 
     def reason() -> str:
         if shutil.which("cargo") is None:
             return "no cargo here"
-        known = subprocess.run(["cargo", component, "--version"], capture_output=True, check=False).returncode == 0
-        if not known:
+        asked = ["cargo", component, "--version"]
+        if component and subprocess.run(asked, capture_output=True, check=False).returncode:
             return f"cargo here has no {component}"
         return "" if component == "fmt" or find_spec("astromesh_native_rust") else "the Rust extension is not built"
 
@@ -57,6 +58,7 @@ GATES = (
     Gate("architecture", ("pytest", "-q", "tests/test_architecture.py")),
     Gate("rust-format", ("cargo", "fmt", "--check"), "run `cargo fmt` in libs/native", RUST, _without_cargo("fmt")),
     Gate("rust-lint", CLIPPY, folder=RUST, skipped=_without_cargo("clippy")),
+    Gate("rust-tests", RUST_TESTS, folder=RUST, skipped=_without_cargo()),
     Gate("types", ("basedpyright", "--level", "error", "--threads", "2")),
 )
 
