@@ -14,13 +14,36 @@ from astromesh.v1.history_pb2 import (
     SumCostsResponse,
 )
 from astromesh.v1.history_pb2_grpc import HistoryServiceServicer, add_HistoryServiceServicer_to_server
-from astromesh.v1.memory_pb2 import HistoryEntry, ListHistoryRequest, ListHistoryResponse
+from astromesh.v1.ingestion_events_pb2 import (
+    DOCUMENT_OUTCOME_REFUSED,
+    INGESTION_CAUSE_SCHEDULED,
+    DocumentChange,
+    IngestionCounts,
+)
+from astromesh.v1.memory_pb2 import (
+    HistoryEntry,
+    ListHistoryRequest,
+    ListHistoryResponse,
+    RebuildMemoryRequest,
+    RebuildMemoryResponse,
+    RecallRelatedRequest,
+    RecallRelatedResponse,
+)
 from astromesh.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
 from astromesh.v1.rag_pb2 import (
+    INGESTION_STATUS_CANCELLED,
+    INGESTION_STATUS_RUNNING,
+    CancelIngestionRequest,
+    CancelIngestionResponse,
+    GetIngestionRequest,
+    GetIngestionResponse,
+    Ingestion,
     IngestProgress,
     IngestRequest,
     IngestResponse,
     IngestSummary,
+    ListIngestionsRequest,
+    ListIngestionsResponse,
     ListPipelinesRequest,
     ListPipelinesResponse,
     PipelineState,
@@ -33,7 +56,7 @@ from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer, add_RuntimeServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
 from astromesh.v1.values_pb2 import ToolSpec
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import NotFound, Unavailable
 from astromesh_core.rpc.identity import Caller, current_caller
 from astromesh_core.rpc.ports import RpcServer, ServicerContext
 from astromesh_testing.services import FakeTools
@@ -68,10 +91,22 @@ class AskedHistory(HistoryServiceServicer):
 
 
 class AskedMemory(MemoryServiceServicer):
-    """Remembers `entries`, until a test forgets them."""
+    """Remembers `entries`, until a test forgets them, and beside them what is `related`."""
 
     def __init__(self) -> None:
         self.entries: list[HistoryEntry] = []
+        self.related = RecallRelatedResponse()
+        self.related_requests: list[RecallRelatedRequest] = []
+        self.rebuilt = RebuildMemoryResponse()
+
+    async def RecallRelated(self, request: RecallRelatedRequest, context: ServicerContext) -> RecallRelatedResponse:
+        del context
+        self.related_requests.append(request)
+        return self.related
+
+    async def RebuildMemory(self, request: RebuildMemoryRequest, context: ServicerContext) -> RebuildMemoryResponse:
+        del request, context
+        return self.rebuilt
 
     async def ListHistory(self, request: ListHistoryRequest, context: ServicerContext) -> ListHistoryResponse:
         del request, context
@@ -91,6 +126,9 @@ class AskedRag(RagServiceServicer):
 
     def __init__(self) -> None:
         self.away = False
+        self.ingested: list[IngestRequest] = []
+        self.listed: list[ListIngestionsRequest] = []
+        self.asked: list[QueryRequest] = []
 
     async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
         del request, context
@@ -99,18 +137,52 @@ class AskedRag(RagServiceServicer):
         return ListPipelinesResponse(pipelines=[PipelineState(name="docs", store="faiss", documents=3)])
 
     async def Query(self, request: QueryRequest, context: ServicerContext) -> QueryResponse:
-        del request, context
+        del context
+        self.asked.append(request)
         response = QueryResponse()
         response.passages.add(id="p", source="a.md", score=0.9).text.text = "found"
+        response.passages[0].metadata_json = '{"year":2026}'
         return response
+
+    async def ListIngestions(self, request: ListIngestionsRequest, context: ServicerContext) -> ListIngestionsResponse:
+        del context
+        self.listed.append(request)
+        return ListIngestionsResponse(ingestions=[_ingestion(request.pipeline)], next_page_token="next")
+
+    async def GetIngestion(self, request: GetIngestionRequest, context: ServicerContext) -> GetIngestionResponse:
+        del context
+        if request.ingestion_id != "01":
+            raise NotFound("there is no such ingestion")
+        change = DocumentChange(source="a.md", outcome=DOCUMENT_OUTCOME_REFUSED, reason="is binary")
+        return GetIngestionResponse(ingestion=_ingestion(request.pipeline), changes=[change])
+
+    async def CancelIngestion(
+        self, request: CancelIngestionRequest, context: ServicerContext
+    ) -> CancelIngestionResponse:
+        del context
+        ended = _ingestion(request.pipeline)
+        ended.status, ended.reason, ended.ended_unix_nano = INGESTION_STATUS_CANCELLED, request.reason, 2
+        return CancelIngestionResponse(ingestion=ended)
 
     async def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncIterator[IngestResponse]:
         del context
+        self.ingested.append(request)
         total = len(request.documents)
         for done, document in enumerate(request.documents, 1):
             progress = IngestProgress(source=document.source, documents_done=done, documents_total=total)
             yield IngestResponse(progress=progress)
         yield IngestResponse(summary=IngestSummary(added=total, chunks=total))
+
+
+def _ingestion(pipeline: str) -> Ingestion:
+    return Ingestion(
+        id="01",
+        pipeline=pipeline,
+        cause=INGESTION_CAUSE_SCHEDULED,
+        status=INGESTION_STATUS_RUNNING,
+        requested_unix_nano=1,
+        counts=IngestionCounts(documents_total=3, documents_done=1, refused=1),
+    )
 
 
 @dataclass

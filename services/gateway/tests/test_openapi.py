@@ -9,10 +9,22 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from astromesh_gateway.openapi import finish
-from astromesh_gateway.routes import agents, costs, health, openai, rag, resources, running, runs, sessions, tools
+from astromesh_gateway.routes import (
+    agents,
+    costs,
+    health,
+    openai,
+    rag,
+    related,
+    resources,
+    running,
+    runs,
+    sessions,
+    tools,
+)
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
-    module.router for module in (running, runs, costs, openai, agents, resources, sessions, tools, rag, health)
+    module.router for module in (running, runs, costs, openai, agents, resources, sessions, related, tools, rag, health)
 )
 PROBLEM = "application/problem+json"
 

@@ -37,5 +37,10 @@ async def test_an_agent_is_found_and_asked_by_reflection_alone(mesh: Mesh) -> No
         listed, answer = await asyncio.to_thread(
             ask_without_generated_code, f"127.0.0.1:{port}", {"agent": "agent", "query": "what is it?"}
         )
-    assert listed == {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert listed == {
+        SERVICE,
+        "astromesh.v1.SessionService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
     assert "it is 2" in answer

@@ -12,6 +12,7 @@ from astromesh.v1.history_pb2_grpc import HistoryServiceStub
 from astromesh.v1.memory_pb2_grpc import MemoryServiceStub
 from astromesh.v1.rag_pb2_grpc import RagServiceStub
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceStub
+from astromesh.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
 from astromesh_core.errors import Denied
 from astromesh_core.rpc.addresses import is_loopback
@@ -27,6 +28,7 @@ from astromesh_gateway.directory import watching
 from astromesh_gateway.following import Following
 from astromesh_gateway.gateway import Departures, Gateway, Services
 from astromesh_gateway.http import build_app
+from astromesh_gateway.memory.service import SessionServicer
 from astromesh_gateway.mesh_metrics import MeshMetrics
 from astromesh_gateway.server import serving
 from astromesh_gateway.service import AgentServicer, KeyGate
@@ -56,10 +58,11 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
     drain_seconds = settings.drain_seconds * DRAIN_SHARE
     async with open_gateway(platform) as gateway:
         await _guarded(platform, gateway)
-        servicer = AgentServicer(gateway)
+        servicer, sessions = AgentServicer(gateway), SessionServicer(gateway)
 
         def register(server: RpcServer) -> None:
             add_AgentServiceServicer_to_server(servicer, server)
+            add_SessionServiceServicer_to_server(sessions, server)
 
         address = (
             f"[{settings.host}]:{settings.grpc_port}"

@@ -91,12 +91,28 @@ _EVENT: Extra = {
     "event": {"agent": "docs-agent", "query": {"text": "What happens to a run when its worker dies?"}},
     "signal_id": "",
 }
+_FEEDBACK: Extra = {"rating": 1, "comment": "named the right page", "principal": "support-team", "time": _TIME}
+_EPISODE: Extra = {
+    "run_id": _RUN_ID,
+    "goal": "What happens to a run when its worker dies?",
+    "status": "completed",
+    "outcome": "Another worker takes it over.",
+    "tools": [{"name": "search_docs", "calls": 1, "failures": 0}],
+    "cost": 0.0004,
+    "input_tokens": 812,
+    "output_tokens": 96,
+    "duration_ms": 1250.0,
+    "ended_at": _TIME,
+    "feedback": [_FEEDBACK],
+    "score": 0.64,
+}
 NOT_READY: Extra = {"ready": False, "checks": {"bus": {"ok": False, "reason": "not connected"}}}
 """The 503 of readiness, which is no problem document."""
 
 BODIES: dict[str, Extra] = {
     "POST /v1/runs/{run_id}/cancel": {"reason": "asked the wrong question"},
     "POST /v1/runs/{run_id}/resolve": {"path": "2.1", "outcome": "succeeded", "result": '{"order": 17}'},
+    "POST /v1/runs/{run_id}/feedback": {"rating": 1, "comment": "named the right page"},
     "POST /v1/tools/execute": {"agent": "docs-agent", "tool_name": "search_docs", "arguments": {"query": "crash"}},
     "POST /v1/rag/query": {"pipeline": "docs", "query": "What happens when a worker dies?", "top_k": 3},
     "POST /v1/rag/ingest": {"pipeline": "docs"},
@@ -109,6 +125,7 @@ ANSWERS: dict[str, Extra] = {
     "GET /v1/runs/{run_id}/events": {"run_id": _RUN_ID, "events": [_EVENT], "next_page_token": ""},
     "POST /v1/runs/{run_id}/cancel": {**_RECORD, "status": "cancelled"},
     "POST /v1/runs/{run_id}/resolve": _RECORD,
+    "POST /v1/runs/{run_id}/feedback": {**_RECORD, "feedback": [_FEEDBACK]},
     "POST /v1/runs/{run_id}/verify": {
         "run_id": _RUN_ID,
         "ok": True,
@@ -152,6 +169,19 @@ ANSWERS: dict[str, Extra] = {
         "history": [{"run_id": _RUN_ID, "time": _TIME, "role": "user", "content": "What is an event here?"}],
         "next_page_token": "",
     },
+    "GET /v1/memory/{agent}/semantic": {
+        "agent": "docs-agent",
+        "query": "Which release do I run?",
+        "results": [
+            {"id": f"{_RUN_ID}:9", "run_id": _RUN_ID, "text": "User: I run release 1.4 on two nodes.", "score": 0.71}
+        ],
+    },
+    "GET /v1/memory/{agent}/episodes": {
+        "agent": "docs-agent",
+        "query": "Find the page on crashes",
+        "episodes": [_EPISODE],
+    },
+    "POST /v1/memory/{agent}/rebuild": {"agent": "docs-agent", "turns": 412, "semantic": 398, "episodic": 405},
     "GET /v1/tools": {"tools": [_TOOL], "count": 1},
     "POST /v1/tools/execute": {
         "agent": "docs-agent",

@@ -22,6 +22,7 @@ from astromesh_gateway.routes import (
     health,
     openai,
     rag,
+    related,
     resources,
     running,
     runs,
@@ -50,7 +51,7 @@ def build_app(gateway: Gateway, *, serve_metrics: bool = True) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
-    for module in (running, runs, costs, openai, agents, resources, sessions, tools, rag, health, websocket):
+    for module in (running, runs, costs, openai, agents, resources, sessions, related, tools, rag, health, websocket):
         app.include_router(module.router)
     if serve_metrics:
         app.include_router(health.metrics_router)

@@ -188,7 +188,7 @@ def run_record(run: Run) -> RunRecord:
     if run.ended_unix_nano:
         record["ended_at"] = moment(run.ended_unix_nano)
     if run.feedback:
-        record["feedback"] = [_feedback(said) for said in run.feedback]
+        record["feedback"] = [feedback_reply(said) for said in run.feedback]
     return record
 
 
@@ -289,7 +289,8 @@ def moment(unix_nano: int) -> str:
     return datetime.fromtimestamp(unix_nano / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _feedback(said: Feedback) -> FeedbackReply:
+def feedback_reply(said: Feedback) -> FeedbackReply:
+    """What somebody says of a run."""
     return FeedbackReply(
         rating=said.rating, comment=shown(said.comment), principal=said.principal, time=moment(said.time_unix_nano)
     )

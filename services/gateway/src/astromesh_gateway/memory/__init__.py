@@ -1,0 +1,1 @@
+"""What agents remember, for callers: sessions, persons, and what is found beside conversations."""
