@@ -12,7 +12,6 @@ MODULES = [
     "faiss_store.store",
     "faiss_store.keywords",
     "chunking",
-    "rulers",
     "semantic",
     "minilm.tokens",
     "ranking",

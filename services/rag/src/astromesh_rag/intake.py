@@ -19,6 +19,7 @@ from astromesh_core.resources.reranking import Reranking
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.tracing import Spans, UnrecordedSpans
 from astromesh_native.choice import CHOICE
+from astromesh_native.rulers import Words
 from astromesh_rag.documents import GIVEN_PREFIX, Document, Gone, Kept, Loaded, Unchanged
 from astromesh_rag.given import kept_text
 from astromesh_rag.parsing import Parser
@@ -26,7 +27,6 @@ from astromesh_rag.readers.text import Text, Unreadable
 from astromesh_vectors.chunking import SIMILARITY_THRESHOLD, Chunk, Chunking, chunk, ruler_of
 from astromesh_vectors.ports import Embedder, VectorStore
 from astromesh_vectors.rerankers.protocol import ServedReranker
-from astromesh_vectors.rulers import Words
 from astromesh_vectors.semantic import meaning_breaks
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from astromesh_core.resources.resource import Resource, stored_resource
 from astromesh_core.resources.stores import StorePlace
 from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.tracing import Spans, UnrecordedSpans
+from astromesh_native.rulers import Words
 from astromesh_rag.intake import OpenReranker
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_rag.succession import LostEmbedder, Whole, note, noted
@@ -39,7 +40,6 @@ from astromesh_vectors.embedders.served import ServedEmbedder
 from astromesh_vectors.minilm.shared import SharedMiniLM
 from astromesh_vectors.opening import Collection
 from astromesh_vectors.ports import Embedder, VectorStore
-from astromesh_vectors.rulers import Words
 
 OpenEmbedder = Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]
 """Opens the embedder that a pipeline declares; equal ones are one, and somebody else closes it."""
