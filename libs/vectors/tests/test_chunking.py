@@ -138,7 +138,13 @@ def test_text_before_the_first_heading_has_no_titles() -> None:
 
 @pytest.mark.parametrize(
     ("size", "overlap", "separators", "reason"),
-    [(0, 0, [], "chunk_size"), (10, 10, [], "overlap"), (10, -1, [], "overlap"), (10, 2, [""], "separator")],
+    [
+        (0, 0, [], "chunk_size"),
+        (10, 10, [], "overlap"),
+        (10, -1, [], "overlap"),
+        (10, 2, [""], "separator"),
+        (10, 2, ["a"] * 65, "most"),
+    ],
 )
 def test_sizes_that_cannot_be_are_refused(size: int, overlap: int, separators: list[str], reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):

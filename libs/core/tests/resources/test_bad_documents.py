@@ -137,6 +137,7 @@ BAD = [
     (PIPELINE + "  chunking: {similarity_threshold: 0.5}\n", 5, "spec.chunking", "has no similarity_threshold"),
     (PIPELINE + "  chunking: {strategy: fixed, separators: [a]}\n", 5, "spec.chunking", "has no separators"),
     (PIPELINE + "  chunking: {separators: ['']}\n", 5, "spec.chunking.separators[0]", "at least 1 character"),
+    (PIPELINE + f"  chunking: {{separators: {['a'] * 65}}}\n", 5, "spec.chunking.separators", "at most 64 items"),
     (PIPELINE + "  chunking: {chunkSize: big}\n", 5, "spec.chunking.chunkSize", "must be a whole number, not text"),
     (PIPELINE + "  retrieval: {mode: keyword, similarity_threshold: 0.5}\n", 5, "spec.retrieval", "vector and hybrid"),
     (PIPELINE + "  retrieval: {mmr: {lambda: 2}}\n", 5, "spec.retrieval.mmr.lambda", "less than or equal to 1"),

@@ -18,6 +18,7 @@ from astromesh_native.rulers import CharacterRuler, Ruler, WordRuler, Words
 
 SEPARATORS = ("\n\n", "\n", ". ", " ")
 SIMILARITY_THRESHOLD = 0.5
+MOST_SEPARATORS = 64
 
 Strategy = Literal["recursive", "fixed", "sentence", "semantic"]
 Unit = Literal["characters", "tokens"]
@@ -52,6 +53,8 @@ class Chunking:
             raise InvalidInput(f"overlap is {self.overlap}; it must be from 0 to below chunk_size, {self.chunk_size}")
         if "" in self.separators:
             raise InvalidInput("a separator is empty; leave it out, cutting by length is the last resort anyway")
+        if len(self.separators) > MOST_SEPARATORS:
+            raise InvalidInput(f"there are {len(self.separators)} separators; {MOST_SEPARATORS} are the most")
 
 
 @dataclass(frozen=True, slots=True)

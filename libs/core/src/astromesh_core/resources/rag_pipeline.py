@@ -32,7 +32,7 @@ class Chunking(Spec):
     unit: Literal["characters", "tokens"] = "characters"
     chunk_size: int = Field(default=500, ge=1, le=100_000)
     overlap: int = Field(default=50, ge=0, validation_alias=spelled("overlap", "chunk_overlap"))
-    separators: Items[Annotated[str, Field(min_length=1)]] = DEFAULT_SEPARATORS
+    separators: Annotated[Items[Annotated[str, Field(min_length=1)]], Field(max_length=64)] = DEFAULT_SEPARATORS
     similarity_threshold: float | None = Field(default=None, ge=0, le=1)
     """Of `semantic`, 0.5 without one: neighbours whose cosine is below it are of two chunks."""
 

@@ -14,6 +14,9 @@ use pyo3::types::{PySlice, PyString, PyTuple};
 use crate::texts::utf8;
 use crate::tokens::WordRuler;
 
+/// Each is a level of the call stack.
+const MOST_SEPARATORS: usize = 1024;
+
 #[pyclass(frozen, module = "astromesh_native_rust")]
 pub struct Chunker(Core);
 
@@ -28,7 +31,8 @@ impl Chunker {
             _ => return Err(PyValueError::new_err(format!("no strategy: {strategy}"))),
         };
         let separators = separators.iter().map(utf8).collect::<PyResult<Vec<_>>>()?;
-        if size == 0 || overlap >= size || separators.iter().any(|each| each.is_empty()) {
+        let empty = separators.iter().any(|each| each.is_empty());
+        if size == 0 || overlap >= size || empty || separators.len() > MOST_SEPARATORS {
             return Err(PyValueError::new_err("sizes or separators that cannot be"));
         }
         Ok(Self(Core::new(strategy, size, overlap, separators)))
