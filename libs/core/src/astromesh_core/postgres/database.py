@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
@@ -81,10 +81,12 @@ class Database:
 
         With `one_state` it only reads, and all its reads see the database as the first one did.
         """
-        async with self.connection(seconds) as connection, connection.transaction():
-            if one_state:
-                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield connection
+        async with self.connection(seconds) as connection:
+            # What BEGIN says costs no message of its own.
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ if one_state else None)
+            await connection.set_read_only(one_state or None)
+            async with connection.transaction():
+                yield connection
 
     async def renew(self) -> None:
         """Closes what is idle, so that connections made from now on are prepared anew."""

@@ -15,7 +15,7 @@ from astromesh_core.filters import Filter
 from astromesh_core.postgres.database import Session
 from astromesh_vectors.pgvector_store.conditions import Condition, condition
 from astromesh_vectors.pgvector_store.rows import COLUMNS, PassageRow, read
-from astromesh_vectors.pgvector_store.tables import Tables, Totals
+from astromesh_vectors.pgvector_store.tables import Tables
 from astromesh_vectors.ports import Match
 
 if TYPE_CHECKING:
@@ -46,14 +46,17 @@ _MET = SQL("SELECT count(*) FROM (SELECT FROM {passages} p WHERE {where} LIMIT %
 
 
 async def nearest(
-    session: Session, tables: Tables, unit: Vectors, limit: int, where: Filter | None, totals: Totals
+    session: Session, tables: Tables, unit: Vectors, limit: int, where: Filter | None, passages: int
 ) -> list[Match]:
-    """The passages nearest to a unit vector that meet the filter, best first, equal ones in the order of writing."""
+    """The passages nearest to a unit vector that meet the filter, best first, equal ones in the order of writing.
+
+    `passages` is how many the collection has, or had: it decides about the way alone.
+    """
     met = EVERYTHING if where is None else condition(where, METADATA)
-    there = totals.passages if where is None else await _count(session, tables, met)
+    there = passages if where is None else await _count(session, tables, met)
     if there > (FEW if where is None else MOST_COMPARED):
         found = await _by_index(session, tables, unit, limit, met)
-        if len(found) >= min(limit, there):
+        if len(found) == limit:
             return found
     return await _exactly(session, tables, unit, limit, met)
 

@@ -22,7 +22,7 @@ from astromesh_vectors.pgvector_store import changing
 from astromesh_vectors.pgvector_store.collection import Collection, Extension, Wanted, open_collection
 from astromesh_vectors.pgvector_store.conditions import condition
 from astromesh_vectors.pgvector_store.rows import COLUMNS, PassageRow, key_of, metadata_of, original, read
-from astromesh_vectors.pgvector_store.searching import EVERYTHING, nearest
+from astromesh_vectors.pgvector_store.searching import EVERYTHING, FEW, nearest
 from astromesh_vectors.pgvector_store.tables import Tables, Totals
 from astromesh_vectors.pgvector_store.wording import worded
 from astromesh_vectors.pgvector_store.words import plain_words
@@ -75,6 +75,8 @@ class PgvectorStore:
         self._opening = asyncio.Lock()
         self._collection: Collection | None = None
         self._extension: Extension | None = None
+        self._passages = 0
+        """How many there were when it was last asked."""
 
     async def put(
         self,
@@ -134,7 +136,7 @@ class PgvectorStore:
     async def count(self) -> int:
         async def work(tables: Tables) -> int:
             async with self._database.connection() as session:
-                return (await _totals(session, tables)).passages
+                return (await self._totals(session, tables)).passages
 
         return await self._on_tables(work)
 
@@ -152,9 +154,13 @@ class PgvectorStore:
         asked = [" ".join(plain_words(word)) for word in asked_words(words)]
 
         async def work(tables: Tables) -> Matches:
-            async with self._database.transaction(one_state=True) as session:
-                totals = await _totals(session, tables)
-                near = [] if unit is None else await nearest(session, tables, unit, limit, where, totals)
+            # One statement sees one state; several need a transaction for that.
+            alone = not asked and where is None
+            opened = self._database.connection() if alone else self._database.transaction(one_state=True)
+            async with opened as session:
+                few = self._passages <= FEW
+                totals = await self._totals(session, tables) if asked or few else Totals(self._passages, 0)
+                near = [] if unit is None else await nearest(session, tables, unit, limit, where, totals.passages)
                 shared = await worded(session, tables, asked, limit, where, totals) if asked else []
                 return Matches([match for match in near if match.passage.score >= min_score], shared)
 
@@ -199,13 +205,14 @@ class PgvectorStore:
                     self._collection = opened
         return self._collection
 
+    async def _totals(self, session: Session, tables: Tables) -> Totals:
+        row = await (await session.execute(_TOTALS, (tables.number,))).fetchone()
+        totals = Totals(0, 0) if row is None else Totals(int(row[0]), int(row[1]))
+        self._passages = totals.passages
+        return totals
+
     async def _prepare(self, session: Session) -> None:
         await session.execute(_SETTINGS)
         if self._extension is not None:
             found = self._extension
             register_vector_info(session, TypeInfo("vector", found.type_number, found.array_number))
-
-
-async def _totals(session: Session, tables: Tables) -> Totals:
-    row = await (await session.execute(_TOTALS, (tables.number,))).fetchone()
-    return Totals(0, 0) if row is None else Totals(int(row[0]), int(row[1]))

@@ -35,11 +35,10 @@ _ASKED = SQL(
     " WHERE numnode(query) > 0 GROUP BY query, lexemes) AS asked ORDER BY asked.place"
 )
 _CANDIDATES = SQL(
-    "SELECT number, length, has,"
+    "SELECT number, length, ARRAY[{has}],"
     " (SELECT jsonb_object_agg(lexeme, positions) FROM unnest(words) WHERE lexeme = ANY (%s))"
-    " FROM (SELECT number, length, words, ARRAY[{has}] AS has FROM {passages} p"
-    " WHERE words @@ %s::tsquery AND {where}) AS found"
-    " ORDER BY (SELECT sum(own) FROM unnest(has, %s::float8[]) AS each (there, own) WHERE there) DESC, number LIMIT %s"
+    " FROM (SELECT number, length, words FROM {passages} p WHERE words @@ %s::tsquery AND {where}"
+    " ORDER BY {worth} DESC, number LIMIT %s) AS found"
 )
 _NUMBERED = SQL(
     "SELECT number, " + COLUMNS + " FROM {passages} p JOIN {documents} d ON d.key = p.document WHERE number = ANY (%s)"
@@ -54,7 +53,7 @@ async def worded(
     asked = await _asked(session, tables, words)
     most = max(MOST_JUDGED, 4 * limit)
     candidates: list[Candidate] = []
-    for telling in _rounds(asked):
+    for telling in _rounds(asked, totals.passages):
         candidates = await _candidates(session, tables, asked, telling, where, totals, most)
         if len(candidates) >= limit:
             break
@@ -62,13 +61,16 @@ async def worded(
     return await _numbered(session, tables, numbers)
 
 
-def _rounds(asked: Sequence[Asked]) -> list[list[Asked]]:
-    """What a passage must have some of: the rare alone, where the common are in very many, and then anything."""
+def _rounds(asked: Sequence[Asked], passages: int) -> list[list[Asked]]:
+    """What a passage must have some of: the rare alone, where the common are in very many, and then anything.
+
+    What half of all passages have weighs next to nothing.
+    """
     rare: list[Asked] = []
     there = 0
     for each in sorted(asked, key=lambda each: each.passages):
-        if rare and there + each.passages > MOST_LOOKED_AT:
-            return [rare, list(asked)]
+        if rare and (there + each.passages > MOST_LOOKED_AT or 2 * each.passages > passages):
+            return [rare, list(asked)] if there else [list(asked)]
         rare.append(each)
         there += each.passages
     return [rare] if there else []
@@ -92,12 +94,14 @@ async def _candidates(
 ) -> list[Candidate]:
     met, values = EVERYTHING if where is None else condition(where, METADATA)
     has = SQL(", ").join([SQL("words @@ %s::tsquery")] * len(asked))
+    worth = SQL(" + ").join([SQL("CASE WHEN words @@ %s::tsquery THEN %s::float8 ELSE 0 END")] * len(asked))
     lexemes = sorted({lexeme for each in asked for lexeme in each.lexemes})
     any_of = " | ".join(f"({each.query})" for each in telling)
-    weights = [weight(each, totals.passages) for each in asked]
+    queries = [each.query for each in asked]
+    weighed = [value for each in asked for value in (each.query, weight(each, totals.passages))]
     cursor = await session.execute(
-        _CANDIDATES.format(has=has, passages=tables.passages, where=met),
-        [lexemes, *(each.query for each in asked), any_of, *values, weights, most],
+        _CANDIDATES.format(has=has, worth=worth, passages=tables.passages, where=met),
+        [*queries, lexemes, any_of, *values, *weighed, most],
     )
     return [
         Candidate(number, length, has, {lexeme: frozenset(places) for lexeme, places in found.items()})
