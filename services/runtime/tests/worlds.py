@@ -20,6 +20,7 @@ from astromesh_runtime.effects import (
     CheckOutput,
     PatternFunction,
     Remember,
+    RememberSummary,
     SagaEffect,
     ToolOutcome,
 )
@@ -137,6 +138,9 @@ def frame_outcome(effect: SagaEffect | CallTool) -> Any:
             return ev.OutputChecked(text=text_content(text.upper()))
         case Remember(turn):
             return ev.MemoryStored(turn=turn)
+        case RememberSummary(text, through):
+            summary = ev.ConversationSummary(text=text_content(text), through_run_id=through)
+            return ev.MemoryStored(summary=summary)
         case _:
             raise AssertionError(effect)
 

@@ -116,11 +116,14 @@ class FakeTools(ToolsServiceServicer):
 
 
 class FakeMemory(MemoryServiceServicer):
-    """Recalls `messages`, and what `related` is; `away` is what a recall of the latter raises."""
+    """Recalls `messages`, or what `recalled` is, and what `related` is; `gone` is what a recall of the conversation
+    raises, and `away` one of the latter."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.requests: list[RecallRequest] = []
+        self.recalled: RecallResponse | None = None
+        self.gone: Exception | None = None
         self.related = RecallRelatedResponse()
         self.related_requests: list[RecallRelatedRequest] = []
         self.away: Exception | None = None
@@ -129,7 +132,9 @@ class FakeMemory(MemoryServiceServicer):
         """What is remembered."""
         del context
         self.requests.append(request)
-        return RecallResponse(messages=self.messages)
+        if self.gone is not None:
+            raise self.gone
+        return self.recalled or RecallResponse(messages=self.messages)
 
     async def RecallRelated(self, request: RecallRelatedRequest, context: ServicerContext) -> RecallRelatedResponse:
         """What is remembered beside the conversation."""

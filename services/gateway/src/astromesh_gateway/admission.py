@@ -31,6 +31,7 @@ from astromesh_core.events.identity import (
     request_mac,
     run_id,
     session_key,
+    user_key,
 )
 from astromesh_core.rpc.identity import Caller
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -147,6 +148,7 @@ class Admission:
             event.context.text = orjson.dumps(asked.context).decode()
         if asked.user:
             event.user.text = asked.user
+            event.user_key = user_key(self._key, namespace, asked.user)
         return PreparedRun(run_aggregate(namespace, identity), session, event, asked.traceparent)
 
     async def admit(self, prepared: PreparedRun) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NotRequired
 
+import orjson
 from pydantic import JsonValue
 from typing_extensions import TypedDict
 
@@ -100,11 +101,13 @@ class SourceReply(TypedDict):
     headings: list[str]
     text: str
     score: float
+    metadata: NotRequired[dict[str, JsonValue]]
 
 
 class RunReply(TypedDict):
     """A run as it stands. `data` is the answer, parsed, where the run has a schema for it; `finish_reason` is the last
-    model reply's, so that an answer which was cut off tells it."""
+    model reply's, so that an answer which was cut off tells it; `warnings` say what the answer lacks, such as what the
+    session remembers while its memory is away."""
 
     run_id: str
     session_id: str
@@ -117,6 +120,7 @@ class RunReply(TypedDict):
     sources: list[SourceReply]
     cost: float
     finish_reason: NotRequired[str]
+    warnings: NotRequired[list[str]]
     failure: NotRequired[FailureReply]
     waiting_for: NotRequired[str]
     waiting_path: NotRequired[str]
@@ -162,6 +166,8 @@ def run_reply(run: Run) -> RunReply:
         reply["data"] = parsed_answer(reply["answer"] or "")
     if run.finish_reason:
         reply["finish_reason"] = run.finish_reason
+    if run.warnings:
+        reply["warnings"] = list(run.warnings)
     if run.HasField("failure"):
         reply["failure"] = failure_reply(run.failure)
     if run.waiting_for:
@@ -227,8 +233,8 @@ def route_reply(route: Route) -> RouteReply:
 
 
 def source_reply(passage: Passage) -> SourceReply:
-    """A passage with its place."""
-    return SourceReply(
+    """A passage with its place, and what filters see of it."""
+    reply = SourceReply(
         id=passage.id,
         source=passage.source,
         start=passage.start,
@@ -237,6 +243,9 @@ def source_reply(passage: Passage) -> SourceReply:
         text=shown(passage.text),
         score=passage.score,
     )
+    if passage.metadata_json:
+        reply["metadata"] = orjson.loads(passage.metadata_json)
+    return reply
 
 
 def usage_reply(usage: Usage, cost_nanos: int) -> UsageReply:

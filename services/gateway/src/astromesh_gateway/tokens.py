@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh_core.events.contents import plain
+from astromesh_core.events.runs import FRAME_PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ class Tokens:
         if kind == "started":
             self._checked = event.started.checks_output
             self._holds_text = self._checked or bool(event.started.output_schema_json)
-        elif kind == "model_call_begun":
+        elif kind == "model_call_begun" and event.model_call_begun.path != FRAME_PATH:
             yield from self._begin(event.model_call_begun.path, event.model_call_begun.reason)
-        elif kind == "model_replied":
+        elif kind == "model_replied" and event.model_replied.path != FRAME_PATH:
             reply = event.model_replied
             yield from self._reply(reply.path, plain(reply.message.content) if reply.HasField("message") else None)
         elif kind == "completed" and (answer := plain(event.completed.answer)) != "".join(self._told):

@@ -57,6 +57,8 @@ class AgentVersion:
     conversational: bool
     semantic: Scope | None
     episodic: Scope | None
+    recalls_or_fails: bool
+    """A run fails where its session cannot be recalled; else it goes on without and says so."""
     continues_without: bool
     """A run goes on where what it would be told of earlier ones cannot be had."""
     knowledge: KnowledgeSource | None
@@ -140,6 +142,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> 
         conversational=spec.memory.conversational is not None,
         semantic=spec.memory.semantic.scope if spec.memory.semantic is not None else None,
         episodic=spec.memory.episodic.scope if spec.memory.episodic is not None else None,
+        recalls_or_fails=spec.memory.conversational is None or spec.memory.conversational.on_unavailable == "fail",
         continues_without=_continues_without(spec),
         knowledge=_knowledge(ref, spec),
         output_schema_json=spec.output_schema or "",

@@ -13,14 +13,23 @@ from astromesh.v1.guardrails_pb2 import (
 )
 from astromesh.v1.memory_pb2 import RecallRelatedResponse, RecallRequest, RecallResponse
 from astromesh.v1.rag_pb2 import QueryRequest
-from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, OutputChecked, RunEvent
+from astromesh.v1.run_events_pb2 import (
+    ContextAssembled,
+    ConversationSummary,
+    InputChecked,
+    MemoryStored,
+    OutputChecked,
+    RunEvent,
+)
 from astromesh.v1.values_pb2 import Passage
+from astromesh_core.errors import TemporaryError
 from astromesh_core.events.contents import plain, text_content
-from astromesh_runtime.effects import AssembleContext, CheckInput, CheckOutput, Remember
+from astromesh_runtime.effects import AssembleContext, CheckInput, CheckOutput, Remember, RememberSummary
 from astromesh_runtime.patience import patiently
 from astromesh_runtime.prompts import prompt_variables
-from astromesh_runtime.related import asks_for_related, recall_related
+from astromesh_runtime.related import SHORT_SECONDS, asks_for_related, recall_related
 from astromesh_runtime.scope import RunScope
+from astromesh_runtime.turns import without_calls
 
 CHECK_SECONDS = 30.0
 RECALL_SECONDS = 30.0
@@ -61,11 +70,13 @@ async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:
 async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextAssembled:
     """What is remembered and known, and the system prompt rendered with both."""
     start = scope.clock()
-    recalled, passages = await _recall(scope), list[Passage]()
-    history, related = recalled.messages, RecallRelatedResponse()
-    missing = ""
+    (recalled, missing), passages = await _recall(scope), list[Passage]()
+    # Some vendors refuse calls in a transcript of somebody who has no tools.
+    history = recalled.messages if scope.agent.tools else without_calls(recalled.messages)
+    related = RecallRelatedResponse()
     if asks_for_related(scope):
-        related, missing = await recall_related(scope, effect.query, recalled.run_ids)
+        related, away = await recall_related(scope, effect.query, recalled.run_ids)
+        missing = missing or away
     if scope.agent.knowledge is not None:
         passages = await _retrieve(scope, effect.query)
     context: dict[str, object] = orjson.loads(plain(scope.requested.context) or "{}")
@@ -76,8 +87,14 @@ async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextA
         memories=related.memories,
         episodes=related.episodes,
         memory_unavailable=missing,
+        history_tokens=recalled.tokens,
+        history_tokens_estimated=recalled.tokens_estimated,
         timing=scope.timing(start),
     )
+    if recalled.HasField("summary"):
+        outcome.summary.CopyFrom(recalled.summary)
+    if recalled.HasField("to_fold"):
+        outcome.to_fold.CopyFrom(recalled.to_fold)
     scope.record(RunEvent(context_assembled=outcome))
     return outcome
 
@@ -90,7 +107,18 @@ def remember(scope: RunScope, effect: Remember) -> MemoryStored:
         agent=requested.agent,
         turn=effect.turn,
         outside_conversation=not scope.agent.conversational,
+        session_id=requested.session_id,
+        user_key=requested.user_key,
     )
+    scope.record(RunEvent(memory_stored=outcome))
+    return outcome
+
+
+def remember_summary(scope: RunScope, effect: RememberSummary) -> MemoryStored:
+    """What older turns come to, as an event that memory is written from: no rebuild asks a model again."""
+    summary = ConversationSummary(text=text_content(effect.text), through_run_id=effect.through_run_id)
+    requested = scope.requested
+    outcome = MemoryStored(session_key=requested.session_key, agent=requested.agent, summary=summary)
     scope.record(RunEvent(memory_stored=outcome))
     return outcome
 
@@ -100,15 +128,22 @@ async def _check(scope: RunScope, stage: GuardrailStage.ValueType, text: str) ->
     return await patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
 
 
-async def _recall(scope: RunScope) -> RecallResponse:
+async def _recall(scope: RunScope) -> tuple[RecallResponse, str]:
+    """What the session remembers, and why there is nothing where memory is away and the run goes on without it."""
     if not scope.agent.conversational or not scope.requested.uses_memory or scope.requested.private_session:
-        return RecallResponse()
+        return RecallResponse(), ""
     request = RecallRequest(
         agent=scope.agent.ref,
         session_key=scope.requested.session_key,
         after_position=scope.after_position,
     )
-    return await patiently(lambda: scope.services.memory.Recall(request, timeout=RECALL_SECONDS))
+    memory = scope.services.memory
+    if scope.agent.recalls_or_fails:
+        return await patiently(lambda: memory.Recall(request, timeout=RECALL_SECONDS)), ""
+    try:
+        return await memory.Recall(request, timeout=SHORT_SECONDS), ""
+    except TemporaryError as error:
+        return RecallResponse(), error.message
 
 
 async def _retrieve(scope: RunScope, query: str) -> list[Passage]:

@@ -46,6 +46,8 @@ class CallModel:
     offers_tools: bool = True
     output_schema_json: str = ""
     """What the reply's text has to match; empty: free text."""
+    is_heard: bool = True
+    """False where the reply is no part of what the run's caller is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,15 @@ class Remember:
     turn: tuple[Message, ...]
 
 
-SagaEffect: TypeAlias = CheckInput | AssembleContext | CallModel | CallTools | CheckOutput | Remember
+@dataclass(frozen=True, slots=True)
+class RememberSummary:
+    """Put what the session's older turns come to into its memory. Outcome: MemoryStored."""
+
+    text: str
+    through_run_id: str
+
+
+SagaEffect: TypeAlias = CheckInput | AssembleContext | CallModel | CallTools | CheckOutput | Remember | RememberSummary
 ToolOutcome: TypeAlias = ToolSucceeded | ToolFailed
 Pattern: TypeAlias = Generator[CallModel | CallTools, "ModelReplied | Sequence[ToolOutcome]", T]
 

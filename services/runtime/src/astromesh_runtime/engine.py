@@ -27,7 +27,7 @@ from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.errors import AstromeshError, LimitExceeded, Unavailable
 from astromesh_core.errors import TimedOut as OutOfTime
 from astromesh_core.events.contents import plain, text_content
-from astromesh_runtime.context import assemble_context, check_input, check_output, remember
+from astromesh_runtime.context import assemble_context, check_input, check_output, remember, remember_summary
 from astromesh_runtime.effects import (
     AssembleContext,
     CallModel,
@@ -36,6 +36,7 @@ from astromesh_runtime.effects import (
     CheckOutput,
     PatternFunction,
     Remember,
+    RememberSummary,
     SagaEffect,
 )
 from astromesh_runtime.model_calls import call_model
@@ -170,6 +171,8 @@ class RunDriver:
                 return await check_output(self._scope, effect)
             case Remember():
                 return remember(self._scope, effect)
+            case RememberSummary():
+                return remember_summary(self._scope, effect)
 
     async def _end(self, ending: Ending) -> Ended:
         usage, left = self._scope.bill.closing()

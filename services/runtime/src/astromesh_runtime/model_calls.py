@@ -74,7 +74,7 @@ class _ModelCall:
         self._scope = scope
         self._effect = effect
         # An answer that has yet to be checked is told to nobody.
-        self._publishes = not (scope.agent.checks_output or effect.output_schema_json)
+        self._publishes = effect.is_heard and not (scope.agent.checks_output or effect.output_schema_json)
         self._offset = 0
         self._attempt = scope.recorded.begun.get(effect.path, 0)
         self._tools = scope.agent.tools if effect.offers_tools else ()
@@ -192,7 +192,7 @@ class _ModelCall:
 
     async def _think(self, text: str) -> None:
         self._hear(text)
-        if not self._scope.agent.checks_output:
+        if self._effect.is_heard and not self._scope.agent.checks_output:
             await self._publish(Delta(thought=text))
 
     def _hear(self, text: str) -> None:

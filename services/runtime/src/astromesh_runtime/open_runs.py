@@ -270,6 +270,7 @@ class Opener:
             checks_input=agent.checks_input,
             checks_output=agent.checks_output,
             remembers=agent.remembers and scope.requested.uses_memory,
+            remembers_tools=agent.conversational,
             output_schema_json=scope.requested.output_schema_json or agent.output_schema_json,
             semantic=is_found_again(agent.semantic, scope.requested),
             episodic=is_found_again(agent.episodic, scope.requested),

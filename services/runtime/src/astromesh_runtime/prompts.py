@@ -15,6 +15,7 @@ from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Message, Passage
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.contents import plain
 from astromesh_runtime.memories import episode_variables, episodes_text, memories_text, memory_variables
+from astromesh_runtime.turns import without_calls
 
 MAX_PROMPT_CHARACTERS = 1_000_000
 """A rendered prompt beyond this is refused: a template that loops costs memory, not only tokens."""
@@ -100,7 +101,7 @@ def prompt_variables(
     knowledge = "\n\n".join(f"[{passage.source}]\n{plain(passage.text)}" for passage in passages)
     conversation = [
         {"role": "assistant" if message.role == ROLE_ASSISTANT else "user", "content": plain(message.content)}
-        for message in history
+        for message in without_calls(history)
     ]
     said, happened = memories_text(related.memories), episodes_text(related.episodes)
     episodes = episode_variables(related.episodes)

@@ -34,6 +34,8 @@ from astromesh_runtime.effects import (
     CallTools,
     CheckInput,
     CheckOutput,
+    Remember,
+    RememberSummary,
     SagaEffect,
     ToolOutcome,
 )
@@ -78,6 +80,7 @@ class Recorded:
     context: ContextAssembled | None = None
     output_checked: OutputChecked | None = None
     memory: MemoryStored | None = None
+    summary: MemoryStored | None = None
     suspended: Suspended | None = None
     ended: RunEvent | None = None
     requested_unix_nano: int = 0
@@ -151,7 +154,9 @@ class Recorded:
                 return self.replies.get(effect.path)
             case CallTools():
                 return self._tools(effect)
-            case _:
+            case RememberSummary():
+                return self.summary
+            case Remember():
                 return self.memory
 
     def cut_writes(self) -> list[RunEvent]:
@@ -229,7 +234,10 @@ class Recorded:
             case "output_checked":
                 self.output_checked = run.output_checked
             case "memory_stored":
-                self.memory = run.memory_stored
+                if run.memory_stored.HasField("summary"):
+                    self.summary = run.memory_stored
+                else:
+                    self.memory = run.memory_stored
             case _:
                 self._add_lifecycle(kind, envelope)
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import RunEvent, RunRequested, RunStarted
 from astromesh_core.events.contents import plain
-from astromesh_runtime.effects import CallModel, CallTools, CheckOutput, PatternFunction, Remember, SagaEffect
+from astromesh_runtime.effects import (
+    CallModel,
+    CallTools,
+    CheckOutput,
+    PatternFunction,
+    Remember,
+    RememberSummary,
+    SagaEffect,
+)
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.recorded import Diverged, Recorded, digester_of
 from astromesh_runtime.saga import Completed, Ending, Plan, saga
@@ -38,6 +46,7 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
         checks_input=started.checks_input,
         checks_output=started.checks_output,
         remembers=started.remembers,
+        remembers_tools=started.remembers_tools,
         given=tuple(requested.transcript),
         images=tuple(requested.images),
         output_schema_json=started.output_schema_json,
@@ -100,6 +109,10 @@ def _same_content(recorded: Recorded, plan: Plan, effect: SagaEffect) -> None:
         digest = recorded.output_checked.checked_digest
         if digest and digest != plan.digester.of_text(effect.text):
             raise Diverged(recorded.indexes["output_checked"], "", "another answer to be checked", "this answer")
+    if isinstance(effect, RememberSummary) and recorded.summary is not None:
+        told = recorded.summary.summary
+        if (plain(told.text), told.through_run_id) != (effect.text, effect.through_run_id):
+            raise Diverged(recorded.indexes["memory_stored"], "", "another summary for the memory", "this summary")
     if isinstance(effect, Remember) and recorded.memory is not None and tuple(recorded.memory.turn) != effect.turn:
         raise Diverged(recorded.indexes["memory_stored"], "", "another turn for the memory", "this turn")
 

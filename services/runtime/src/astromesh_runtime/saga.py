@@ -12,7 +12,6 @@ from typing import TypeAlias, cast
 
 from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, ModelReplied, OutputChecked
 from astromesh.v1.values_pb2 import (
-    ROLE_ASSISTANT,
     ROLE_SYSTEM,
     ROLE_USER,
     VERDICT_ACTION_BLOCK,
@@ -33,12 +32,15 @@ from astromesh_runtime.effects import (
     EffectFailed,
     PatternFunction,
     Remember,
+    RememberSummary,
     RunContext,
     SagaEffect,
     ToolOutcome,
 )
+from astromesh_runtime.folding import fold_call, with_summary
 from astromesh_runtime.matching import AnswerMismatch, matching_answer, mismatches
 from astromesh_runtime.transcript import Transcript
+from astromesh_runtime.turns import turn_of
 
 MAX_SOURCES = 20
 """Passages kept as an answer's sources, best first."""
@@ -61,6 +63,8 @@ class Plan:
     checks_input: bool
     checks_output: bool
     remembers: bool
+    remembers_tools: bool = False
+    """Of runs of earlier releases only question and answer are."""
     given: tuple[Message, ...] = ()
     """The transcript that the caller brought, without its last user message."""
     images: tuple[Image, ...] = ()
@@ -100,8 +104,10 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
             return _refused("the question", checked.verdicts)
         query = plain(checked.text)
     context = cast("ContextAssembled", (yield AssembleContext(query)))
+    summary, history = yield from _folded(plan, context)
+    asked = _transcript(plan, query, with_summary(plain(context.system_prompt), summary), history)
     run = RunContext(
-        _transcript(plan, query, context),
+        asked,
         plan.digester,
         plan.max_iterations,
         plan.tools_sha256,
@@ -124,7 +130,8 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         if problems := mismatches(plan.output_schema_json, text):
             return Failed(failure_of(AnswerMismatch(problems, "as its guardrails left it")))
     if plan.remembers:
-        yield Remember((_said(ROLE_USER, query), _said(ROLE_ASSISTANT, text)))
+        told = run.transcript.messages[len(asked.messages) :] if plan.remembers_tools else ()
+        yield Remember(turn_of(query, told, text))
     return Completed(text, _distinct(run.sources))
 
 
@@ -134,12 +141,24 @@ def failure_of(error: AstromeshError) -> Failure:
     return Failure(error_class=error.code, message=text_content(error.message), retry_after_ms=retry_after)
 
 
-def _transcript(plan: Plan, query: str, context: ContextAssembled) -> Transcript:
+def _folded(plan: Plan, context: ContextAssembled) -> Generator[SagaEffect, Outcome, tuple[str, Sequence[Message]]]:
+    """What the session's older turns come to, and those that are told as they were."""
+    if not context.HasField("to_fold"):
+        return plain(context.summary), context.history
+    replied = cast("ModelReplied", (yield fold_call(plan.digester, context)))
+    text = plain(replied.message.content).strip() if replied.HasField("message") else ""
+    if not text:
+        # Nothing is lost: these turns are told as they were, and the next run tries again.
+        return plain(context.summary), [*context.to_fold.messages, *context.history]
+    yield RememberSummary(text, context.to_fold.through_run_id)
+    return text, context.history
+
+
+def _transcript(plan: Plan, query: str, prompt: str, history: Sequence[Message]) -> Transcript:
     messages = list[Message]()
-    prompt = plain(context.system_prompt)
     if prompt:
         messages.append(_said(ROLE_SYSTEM, prompt))
-    messages.extend(context.history)
+    messages.extend(history)
     messages.extend(plan.given)
     messages.append(Message(role=ROLE_USER, content=text_content(query), images=plan.images))
     return Transcript.of(plan.digester, messages)

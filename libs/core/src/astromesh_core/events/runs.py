@@ -60,6 +60,11 @@ STATUS_NAMES: dict[RunStatus.ValueType, str] = {
 """Every status by the name that users see, and no other."""
 
 
+FRAME_PATH = "0"
+"""Of the effect that is the frame's own and no pattern's: folding a session's turns into its summary. Nobody hears what
+the model says there."""
+
+
 def is_terminal(event: RunEvent) -> bool:
     """True for the one event that ends a run."""
     return event.WhichOneof("event") in TERMINAL_EVENTS
@@ -138,10 +143,18 @@ def _started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     folder.run.started_unix_nano = envelope.time_unix_nano
 
 
+def _assembled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    if event.memory_unavailable:
+        folder.run.warnings.append(f"answered without all that is remembered: {event.memory_unavailable}")
+
+
 def _model_begun(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     # Which model answers is known when it has; until then the role says more, where the agent names several.
     name = event.role if event.role not in ("", DEFAULT_ROLE) else "model"
+    if event.path == FRAME_PATH:
+        name = "summary"
     step.kind, step.name, step.status = STEP_KIND_MODEL, name, STEP_STATUS_RUNNING
     step.timing.start_unix_nano = envelope.time_unix_nano
     _add_lost(folder, event, step)
@@ -158,7 +171,9 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     else:
         step.status = STEP_STATUS_SUCCEEDED
         step.output.CopyFrom(event.message.content)
-        step.finish_reason = folder.run.finish_reason = event.finish_reason
+        step.finish_reason = event.finish_reason
+        if event.path != FRAME_PATH:
+            folder.run.finish_reason = event.finish_reason
         step.reasoning.extend(part.text for part in event.message.reasoning if part.HasField("text"))
     if event.HasField("route"):
         step.route.CopyFrom(event.route)
@@ -289,6 +304,7 @@ _FOLDS = cast(
     {
         "requested": _requested,
         "started": _started,
+        "context_assembled": _assembled,
         "model_call_begun": _model_begun,
         "model_replied": _model_replied,
         "tool_intended": _tool_intended,

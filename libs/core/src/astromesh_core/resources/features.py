@@ -26,7 +26,6 @@ ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
 TOOL_TYPES = frozenset(("internal", "rag"))
 RULE_TYPES = frozenset(("max_length", "pii_detection"))
-CONVERSATION_STRATEGIES = frozenset(("sliding_window",))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
 Gap = tuple[Path, str]
@@ -156,8 +155,6 @@ def _episodes(memory: EpisodicMemory) -> Iterator[Gap]:
 
 def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
     place = ("memory", "conversational")
-    if memory.strategy not in CONVERSATION_STRATEGIES:
-        yield (*place, "strategy"), f"the strategy {memory.strategy} is not built yet"
     if memory.ttl is not None:
         yield (*place, "ttl"), "expiry of conversations is not built yet"
     if memory.connection is not None and memory.backend == "sqlite":
