@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from astromesh.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from astromesh.v1.history_pb2_grpc import HistoryServiceStub
 from astromesh.v1.memory_pb2_grpc import MemoryServiceStub
-from astromesh.v1.rag_pb2_grpc import RagServiceStub
+from astromesh.v1.rag_pb2_grpc import RagServiceStub, add_RagServiceServicer_to_server
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceStub
 from astromesh.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
@@ -30,6 +30,7 @@ from astromesh_gateway.gateway import Departures, Gateway, Services
 from astromesh_gateway.http import build_app
 from astromesh_gateway.memory.service import SessionServicer
 from astromesh_gateway.mesh_metrics import MeshMetrics
+from astromesh_gateway.rag.service import RagServicer
 from astromesh_gateway.server import serving
 from astromesh_gateway.service import AgentServicer, KeyGate
 from astromesh_gateway.waiting import Sessions
@@ -58,11 +59,12 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
     drain_seconds = settings.drain_seconds * DRAIN_SHARE
     async with open_gateway(platform) as gateway:
         await _guarded(platform, gateway)
-        servicer, sessions = AgentServicer(gateway), SessionServicer(gateway)
+        servicer, sessions, pipelines = AgentServicer(gateway), SessionServicer(gateway), RagServicer(gateway)
 
         def register(server: RpcServer) -> None:
             add_AgentServiceServicer_to_server(servicer, server)
             add_SessionServiceServicer_to_server(sessions, server)
+            add_RagServiceServicer_to_server(pipelines, server)
 
         address = (
             f"[{settings.host}]:{settings.grpc_port}"

@@ -19,7 +19,7 @@ MAX_BODY_BYTES = 4 << 20
 """Of a request's body without pictures."""
 
 MAX_QUESTION_BYTES = 15 << 20
-"""Of the body of a question, pictures in base64 included."""
+"""Of the body of a question, or of documents, files in base64 included."""
 
 MOST_MISTAKES = 100
 """Told of one body: each costs more than the text that made it."""
@@ -67,7 +67,7 @@ class ImageBody(Body):
 
 
 class Question(Body):
-    """A body that may hold pictures, which count apart from the rest of it."""
+    """A body that may hold pictures or other files, which count apart from the rest of it."""
 
     def picture_characters(self) -> int:
         """How much of the body they are."""
@@ -131,17 +131,38 @@ class ToolCallBody(Body):
 
 
 class IngestDocument(Body):
-    """A document given in the request."""
+    """A document given in the request: a text, or a file in base64."""
 
     source: str = Field(min_length=1, description="Names it: the same source replaces what it was.")
-    text: str
+    text: str = ""
+    data: str = Field(default="", description="A file in base64, instead of a text.")
+    media_type: str = Field(
+        default="",
+        description="Of the file. Missing: by the ending of its source.",
+        examples=["application/pdf"],
+    )
+    metadata: dict[str, str | int | float | bool] = Field(
+        default_factory=dict[str, str | int | float | bool], description="What filters see of it."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if self.text and self.data:
+            raise PydanticCustomError("document", "is either a text or a file")
+        if self.media_type and not self.data:
+            raise PydanticCustomError("document", "has a media_type and no file of it")
+        return self
 
 
-class IngestBody(Body):
+class IngestBody(Question):
     """What a pipeline takes in: the documents given, else its own sources."""
 
     pipeline: str
     documents: Annotated[list[IngestDocument], FailFast()] = Field(default_factory=list[IngestDocument])
+
+    def picture_characters(self) -> int:
+        """See Question: files too are large strings of base64."""
+        return sum(len(document.data) for document in self.documents)
 
 
 class RagQueryBody(Body):
@@ -150,6 +171,12 @@ class RagQueryBody(Body):
     pipeline: str
     query: str = Field(min_length=1)
     top_k: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, description="0: the pipeline's own.")
+    filter: dict[str, JsonValue] = Field(
+        default_factory=dict[str, JsonValue],
+        description="Only passages whose metadata meets it: keys with values, or with $ne, $in, $nin, $gt, $gte, $lt, "
+        "$lte, $exists; $and, $or, $not.",
+        examples=[{"team": "support", "year": {"$gte": 2024}}],
+    )
 
 
 def images_of(body: RunBody) -> tuple[Image, ...]:
@@ -205,7 +232,7 @@ def parse_question(data: bytes | str, model: type[Asked]) -> Asked:
 
 def _check_beside(size: int) -> None:
     if size > MAX_BODY_BYTES:
-        raise TooLarge(f"the body has {size} bytes beside its pictures; at most {MAX_BODY_BYTES} are read")
+        raise TooLarge(f"the body has {size} bytes beside its files; at most {MAX_BODY_BYTES} are read")
 
 
 def _long_strings(data: bytes | str) -> int:

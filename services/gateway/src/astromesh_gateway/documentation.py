@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from astromesh_gateway.bodies import RunBody
+from astromesh_gateway.bodies import IngestBody, RunBody
 from astromesh_gateway.replies import RunReply
 from astromesh_gateway.routes.openai_requests import ChatBody
 
 Extra = dict[str, Any]
 """A piece of an OpenAPI document, as FastAPI wants it."""
 
-HAND_READ: tuple[type[Any], ...] = (RunBody, ChatBody, RunReply)
+HAND_READ: tuple[type[Any], ...] = (RunBody, ChatBody, IngestBody, RunReply)
 """Types that routes read and write by hand."""
 
 _COMPONENTS = "#/components/schemas/{model}"

@@ -91,6 +91,23 @@ _EVENT: Extra = {
     "event": {"agent": "docs-agent", "query": {"text": "What happens to a run when its worker dies?"}},
     "signal_id": "",
 }
+_INGESTION: Extra = {
+    "id": "19bc3d2e1f0a1b2c3d4e5",
+    "pipeline": "docs",
+    "cause": "scheduled",
+    "status": "completed",
+    "requested_at": _TIME,
+    "ended_at": _TIME,
+    "documents_total": 8,
+    "documents_done": 8,
+    "added": 1,
+    "replaced": 0,
+    "removed": 0,
+    "unchanged": 7,
+    "refused": 0,
+    "chunks": 5,
+    "reason": "",
+}
 _FEEDBACK: Extra = {"rating": 1, "comment": "named the right page", "principal": "support-team", "time": _TIME}
 _EPISODE: Extra = {
     "run_id": _RUN_ID,
@@ -115,7 +132,7 @@ BODIES: dict[str, Extra] = {
     "POST /v1/runs/{run_id}/feedback": {"rating": 1, "comment": "named the right page"},
     "POST /v1/tools/execute": {"agent": "docs-agent", "tool_name": "search_docs", "arguments": {"query": "crash"}},
     "POST /v1/rag/query": {"pipeline": "docs", "query": "What happens when a worker dies?", "top_k": 3},
-    "POST /v1/rag/ingest": {"pipeline": "docs"},
+    "POST /v1/rag/pipelines/{name}/ingestions/{ingestion_id}/cancel": {"reason": "the wrong folder"},
 }
 """JSON bodies, where the route has none of its own."""
 
@@ -200,6 +217,7 @@ ANSWERS: dict[str, Extra] = {
                 "documents": 8,
                 "chunks": 61,
                 "last_ingested": _TIME,
+                "next_ingestion": None,
             }
         ]
     },
@@ -212,6 +230,17 @@ ANSWERS: dict[str, Extra] = {
         "unchanged": 7,
         "chunks": 61,
         "refused": [],
+        "ingestion_id": _INGESTION["id"],
+    },
+    "GET /v1/rag/pipelines/{name}/ingestions": {"ingestions": [_INGESTION], "next_page_token": ""},
+    "GET /v1/rag/pipelines/{name}/ingestions/{ingestion_id}": {
+        **_INGESTION,
+        "changes": [{"source": "durability.md", "outcome": "added", "chunks": 5, "reason": ""}],
+    },
+    "POST /v1/rag/pipelines/{name}/ingestions/{ingestion_id}/cancel": {
+        **_INGESTION,
+        "status": "cancelled",
+        "reason": "the wrong folder",
     },
     "GET /v1/health": {"status": "ok", "version": "0.1.0"},
     "GET /v1/health/ready": {"ready": True, "checks": {"bus": {"ok": True, "reason": ""}}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from typing import cast
@@ -19,18 +20,20 @@ from astromesh.v1.rag_pb2 import (
     PipelineState,
     QueryRequest,
 )
-from astromesh_core.errors import AstromeshError, Unavailable
+from astromesh_core.errors import AstromeshError, InvalidInput, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.rpc.streams import reading
 from astromesh_gateway.access import Admin, TheGateway, Viewer
-from astromesh_gateway.bodies import IngestBody, RagQueryBody
-from astromesh_gateway.documentation import errors
+from astromesh_gateway.bodies import IngestBody, IngestDocument, RagQueryBody, read_question
+from astromesh_gateway.documentation import errors, json_body
 from astromesh_gateway.failures import problem_document
 from astromesh_gateway.progress import Data, Update
 from astromesh_gateway.replies import SourceReply, moment, source_reply
+from astromesh_gateway.routes import ingestions
 from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
 
 router = APIRouter(prefix="/v1/rag", tags=["rag"])
+router.include_router(ingestions.router)
 
 INGEST_SECONDS = 3_600.0
 QUERY_SECONDS = 60.0
@@ -45,6 +48,7 @@ class PipelineReply(TypedDict):
     documents: int
     chunks: int
     last_ingested: str | None
+    next_ingestion: str | None
 
 
 class PipelineList(TypedDict):
@@ -63,6 +67,7 @@ class IngestReply(TypedDict):
     unchanged: int
     chunks: int
     refused: list[str]
+    ingestion_id: str
 
 
 class QueryReply(TypedDict):
@@ -84,7 +89,11 @@ async def list_pipelines(caller: Viewer, gateway: TheGateway) -> PipelineList:
 async def query_pipeline(body: RagQueryBody, caller: Viewer, gateway: TheGateway) -> QueryReply:
     """The passages nearest to the question."""
     request = QueryRequest(
-        namespace=caller.namespace, pipeline=body.pipeline, query=text_content(body.query), top_k=body.top_k
+        namespace=caller.namespace,
+        pipeline=body.pipeline,
+        query=text_content(body.query),
+        top_k=body.top_k,
+        filter_json=orjson.dumps(body.filter).decode() if body.filter else "",
     )
     response = await gateway.services.rag.Query(request, timeout=QUERY_SECONDS)
     return QueryReply(
@@ -105,15 +114,20 @@ async def query_pipeline(body: RagQueryBody, caller: Viewer, gateway: TheGateway
                 }
             }
         },
-        **errors(400, 404, 422, 501, 503, 504),
+        **errors(400, 404, 413, 422, 501, 503, 504),
     },
+    openapi_extra=json_body(IngestBody, {"pipeline": "docs"}),
 )
-async def ingest(request: Request, body: IngestBody, caller: Admin, gateway: TheGateway) -> Response:
-    """Takes in the documents given, else the pipeline's own; with `Accept: text/event-stream` tells progress."""
+async def ingest(request: Request, caller: Admin, gateway: TheGateway) -> Response:
+    """Takes in the documents given, else the pipeline's own; with `Accept: text/event-stream` tells progress.
+
+    It ends when the connection does; what was taken in until then stays.
+    """
+    body = await read_question(request, IngestBody)
     asked = IngestRequest(
         namespace=caller.namespace,
         pipeline=body.pipeline,
-        documents=[Document(source=item.source, text=text_content(item.text)) for item in body.documents],
+        documents=[_document(place, item) for place, item in enumerate(body.documents)],
     )
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(reading(gateway.services.rag.Ingest(asked, timeout=INGEST_SECONDS)))
@@ -139,10 +153,26 @@ async def _updates(parts: AsyncIterator[IngestResponse], pipeline: str) -> Async
                     "source": told.source,
                     "documents_done": told.documents_done,
                     "documents_total": told.documents_total,
+                    "ingestion_id": told.ingestion_id,
+                    "waits_for": told.waits_for,
                 },
             )
     except AstromeshError as error:
         yield Update("error", problem_document(error))
+
+
+def _document(place: int, item: IngestDocument) -> Document:
+    document = Document(source=item.source, media_type=item.media_type)
+    if item.metadata:
+        document.metadata_json = orjson.dumps(item.metadata).decode()
+    if not item.data:
+        document.text.CopyFrom(text_content(item.text))
+        return document
+    try:
+        document.file = binascii.a2b_base64(item.data, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"documents[{place}].data is not base64: {error}") from None
+    return document
 
 
 def _pipeline_reply(state: PipelineState) -> PipelineReply:
@@ -153,6 +183,7 @@ def _pipeline_reply(state: PipelineState) -> PipelineReply:
         documents=state.documents,
         chunks=state.chunks,
         last_ingested=moment(state.last_ingested_unix_nano) if state.last_ingested_unix_nano else None,
+        next_ingestion=moment(state.next_ingestion_unix_nano) if state.next_ingestion_unix_nano else None,
     )
 
 
@@ -165,4 +196,5 @@ def _ingest_reply(pipeline: str, summary: IngestSummary) -> IngestReply:
         unchanged=summary.unchanged,
         chunks=summary.chunks,
         refused=list(summary.refused),
+        ingestion_id=summary.ingestion_id,
     )
