@@ -19,6 +19,7 @@ import durable_runs
 import first_token
 import memory_growth
 import replaying
+import retrieval_quality
 import router_latency
 import router_memory
 import scanning
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "router-memory": router_memory.measure,
     "chunking": chunking.measure,
     "scan": scanning.measure,
+    "retrieval-quality": retrieval_quality.measure,
 }
 
 
