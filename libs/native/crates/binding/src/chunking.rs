@@ -48,6 +48,10 @@ impl Chunker {
         breaks: HashSet<usize>,
     ) -> PyResult<Vec<Chunk>> {
         let text = utf8(text)?;
+        let places: Vec<usize> = sections.iter().flat_map(|(start, end)| [*start, *end]).collect();
+        if !places.is_sorted() {
+            return Err(PyValueError::new_err("sections are not in order"));
+        }
         let ruler = ruler.map(Bound::get);
         Ok(py.detach(|| {
             let text = Text::new(&text);
