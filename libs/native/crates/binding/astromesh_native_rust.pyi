@@ -1,6 +1,6 @@
 """What the extension offers, built from `libs/native/crates`; `astromesh_native.twins` says what it means."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Literal, Protocol
 
 from astromesh_native.numbering import NumberingPlan
@@ -27,6 +27,16 @@ class WordRuler:
     def may_cut(self, place: int) -> bool: ...
     def forward(self, start: int, end: int, limit: int) -> int: ...
     def back(self, end: int, limit: int) -> int: ...
+
+class KeywordMatcher:
+    def __init__(
+        self,
+        words: Sequence[str],
+        folds: Mapping[int, int],
+        no_letters: Sequence[tuple[int, int]],
+        unspaced: Sequence[tuple[int, int]],
+    ) -> None: ...
+    def find(self, text: str) -> list[tuple[int, int]]: ...
 
 class PersonalDataScanner:
     def __init__(self, entities: Set[str], plans: Sequence[NumberingPlan], tables: Tables) -> None: ...

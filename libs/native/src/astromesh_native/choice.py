@@ -15,7 +15,7 @@ from typing import Final
 VARIABLE: Final = "ASTROMESH_NATIVE"
 EXTENSION: Final = "astromesh_native_rust"
 
-INTERFACE: Final = 3
+INTERFACE: Final = 4
 """Counted up here and in `crates/binding/src/lib.rs` with each change of what the extension offers."""
 
 

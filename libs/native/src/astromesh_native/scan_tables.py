@@ -143,6 +143,12 @@ NO_LETTERS: Final[tuple[tuple[int, int], ...]] = (
 """Beyond ASCII: spaces, punctuation, symbols, emoji, private use. Every other character may stand in an address, as
 RFC 6531 has it, combining marks included. Fixed here, for each Unicode version knows other letters."""
 
+UNSPACED: Final[tuple[tuple[int, int], ...]] = (
+    (0xE00, 0xEFF), (0x1000, 0x11FF), (0x1780, 0x17FF), (0x2E80, 0xA4CF), (0xA960, 0xA97F), (0xAC00, 0xD7FF),
+    (0xF900, 0xFAFF), (0xFF66, 0xFFDC), (0x1B000, 0x1B16F), (0x20000, 0x3FFFF),
+)  # fmt: skip
+"""Thai, Lao, Burmese, Khmer, Chinese, Japanese and Korean: no space tells where a word ends, or a particle begins."""
+
 
 class Tables(NamedTuple):
     """All of it, as the Rust side takes it. It keeps a copy."""

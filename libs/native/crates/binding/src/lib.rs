@@ -3,6 +3,7 @@
 //! Typed in `astromesh_native_rust.pyi`; one module here for each module of the core.
 
 mod chunking;
+mod keywords;
 mod personal_data;
 mod texts;
 mod tokens;
@@ -16,10 +17,12 @@ mod astromesh_native_rust {
 
     /// Counted up here and in `astromesh_native.choice` with each change of what Python sees.
     #[pymodule_export]
-    const INTERFACE: u32 = 3;
+    const INTERFACE: u32 = 4;
 
     #[pymodule_export]
     use crate::chunking::{Chunker, headings, sentence_edges};
+    #[pymodule_export]
+    use crate::keywords::KeywordMatcher;
     #[pymodule_export]
     use crate::personal_data::PersonalDataScanner;
     #[pymodule_export]

@@ -5,6 +5,7 @@
 
 pub mod bert;
 pub mod chunking;
+pub mod keywords;
 pub mod markdown;
 pub mod personal_data;
 pub mod rulers;

@@ -1,5 +1,7 @@
 //! Places in a text where something was found, and what becomes of places that overlap.
 
+use crate::text::{At, Text};
+
 /// What was found. In order of precedence: the surer evidence first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -73,15 +75,12 @@ pub fn disjoint(mut spans: Vec<Span>) -> Vec<Span> {
 
 /// Turns offsets in bytes, in order, into offsets in characters.
 pub fn in_characters(text: &str, spans: &mut [Span]) {
-    let bytes = text.as_bytes();
-    let (mut place, mut characters) = (0, 0);
-    let mut count = |to: usize| {
-        characters += bytes[place..to].iter().filter(|byte| (**byte & 0xC0) != 0x80).count();
-        place = to;
-        characters
-    };
+    let text = Text::new(text);
+    let mut at = At::default();
     for span in spans {
-        span.start = count(span.start);
-        span.end = count(span.end);
+        for place in [&mut span.start, &mut span.end] {
+            at = text.at_byte(at, *place);
+            *place = at.char;
+        }
     }
 }

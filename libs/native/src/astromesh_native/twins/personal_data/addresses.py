@@ -9,7 +9,7 @@ from typing import Final
 
 from astromesh_native.scan_tables import FILE_ENDINGS
 from astromesh_native.spans import Span
-from astromesh_native.twins.personal_data.letters import BEYOND_ASCII, LETTERS_AND_DIGITS
+from astromesh_native.twins.letters import BEYOND_ASCII, LETTERS_AND_DIGITS
 
 # RFC 5321: local part at most 64 octets, a label at most 63. All bounded, and tried only behind an "@".
 _LABEL: Final = re.compile(rf"[{LETTERS_AND_DIGITS}](?:[{LETTERS_AND_DIGITS}_-]{{0,61}}[{LETTERS_AND_DIGITS}])?\.")
