@@ -39,6 +39,7 @@ async def test_an_agent_is_found_and_asked_by_reflection_alone(mesh: Mesh) -> No
         )
     assert listed == {
         SERVICE,
+        "astromesh.v1.RagService",
         "astromesh.v1.SessionService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
