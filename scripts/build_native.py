@@ -79,9 +79,9 @@ def install() -> bool:
 
 def reason() -> str:
     """The first error in the log, in one line."""
-    lines = LOG.read_text(errors="replace").splitlines()
-    errors = [line.strip() for line in lines if "error" in line.lower()]
-    return (errors or lines or ["see above"])[0][:200]
+    lines = [line.strip() for line in LOG.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("error")] or [line for line in lines if "error" in line.lower()]
+    return (told or lines or ["see above"])[0][:200]
 
 
 if __name__ == "__main__":
