@@ -74,7 +74,7 @@ class Keepers:
         for kind in KINDS:
             keeper = self._keepers.get(AgentKey(touched.namespace, touched.agent, kind))
             if keeper is not None:
-                keeper.offer(touched.run_id, position)
+                keeper.offer(touched, position)
 
     async def follow(self, changes: AsyncGenerator[ResourceChange, None]) -> None:
         """Opens and closes stores as agents declare them, for as long as the changes come."""

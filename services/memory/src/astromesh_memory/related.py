@@ -68,7 +68,7 @@ async def open_related(
             asyncio.create_task(keepers.leave(synced), name="memory left behind"),
         ]
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
-        remembering = Remembering(bus.resources, keepers, follower, ledger, key)
+        remembering = Remembering(bus.resources, keepers, follower, ledger, key, bus.log.end)
         try:
             yield Related(remembering, Kept(keepers, ledger), rebuilder, keepers, ledger, synced)
         finally:

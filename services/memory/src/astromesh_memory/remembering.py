@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from astromesh.v1.memory_pb2 import RecallRelatedRequest, RecallRelatedResponse
@@ -50,6 +50,7 @@ class Remembering:
         follower: RunFollower,
         ledger: LedgerThread,
         key: MeshKey,
+        end: Callable[[], Awaitable[Position]],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._versions = Compiled(specs, lambda ref, spec_json: remembers(spec_json))
@@ -57,28 +58,33 @@ class Remembering:
         self._follower = follower
         self._ledger = ledger
         self._key = key
+        self._end = end
         self._clock = clock
 
     async def recall(self, request: RecallRelatedRequest, seconds: float) -> RecallRelatedResponse:
-        """What bears on the question, among the runs that the agent's scopes open to the caller.
+        """What bears on the question, among the runs that the agent's scopes open to the caller: of all that ended
+        before the call, in whatever session.
 
-        Raises Unavailable where a store does not answer, or memory does not reach `after_position` in time.
+        Raises Unavailable where a store does not answer, or memory does not come that far in time.
         """
         declared = await self._versions.of(request.agent)
         response = RecallRelatedResponse()
         if not any(declared):
             return response
-        position = Position.decode(request.after_position) if request.after_position else Position.START
+        after = Position.decode(request.after_position) if request.after_position else Position.START
+        position = max(after, await self._end())
         await self._follower.reached(position, seconds)
         caller = self._caller(request)
         if declared.semantic is not None:
-            memory = await self._memory(request.agent, SemanticMemory, position, seconds)
+            seen = among(declared.semantic.scope, caller)
+            memory = await self._memory(request.agent, SemanticMemory, position, seconds, seen)
             if memory is not None:
-                response.memories.extend(await self._said(memory, declared.semantic, request, caller))
+                response.memories.extend(await self._said(memory, declared.semantic, request, seen))
         if declared.episodic is not None:
-            memory = await self._memory(request.agent, EpisodicMemory, position, seconds)
+            seen = among(declared.episodic.scope, caller)
+            memory = await self._memory(request.agent, EpisodicMemory, position, seconds, seen)
             if memory is not None:
-                response.episodes.extend(await self._happened(memory, declared.episodic, request, caller))
+                response.episodes.extend(await self._happened(memory, declared.episodic, request, seen))
         return response
 
     def _caller(self, request: RecallRelatedRequest) -> Caller:
@@ -86,15 +92,17 @@ class Remembering:
         owner = owner_key(self._key, agent.namespace, agent.name, request.principal, user) if user else ""
         return Caller(request.session_key, owner)
 
-    async def _memory(self, agent: ResourceRef, of: type[Memory], position: Position, seconds: float) -> Memory | None:
-        """The agent's memory once it holds everything up to the position; None where it no longer declares one."""
+    async def _memory(
+        self, agent: ResourceRef, of: type[Memory], position: Position, seconds: float, seen: Among
+    ) -> Memory | None:
+        """The agent's memory once it holds these runs up to the position; None where it no longer declares one."""
         kind: Kind = "semantic" if of is SemanticMemory else "episodic"
         keeper = self._keepers.of(AgentKey(agent.namespace, agent.name, kind))
         if keeper is None:
             if self._keepers.declared(agent.namespace, agent.name) is not None:
                 return None
             raise Unavailable(f"the memory of agent {agent.name!r} is being opened", retry_after=BUILDING_SECONDS)
-        sink = await keeper.sink(position, seconds)
+        sink = await keeper.sink(position, seconds, seen)
         if not isinstance(sink, of):
             raise Bug(f"the {kind} memory of agent {agent.name!r} is a {type(sink).__name__}")
         return sink
@@ -104,9 +112,8 @@ class Remembering:
         memory: SemanticMemory,
         declared: Declared,
         request: RecallRelatedRequest,
-        caller: Caller,
+        seen: Among,
     ) -> list[Passage]:
-        seen = among(declared.scope, caller)
         found = await memory.recall(
             plain(request.query),
             seen,
@@ -127,9 +134,8 @@ class Remembering:
         memory: EpisodicMemory,
         declared: Declared,
         request: RecallRelatedRequest,
-        caller: Caller,
+        seen: Among,
     ) -> list[Episode]:
-        seen = among(declared.scope, caller)
         limit, threshold = declared.max_results or EPISODIC_RESULTS, _threshold(declared, EPISODIC_THRESHOLD)
         found = await memory.recall(plain(request.query), seen, limit, threshold, self._since(declared))
         rows = await self._ledger.those([episode.run_id for episode in found])

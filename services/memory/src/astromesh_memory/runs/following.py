@@ -14,6 +14,9 @@ from astromesh_memory.runs.changes import Ended, changes_of
 from astromesh_memory.runs.ledger import LedgerChange, RunRow, Touched
 from astromesh_memory.runs.thread import LedgerThread
 
+READ_AT_ONCE: Final = 32
+"""Runs that ended and are read back at a time."""
+
 SAVE_EVERY: Final = 1_000
 """Commits without a change after which the position is saved all the same: that many are read again at most."""
 
@@ -84,7 +87,10 @@ class RunFollower:
 
     async def _apply(self, commits: Sequence[Commit]) -> None:
         position = commits[-1].position
-        changes = [await self._of_ledger(change) for change in changes_of(commits, self._open.__contains__)]
+        found = list(changes_of(commits, self._open.__contains__))
+        changes = list[LedgerChange]()
+        for part in (found[start : start + READ_AT_ONCE] for start in range(0, len(found), READ_AT_ONCE)):
+            changes += await asyncio.gather(*map(self._of_ledger, part))
         self._unsaved += len(commits)
         if changes or self._unsaved >= SAVE_EVERY:
             touched = await self._ledger.apply(changes, position)

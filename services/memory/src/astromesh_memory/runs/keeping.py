@@ -13,8 +13,9 @@ from astromesh_core.bus.positions import Position
 from astromesh_core.errors import AstromeshError, TemporaryError, Unavailable
 from astromesh_core.telemetry.logs import logger
 from astromesh_memory.runs.changes import Kind
-from astromesh_memory.runs.ledger import RunRow
+from astromesh_memory.runs.ledger import RunRow, Touched
 from astromesh_memory.runs.reading import LoggedRun
+from astromesh_memory.runs.scopes import EVERYBODY, Among
 
 RETRY_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -76,7 +77,7 @@ class LedgerCalls(Protocol):
 
 class _Work(NamedTuple):
     position: Position
-    run_id: str
+    run: Touched
 
 
 class Keeper:
@@ -103,9 +104,9 @@ class Keeper:
         """Opens the store and begins, in the background."""
         self._task = asyncio.create_task(self._run(), name=f"memory {self.key.namespace}/{self.key.agent}")
 
-    def offer(self, run_id: str, position: Position) -> None:
+    def offer(self, run: Touched, position: Position) -> None:
         """Tells that the ledger says something else of a run since a position."""
-        self._work.append(_Work(position, run_id))
+        self._work.append(_Work(position, run))
         self._wanted.set()
 
     def again(self) -> None:
@@ -113,12 +114,14 @@ class Keeper:
         self._in_step = False
         self._wanted.set()
 
-    async def sink(self, position: Position, seconds: float) -> Sink:
-        """The store, once it holds what the ledger knew up to the position. Raises Unavailable when that takes longer,
-        or at once where the store cannot be used."""
+    async def sink(self, position: Position, seconds: float, among: Among = EVERYBODY) -> Sink:
+        """The store, once it holds what the ledger knew of some runs up to the position: others' may be on their way.
+
+        Raises Unavailable when that takes longer, or at once where the store cannot be used.
+        """
         try:
             async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: self.failure is not None or self._reached(position))
+                await self._changed.wait_for(lambda: self.failure is not None or self._reached(position, among))
         except TimeoutError:
             what = f"the {self.key.kind} memory of agent {self.key.agent!r}"
             raise Unavailable(f"{what} is behind the log: it is being built", retry_after=RETRY_SECONDS) from None
@@ -150,8 +153,10 @@ class Keeper:
                 await self._task
         await self._close_sink()
 
-    def _reached(self, position: Position) -> bool:
-        return self._in_step and all(work.position > position for work in self._work)
+    def _reached(self, position: Position, among: Among) -> bool:
+        if not self._in_step:
+            return False
+        return not any(work.position <= position and among.admits(work.run) for work in self._work)
 
     async def _run(self) -> None:
         pause = RETRY_SECONDS
@@ -192,7 +197,7 @@ class Keeper:
         while self._in_step:
             while self._work:
                 async with self._using:
-                    await self._keep(sink, self._work[0].run_id)
+                    await self._keep(sink, self._work[0].run.run_id)
                 async with self._changed:
                     self._work.popleft()
                     self._changed.notify_all()

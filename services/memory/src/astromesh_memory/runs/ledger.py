@@ -75,6 +75,11 @@ class RunRow(NamedTuple):
     ratings: int
     """One more than the index of the session's event that said something of it last; 0 where nothing did."""
 
+    @property
+    def touched(self) -> Touched:
+        """The run, as one of which something else is remembered now."""
+        return Touched(self.namespace, self.agent, self.run_id, self.session_key, self.owner_key)
+
     def has(self, kind: Kind) -> bool:
         """Whether this kind of memory remembers it."""
         return bool(self.semantic if kind == "semantic" else self.episodic)
@@ -97,6 +102,8 @@ class Touched(NamedTuple):
     namespace: str
     agent: str
     run_id: str
+    session_key: str
+    owner_key: str
 
 
 LedgerChange: TypeAlias = Opened | RunRow | Ended | Rated | Forgotten
@@ -143,7 +150,7 @@ class Ledger:
                     case RunRow():
                         self._close_run(change.run_id)
                         self._insert([change])
-                        touched.append(Touched(change.namespace, change.agent, change.run_id))
+                        touched.append(change.touched)
                     case Rated(run_id, index):
                         touched += self._update(f"ratings = max(ratings, {index + 1:d})", "run_id = ?", (run_id,))
                     case Forgotten():
@@ -218,7 +225,7 @@ class Ledger:
         return touched
 
     def _update(self, what: str, where: str, values: Sequence[str | bytes | int]) -> list[Touched]:
-        statement = f"UPDATE run SET {what} WHERE {where} RETURNING namespace, agent, run_id"
+        statement = f"UPDATE run SET {what} WHERE {where} RETURNING {', '.join(Touched._fields)}"
         return [Touched(*row) for row in self._connection.execute(statement, values).fetchall()]
 
     def _rows(self, condition: str, values: Sequence[str]) -> list[RunRow]:

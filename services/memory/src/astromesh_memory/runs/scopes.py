@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from astromesh_core.filters import Equals, Every, Filter
 from astromesh_core.resources.agent_memory import Scope
-from astromesh_memory.runs.ledger import RunRow
+from astromesh_memory.runs.ledger import RunRow, Touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Among:
     owner_key: str | None = None
     session_key: str | None = None
 
-    def admits(self, row: RunRow) -> bool:
+    def admits(self, row: RunRow | Touched) -> bool:
         """Whether the run is among them."""
         return self.owner_key in (None, row.owner_key) and self.session_key in (None, row.session_key)
 
@@ -37,6 +38,9 @@ class Among:
         return Every(tuple(parts))
 
 
+EVERYBODY: Final = Among()
+
+
 def among(scope: Scope, caller: Caller) -> Among:
     """The runs that a scope opens to a caller.
 
@@ -45,7 +49,7 @@ def among(scope: Scope, caller: Caller) -> Among:
     """
     match scope:
         case "agent":
-            return Among()
+            return EVERYBODY
         case "session":
             return Among(session_key=caller.session_key)
         case "user":
