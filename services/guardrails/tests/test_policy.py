@@ -118,8 +118,39 @@ def test_a_country_without_numbering_plan_is_refused_with_its_place() -> None:
 
 
 def test_a_rule_that_is_not_built_is_refused_with_its_place() -> None:
-    with pytest.raises(NotSupported, match=r"guardrails\.output\[0\]: content_filter"):
-        policy(output=({"type": "content_filter", "forbidden_keywords": ["x"]},))
+    with pytest.raises(NotSupported, match=r"guardrails\.output\[0\]: topic_filter"):
+        policy(output=({"type": "topic_filter", "blocked_topics": ["x"]},))
+
+
+def words(action: str) -> Policy:
+    return policy(
+        {"type": "content_filter", "forbidden_keywords": ["internal_only", "Project Aurora"], "action": action}
+    )
+
+
+def test_forbidden_words_are_redacted_whatever_their_case() -> None:
+    checked = words("redact").check(INPUT, "Project aurora is INTERNAL_ONLY; projects are not, nor internal_only2.")
+    assert checked.text == "[KEYWORD] is [KEYWORD]; projects are not, nor internal_only2."
+    assert [(f.kind, f.start, f.end) for f in checked.verdicts[0].findings] == [("KEYWORD", 0, 14), ("KEYWORD", 18, 31)]
+
+
+def test_a_forbidden_word_blocks_and_is_not_repeated() -> None:
+    checked = words("block").check(INPUT, "It is internal_only.")
+    assert (checked.blocked, checked.text) == (True, "")
+    assert "internal" not in checked.reason
+    assert actions(checked) == [VERDICT_ACTION_BLOCK]
+
+
+def test_a_forbidden_word_may_be_let_through_with_a_warning() -> None:
+    checked = words("warn").check(INPUT, "It is internal_only.")
+    assert (checked.blocked, checked.text) == (False, "It is internal_only.")
+    assert actions(checked) == [VERDICT_ACTION_WARN]
+
+
+@pytest.mark.parametrize("word", ["", " ", " x", "a  b"])
+def test_a_forbidden_word_with_stray_space_is_refused(word: str) -> None:
+    with pytest.raises(ValidationError, match="forbidden_keywords"):
+        policy({"type": "content_filter", "forbidden_keywords": [word]})
 
 
 @given(st.lists(st.sampled_from(["ada@example.com", "4111111111111111", "10.0.0.1", " ", "+1 650 253 0000", "x", "-"])))

@@ -10,7 +10,7 @@ from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, GUARDRAIL_STAGE_O
 from astromesh.v1.values_pb2 import Verdict
 from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.resources import guardrail_rules as declared
-from astromesh_guardrails.rules import Applied, LengthRule, PersonalDataRule, Rule
+from astromesh_guardrails.rules import Applied, ContentRule, LengthRule, PersonalDataRule, Rule
 
 
 class Checked(NamedTuple):
@@ -71,10 +71,14 @@ def _compile(place: str, rule: declared.Rule) -> Rule:
     match rule:
         case declared.MaxLength():
             return LengthRule(rule)
+        case declared.ContentFilter():
+            return ContentRule(rule)
         case declared.PiiDetection():
             try:
                 return PersonalDataRule(rule)
             except InvalidInput as error:
                 raise InvalidInput(f"{place}: {error.message}") from error
         case _:
-            raise NotSupported(f"{place}: {rule.type} is not built yet; use pii_detection or max_length")
+            raise NotSupported(
+                f"{place}: {rule.type} is not built yet; use pii_detection, content_filter or max_length"
+            )

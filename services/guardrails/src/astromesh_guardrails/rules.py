@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from astromesh.v1.values_pb2 import (
@@ -13,11 +14,12 @@ from astromesh.v1.values_pb2 import (
     Verdict,
     VerdictAction,
 )
-from astromesh_core.resources.guardrail_rules import MaxLength, PiiDetection
+from astromesh_core.resources.guardrail_rules import ContentFilter, MaxLength, PiiDetection
 from astromesh_guardrails.numbering import numbering_plan
 from astromesh_guardrails.spans import redact
+from astromesh_native.keywords import matcher
 from astromesh_native.personal_data import scanner
-from astromesh_native.spans import ENTITIES
+from astromesh_native.spans import ENTITIES, Span
 
 _ACTIONS: Final[dict[str, VerdictAction.ValueType]] = {
     "redact": VERDICT_ACTION_REDACT,
@@ -73,11 +75,29 @@ class PersonalDataRule:
     def apply(self, text: str) -> Applied:
         """Judges the text; findings are disjoint and in order of place."""
         spans = self._scanner.scan(text)
-        if not spans:
-            return Applied(text, Verdict(rule="pii_detection", action=VERDICT_ACTION_ALLOW))
-        findings = [Finding(kind=kind, start=start, end=end) for start, end, kind in spans]
-        verdict = Verdict(rule="pii_detection", action=_ACTIONS[self._action], findings=findings)
-        if self._action == "block":
-            kinds = ", ".join(dict.fromkeys(span.kind for span in spans))
-            return Applied("", verdict, f"pii_detection: the text contains {kinds}; take it out and send it again.")
-        return Applied(redact(text, spans) if self._action == "redact" else text, verdict)
+        kinds = ", ".join(dict.fromkeys(span.kind for span in spans))
+        return _applied("pii_detection", self._action, text, spans, kinds)
+
+
+class ContentRule:
+    """Finds forbidden words; redacts them, blocks the text, or only says so."""
+
+    def __init__(self, spec: ContentFilter) -> None:
+        self._action = spec.action
+        self._matcher = matcher(spec.forbidden_keywords)
+
+    def apply(self, text: str) -> Applied:
+        """Judges the text; findings are disjoint and in order of place."""
+        spans = [Span(start, end, "KEYWORD") for start, end in self._matcher.find(text)]
+        return _applied("content_filter", self._action, text, spans, "what its rule forbids")
+
+
+def _applied(rule: str, action: str, text: str, spans: Sequence[Span], what: str) -> Applied:
+    """What an action makes of what was found; `what` names it and holds nothing of the text."""
+    if not spans:
+        return Applied(text, Verdict(rule=rule, action=VERDICT_ACTION_ALLOW))
+    findings = [Finding(kind=kind, start=start, end=end) for start, end, kind in spans]
+    verdict = Verdict(rule=rule, action=_ACTIONS[action], findings=findings)
+    if action == "block":
+        return Applied("", verdict, f"{rule}: the text contains {what}; take it out and send it again.")
+    return Applied(redact(text, spans) if action == "redact" else text, verdict)

@@ -25,7 +25,7 @@ PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
 TOOL_TYPES = frozenset(("internal", "rag"))
-RULE_TYPES = frozenset(("max_length", "pii_detection"))
+RULE_TYPES = frozenset(("content_filter", "max_length", "pii_detection"))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
 Gap = tuple[Path, str]
@@ -155,8 +155,6 @@ def _episodes(memory: EpisodicMemory) -> Iterator[Gap]:
 
 def _conversations(memory: ConversationalMemory) -> Iterator[Gap]:
     place = ("memory", "conversational")
-    if memory.ttl is not None:
-        yield (*place, "ttl"), "expiry of conversations is not built yet"
     if memory.connection is not None and memory.backend == "sqlite":
         yield (*place, "connection"), _NO_CONNECTION
     extra = CONVERSATION_EXTRAS.get(memory.backend)

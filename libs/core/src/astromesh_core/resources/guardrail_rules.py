@@ -11,6 +11,7 @@ from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 PiiKind = Literal["email", "phone", "iban", "credit_card", "us_ssn", "ip_address", "secret"]
 Country = Annotated[str, shaped(r"[A-Z]{2}", "a country of ISO 3166", "US")]
 """ISO 3166 alpha-2."""
+Keyword = Annotated[str, shaped(r"\S+(?: \S+)*", "a word, or words with one space between them", "internal_only")]
 
 
 class PiiDetection(Spec):
@@ -33,10 +34,10 @@ class MaxLength(Spec):
 
 
 class ContentFilter(Spec):
-    """Finds forbidden words."""
+    """Finds forbidden words and phrases, whatever their case, where they stand as words of their own."""
 
     type: Literal["content_filter"]
-    forbidden_keywords: Items[str] = Field(min_length=1)
+    forbidden_keywords: Items[Keyword] = Field(min_length=1)
     action: Literal["redact", "block", "warn"] = "block"
 
 
