@@ -1,0 +1,102 @@
+"""Semantic and episodic memory in a whole mesh: a later run answers from what an earlier one left, and nobody else's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from astromesh_testing.mesh import running_mesh
+from astromesh_testing.mesh_folders import ConfigFolder
+from astromesh_testing.models.openai_chat import OpenAIChatServer
+from astromesh_testing.models.replies import Reply
+from astromesh_testing.models.scripted import ChatRequest
+
+from .asking import Json, ask, proven
+from .conftest import Talking
+from .made_agents import made_agent
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MEMORY = {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite"}}
+DOG, QUESTION = "My dog is called Rex, remember that.", "What is my dog called?"
+KNOWN, UNKNOWN = "Your dog is Rex.", "I do not know."
+
+
+def from_memory(request: ChatRequest) -> Reply:
+    """Answers a question by what stands in the prompt, and takes note of anything else."""
+    system, last = str(request.messages[0].get("content")), str(request.messages[-1].get("content"))
+    if not last.endswith("?"):
+        return Reply("Noted.")
+    found = re.search(r"dog is called (\w+)", system) if request.messages[0].get("role") == "system" else None
+    return Reply(f"Your dog is {found[1]}." if found else UNKNOWN)
+
+
+async def answer(talking: Talking, agent: str, query: str, **body: object) -> str:
+    reply = await ask(talking.mesh, query, agent=agent, **body)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["answer"]
+
+
+async def test_a_later_session_answers_from_what_an_earlier_one_left_until_it_is_cleared(talking: Talking) -> None:
+    client = talking.mesh.client
+    async with (
+        OpenAIChatServer(otherwise=from_memory) as model,
+        made_agent(talking, [model.endpoint], memory=MEMORY, tools=[]) as agent,
+    ):
+        first = (await ask(talking.mesh, DOG, agent=agent, user="ada", session_id="monday")).json()
+        told = (await ask(talking.mesh, QUESTION, agent=agent, user="ada", session_id="friday")).json()
+        assert told["answer"] == KNOWN
+        context = await context_of(talking, told["run_id"])
+        (memory,) = context["memories"]
+        assert memory["source"] == first["run_id"]
+        assert memory["id"].startswith(f"{first['run_id']}:")
+        assert context["episodes"][0]["run_id"] == first["run_id"]
+        await proven(talking.mesh, told["run_id"])
+        assert await answer(talking, agent, QUESTION, user="bob", session_id="monday") == UNKNOWN
+        assert await answer(talking, agent, QUESTION) == UNKNOWN
+
+        rated = await client.post(f"/v1/runs/{first['run_id']}/feedback", json={"rating": 1, "comment": "good dog"})
+        assert rated.status_code == 200, rated.text
+        asked = {"query": QUESTION, "user": "ada"}
+        before = [(await client.get(f"/v1/memory/{agent}/{kind}", params=asked)).json() for kind in KINDS]
+        assert before[1]["episodes"][-1]["feedback"][0]["comment"] == "good dog"
+        rebuilt = (await client.post(f"/v1/memory/{agent}/rebuild")).json()
+        assert (rebuilt["semantic"], rebuilt["episodic"]) == (3, 3)
+        assert [memories(await searched(talking, agent, kind, asked)) for kind in KINDS] == list(map(memories, before))
+
+        assert (await client.delete(f"/v1/memory/{agent}/history/monday")).status_code == 204
+        assert (await client.delete(f"/v1/memory/{agent}/history/friday")).status_code == 204
+        assert await answer(talking, agent, QUESTION, user="ada", session_id="sunday") == UNKNOWN
+        assert (await client.post(f"/v1/memory/{agent}/rebuild")).json()["semantic"] == 1
+
+
+KINDS = ("semantic", "episodes")
+
+
+async def searched(talking: Talking, agent: str, kind: str, asked: dict[str, str]) -> Json:
+    return (await talking.mesh.client.get(f"/v1/memory/{agent}/{kind}", params=asked)).json()
+
+
+def memories(found: Json) -> list[tuple[str, str]]:
+    """What was found, without scores: those of episodes grow old."""
+    return [(it["run_id"], it.get("text") or it["goal"]) for it in found.get("results", found.get("episodes"))]
+
+
+async def context_of(talking: Talking, run_id: str) -> Json:
+    events = (await talking.mesh.client.get(f"/v1/runs/{run_id}/events")).json()["events"]
+    return next(event["event"] for event in events if event["type"] == "context_assembled")
+
+
+@pytest.mark.serial
+async def test_what_was_remembered_survives_kill_9(tmp_path: Path) -> None:
+    async with OpenAIChatServer(otherwise=from_memory) as model:
+        folder = ConfigFolder(tmp_path / "config")
+        folder.agent("desk", [model.endpoint], memory=MEMORY)
+        async with running_mesh(folder.path, tmp_path / "data") as mesh:
+            assert (await ask(mesh, DOG, agent="desk", user="ada")).status_code == 200
+            await mesh.kill()
+            await mesh.start()
+            reply = (await ask(mesh, QUESTION, agent="desk", user="ada")).json()
+            assert reply["answer"] == KNOWN
