@@ -106,6 +106,21 @@ async def test_qdrant_that_is_away_is_unavailable(stores: Stores) -> None:
     await store.close()
 
 
+async def test_meshes_that_share_a_server_keep_their_collections_apart(
+    tmp_path: Path, modules: Modules, postgres: str
+) -> None:
+    declared = place('{"backend": "pgvector", "dsn": "${DSN}"}')
+
+    def opened(mesh: str) -> VectorStore:
+        return Stores(tmp_path, modules, {"DSN": postgres}, mesh).open(declared, collection())
+
+    ours, replica, theirs = opened("a" * 64), opened("a" * 64), opened("b" * 64)
+    await write(ours, "a", "one")
+    assert (await replica.count(), await theirs.count()) == (1, 0)
+    for store in (ours, replica, theirs):
+        await store.close()
+
+
 async def test_two_collections_never_meet(stores: Stores) -> None:
     names = [
         "rag/default/docs",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -26,6 +26,8 @@ from astromesh_vectors.ports import VectorStore
 
 PORTS: Final = {"qdrant": 6333, "chroma": 8000}
 """Of servers whose address names none."""
+
+_MESH_LETTERS: Final = 12
 
 LONGEST_NAME: Final = 48
 """Of a collection on a server; PostgreSQL's tables have 63 bytes, with room for what belongs to one."""
@@ -51,10 +53,12 @@ class Collection:
 
 class Stores:
     """Opens the vector stores of one service. `data` is the mesh's data folder, `modules` finds users' own classes,
-    `environ` holds what secrets refer to; all stay the caller's."""
+    `environ` holds what secrets refer to; all stay the caller's. `mesh` sets this mesh's collections apart from those
+    of others on the same server."""
 
-    def __init__(self, data: Path, modules: Modules, environ: Mapping[str, str]) -> None:
+    def __init__(self, data: Path, modules: Modules, environ: Mapping[str, str], mesh: str = "") -> None:
         self._data = data
+        self._mesh = mesh[:_MESH_LETTERS]
         self._environ = environ
         self._classes = OwnClasses(modules)
 
@@ -83,7 +87,8 @@ class Stores:
 
     def _points(self, place: StorePlace, collection: Collection, folder: Path) -> PointStore:
         url, key = self._server(place)
-        name, metric, is_qdrant = collection.server_name, place.metric, place.backend == "qdrant"
+        named = collection if url is None else self._on_server(collection)
+        name, metric, is_qdrant = named.server_name, place.metric, place.backend == "qdrant"
 
         def connect() -> Points:
             if is_qdrant:
@@ -127,6 +132,9 @@ class Stores:
         )
         return OwnStore(place.backend, self._classes, making)
 
+    def _on_server(self, collection: Collection) -> Collection:
+        return replace(collection, name=f"{collection.name}@{self._mesh}") if self._mesh else collection
+
     def _pgvector(self, place: StorePlace, collection: Collection) -> VectorStore:
         from astromesh_vectors.pgvector_store.store import PgvectorStore
 
@@ -137,7 +145,7 @@ class Stores:
             connection = Connection(host=place.host, port=place.port)
         return PgvectorStore(
             postgres_address(connection, self._environ),
-            collection=collection.name,
+            collection=self._on_server(collection).name,
             model=collection.model,
             dimension=collection.dimension,
             metric=place.metric,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -21,9 +20,9 @@ class Target(NamedTuple):
     """The declared connection, secrets as references."""
 
     @property
-    def connection(self) -> Connection:
-        """The connection; of a backend that declares none, its defaults."""
-        return Connection.model_validate_json(self.connection_json or "{}")
+    def connection(self) -> Connection | None:
+        """The connection; None where none is declared, and the environment says where the backend is."""
+        return Connection.model_validate_json(self.connection_json) if self.connection_json else None
 
     @property
     def shown(self) -> str:
@@ -39,8 +38,7 @@ def target_of(memory: ConversationalMemory) -> Target:
     extra = CONVERSATION_EXTRAS.get(memory.backend)
     if memory.backend == "sqlite" or (extra is not None and not extra.installed and not memory.strict):
         return SQLITE
-    connection = "" if memory.connection is None else memory.connection.to_json()
-    return Target(memory.backend, "" if connection in ("", json.dumps({})) else connection)
+    return Target(memory.backend, "" if memory.connection is None else memory.connection.to_json())
 
 
 def address_of(target: Target, environ: Mapping[str, str]) -> BackendAddress:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astromesh.v1.rag_pb2_grpc import add_RagServiceServicer_to_server
+from astromesh_core.events.identity import mesh_name
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.user_code.modules import Modules
 from astromesh_rag.ingestions import Ingestions
@@ -44,7 +45,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     modules = Modules(Path(platform.settings.config_dir) / "embedders")
     embedders = Embedders(data, modules, os.environ)
     own_stores = Modules(Path(platform.settings.config_dir) / "stores")
-    stores = Stores(data, own_stores, os.environ)
+    stores = Stores(data, own_stores, os.environ, mesh_name(platform.mesh_key))
     own_rerankers = Modules(Path(platform.settings.config_dir) / "rerankers")
     rerankers = Rerankers(data / "models", own_rerankers, os.environ)
     spans = platform.telemetry.spans
