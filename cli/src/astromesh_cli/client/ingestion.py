@@ -14,18 +14,28 @@ from astromesh_cli.client.streams import Event, events_of
 from astromesh_cli.client.terminal import GOOD, NAME, QUIET, WARN, err, is_lively
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
     from rich.progress import Progress
 
+    from astromesh_cli.client.uploads import Documents
     from astromesh_gateway.routes.rag import IngestReply
 
 
-def ingested(mesh: MeshClient, pipeline: str, console: Console | None = None) -> IngestReply:
-    """Lets a pipeline take in its documents; what changed. Progress is drawn on stderr unless told otherwise."""
+def ingested(
+    mesh: MeshClient, pipeline: str, console: Console | None = None, documents: Documents | None = None
+) -> IngestReply:
+    """Lets a pipeline take in the documents, else those of its sources; what changed.
+
+    Progress is drawn on stderr unless told otherwise. Interrupted, the ingestion ends; what was taken in stays.
+    """
     bar = _bar(console or err())
     task = bar.add_task("starting", total=None) if bar is not None else None
+    body: dict[str, JsonValue] = {"pipeline": pipeline}
+    if documents is not None:
+        body["documents"] = documents
     with (
         bar or nullcontext(),
-        mesh.stream("POST", "/v1/rag/ingest", body={"pipeline": pipeline}) as response,
+        mesh.stream("POST", "/v1/rag/ingest", body=body) as response,
     ):
         for event in events_of(response):
             if event.name == "done":
@@ -35,6 +45,20 @@ def ingested(mesh: MeshClient, pipeline: str, console: Console | None = None) ->
             if bar is not None and task is not None:
                 _advance(bar, task, event)
     raise Unreachable(mesh.url, "the ingestion broke off")
+
+
+def joined(first: IngestReply, second: IngestReply) -> IngestReply:
+    """What two ingestions of one pipeline changed; the id is the later one's."""
+    return {
+        "pipeline": second["pipeline"],
+        "added": first["added"] + second["added"],
+        "replaced": first["replaced"] + second["replaced"],
+        "removed": first["removed"] + second["removed"],
+        "unchanged": first["unchanged"] + second["unchanged"],
+        "chunks": first["chunks"] + second["chunks"],
+        "refused": [*first["refused"], *second["refused"]],
+        "ingestion_id": second["ingestion_id"],
+    }
 
 
 def print_ingested(summary: IngestReply, console: Console | None = None) -> None:
@@ -65,6 +89,9 @@ def _bar(console: Console) -> Progress | None:
 def _advance(bar: Progress, task: object, event: Event) -> None:
     from rich.progress import TaskID
 
+    if event.text("waits_for"):
+        bar.update(cast("TaskID", task), description=f"waits for ingestion {event.text('waits_for')}")
+        return
     total = event.number("documents_total")
     done = event.number("documents_done")
     bar.update(cast("TaskID", task), total=total, completed=done, description=event.text("source"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from astromesh_cli.client.calls import Call, client_command
+from astromesh_cli.commands import ingestions
 
 if TYPE_CHECKING:
-    from astromesh_gateway.routes.rag import QueryReply
+    from pydantic import JsonValue
+
+    from astromesh_gateway.routes.rag import IngestReply, QueryReply
 
 Pipeline = Annotated[str, typer.Argument(help="The pipeline's name.")]
 
@@ -18,16 +22,33 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     client_command(app, "ingest")(ingest)
     client_command(app, "query")(query)
+    ingestions.register(app)
 
 
-def ingest(call: Call, pipeline: Pipeline) -> None:
-    """Takes in a pipeline's documents: new ones are added, changed ones replaced, vanished ones removed."""
+def ingest(
+    call: Call,
+    pipeline: Pipeline,
+    files: Annotated[list[Path] | None, typer.Argument(help="Files to send; none: what its sources hold.")] = None,
+    metadata: Annotated[
+        str, typer.Option("--metadata", metavar="JSON", help='What filters see of the files, as {"team": "support"}.')
+    ] = "",
+) -> None:
+    """Takes in a pipeline's documents: new ones are added, changed ones replaced, vanished ones removed. Or files."""
     from astromesh_cli.client.failures import Failed
-    from astromesh_cli.client.ingestion import ingested, print_ingested
+    from astromesh_cli.client.ingestion import ingested, joined, print_ingested
     from astromesh_cli.client.terminal import print_json
+    from astromesh_cli.client.uploads import batches, check_distinct
 
+    known = _json_object("--metadata", metadata)
+    if metadata and not files:
+        raise typer.BadParameter("is of files that are sent, and there are none", param_hint="--metadata")
+    check_distinct(files or [])
+    summary: IngestReply | None = None
     with call.connect() as mesh:
-        summary = ingested(mesh, pipeline)
+        for documents in batches(files, known) if files else (None,):
+            part = ingested(mesh, pipeline, documents=documents)
+            summary = part if summary is None else joined(summary, part)
+    assert summary is not None
     if call.as_json:
         print_json(summary)
     else:
@@ -50,7 +71,8 @@ def query(
     from astromesh_cli.client.terminal import print_json
 
     with call.connect() as mesh:
-        body = {"pipeline": pipeline, "query": text, "top_k": top, "filter": _filter(where)}
+        body: dict[str, JsonValue] = {"pipeline": pipeline, "query": text, "top_k": top}
+        body["filter"] = _json_object("--filter", where)
         reply = cast("QueryReply", mesh.post("/v1/rag/query", body))
     if call.as_json:
         print_json(reply)
@@ -58,17 +80,17 @@ def query(
         _print_passages(reply)
 
 
-def _filter(text: str) -> dict[str, object]:
-    """The filter as the gateway takes it, which judges what is in it."""
+def _json_object(option: str, text: str) -> dict[str, JsonValue]:
+    """An option's JSON as the gateway takes it, which judges what is in it."""
     import json
 
     try:
         value: object = json.loads(text) if text else {}
     except ValueError as error:
-        raise typer.BadParameter(f"is no JSON: {error}", param_hint="--filter") from error
+        raise typer.BadParameter(f"is no JSON: {error}", param_hint=option) from error
     if not isinstance(value, dict):
-        raise typer.BadParameter('is no JSON object, such as {"team": "support"}', param_hint="--filter")
-    return cast("dict[str, object]", value)
+        raise typer.BadParameter('is no JSON object, such as {"team": "support"}', param_hint=option)
+    return cast("dict[str, JsonValue]", value)
 
 
 def _print_passages(reply: QueryReply) -> None:
@@ -79,7 +101,9 @@ def _print_passages(reply: QueryReply) -> None:
     if not reply["results"]:
         tell(f"pipeline {reply['pipeline']} found nothing; has it ingested? astromesh rag ingest {reply['pipeline']}")
     for number, passage in enumerate(reply["results"], 1):
-        place = f"  {' › '.join(passage['headings'])}  {passage['start']}–{passage['end']}"
+        page = passage.get("metadata", {}).get("page")
+        titles = [*passage["headings"], *([f"page {page}"] if page else [])]
+        place = f"  {' › '.join(titles)}  {passage['start']}–{passage['end']}"
         head = Text.assemble((f"{number}. ", QUIET), (passage["source"], NAME), (place, QUIET))
         out().print(head + Text(f"  {passage['score']:.3f}", TITLE))
         out().print(Text("   " + passage["text"].strip().replace("\n", "\n   ") + "\n"))
