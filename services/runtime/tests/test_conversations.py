@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -10,10 +12,13 @@ import pytest
 from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.memory_pb2 import RecallResponse
+from astromesh.v1.signal_pb2 import EraseUserSignal, ExpireSessionSignal, Signal
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_TOOL, ROLE_USER, Failure, Message, ToolCall, ToolSpec
 from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.subjects import session_aggregate
 from astromesh_core.errors import Unavailable
 from astromesh_core.events.contents import plain, text_content
+from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import fold
 from astromesh_core.service import Platform
 from astromesh_runtime import context as context_module
@@ -21,7 +26,7 @@ from astromesh_runtime.effects import AssembleContext, CallModel, CallTool, Saga
 from astromesh_runtime.replay import replay
 from astromesh_runtime.saga import Completed
 from astromesh_runtime.turns import LONGEST_RESULT, turn_of, without_calls
-from astromesh_testing.admission import admit, events_until, kinds, put_agent
+from astromesh_testing.admission import KEY, admit, events_until, kinds, put_agent
 from astromesh_testing.services import FakeServices
 
 from .worlds import CALL, World, says, scripted, succeeded
@@ -210,3 +215,18 @@ async def test_a_run_fails_clearly_without_its_session_by_default(
     failed = events[-1].envelope.run.failed
     assert failed.failure.error_class == "unavailable"
     assert plain(failed.failure.message) == "redis at redis://cache:6379/0: gone"
+
+
+async def test_expiry_and_erasure_are_events_of_the_session(bus: Bus, worker: Platform, services: FakeServices) -> None:
+    await put_agent(bus)
+    key = session_key(KEY, "default", "agent", "s")
+    session = session_aggregate("default", key)
+    expire = ExpireSessionSignal(agent="agent", until_unix_nano=7)
+    await bus.signals.send("default", Signal(id="e-1", aggregate_id=key, expire_session=expire))
+    erase = EraseUserSignal(agent="agent", user_key="k" * 26)
+    await bus.signals.send("default", Signal(id="e-2", aggregate_id=key, principal="ada", erase_user=erase))
+    async with asyncio.timeout(10), aclosing(bus.log.follow(session)) as events:
+        expired, erased = [(await anext(events)).envelope for _ in range(2)]
+    assert (expired.signal_id, expired.session.expired.until_unix_nano) == ("e-1", 7)
+    told = erased.session.erased
+    assert (erased.signal_id, told.agent, told.user_key, told.principal) == ("e-2", "agent", "k" * 26, "ada")

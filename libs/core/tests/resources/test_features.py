@@ -70,7 +70,6 @@ def test_what_a_model_cannot_do_may_be_declared() -> None:
 @pytest.mark.parametrize(
     ("memory", "field"),
     [
-        ("{ttl: 60}", "ttl"),
         ("{connection: {url: 'file:x'}}", "connection"),
     ],
 )

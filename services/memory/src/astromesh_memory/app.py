@@ -20,6 +20,7 @@ from astromesh_core.service import Platform
 from astromesh_core.user_code.modules import Modules
 from astromesh_memory.conversations import Conversations
 from astromesh_memory.declarations import AgentDeclarations
+from astromesh_memory.expiry import Expiry
 from astromesh_memory.joining import Handle
 from astromesh_memory.opening import Backends, Opener
 from astromesh_memory.recall import Recaller
@@ -42,6 +43,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         open_beside(platform) as related,
     ):
         bus, models = platform.bus, platform.settings.data_dir / "models"
+        expiring = asyncio.create_task(Expiry(conversations, bus.signals, time.time_ns).run(), name="expiry")
         recaller = Recaller(bus.resources, conversations, bus.values, models, time.time_ns)
         service = MemoryService(conversations, recaller, related, bus.values)
 
@@ -50,7 +52,12 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
 
         lag = platform.telemetry.metrics.projection_lag.labels("memory")
         lag.set_function(lambda: reading.lag_seconds)
-        yield register
+        try:
+            yield register
+        finally:
+            expiring.cancel()
+            with suppress(asyncio.CancelledError):
+                await expiring
 
 
 @asynccontextmanager
@@ -60,7 +67,8 @@ async def open_beside(platform: Platform) -> AsyncGenerator[Related]:
     data, config = settings.data_dir, Path(settings.config_dir)
     own_embedders, own_stores = Modules(config / "embedders"), Modules(config / "stores")
     embedders = Embedders(data, own_embedders, environ)
-    stores, mesh = Stores(data, own_stores, environ), mesh_name(platform.mesh_key)
+    mesh = mesh_name(platform.mesh_key)
+    stores = Stores(data, own_stores, environ, mesh)
     sinks = Sinks(data / "memory", embedders, stores, mesh, environ)
     lag = platform.telemetry.metrics.projection_lag.labels("memory-runs")
 

@@ -97,4 +97,5 @@ def _summarised(turns: Sequence[Turn], summary: Summary | None, window: int) -> 
     if len(left) <= window:
         return Remembrance(left, summary)
     folded = min(len(left) - max(1, window // 2), FOLDED_AT_ONCE)
-    return Remembrance(left[folded:], summary, left[:folded])
+    # Of a backlog that one call does not fold, the newest are told; the next run folds on.
+    return Remembrance(left[max(folded, len(left) - window) :], summary, left[:folded])

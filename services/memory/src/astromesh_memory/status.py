@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh_core.conversations import AgentKey
 from astromesh_core.errors import AstromeshError
@@ -23,7 +25,11 @@ async def conversations_health(
         if lane is None or memory is None:
             return None
         backend = memory.backend
-        await conversations.last(agent, _NO_SESSION, 1, seconds=seconds)
+        async with asyncio.timeout(0.9 * seconds):
+            await conversations.last(agent, _NO_SESSION, 1, seconds=seconds)
+    except TimeoutError:
+        said = f"{backend} does not answer"
+        return MemoryStoreHealth(kind="conversational", backend=backend, reason="Unavailable", message=said)
     except AstromeshError as error:
         reason = "".join(word.capitalize() for word in error.code.split("-"))
         return MemoryStoreHealth(kind="conversational", backend=backend, reason=reason, message=error.message)

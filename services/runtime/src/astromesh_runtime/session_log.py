@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.session_events_pb2 import SessionCleared, SessionEvent, SessionFeedback
+from astromesh.v1.session_events_pb2 import (
+    SessionCleared,
+    SessionErased,
+    SessionEvent,
+    SessionExpired,
+    SessionFeedback,
+)
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
@@ -73,4 +79,20 @@ def _feedback(signal: Signal) -> SessionEvent:
     return SessionEvent(feedback=event)
 
 
-_EVENTS: Mapping[str, Callable[[Signal], SessionEvent]] = {"clear_session": _cleared, "feedback": _feedback}
+def _expired(signal: Signal) -> SessionEvent:
+    wish = signal.expire_session
+    expired = SessionExpired(agent=wish.agent, until_unix_nano=wish.until_unix_nano, kind=wish.kind)
+    return SessionEvent(expired=expired)
+
+
+def _erased(signal: Signal) -> SessionEvent:
+    wish = signal.erase_user
+    return SessionEvent(erased=SessionErased(agent=wish.agent, principal=signal.principal, user_key=wish.user_key))
+
+
+_EVENTS: Mapping[str, Callable[[Signal], SessionEvent]] = {
+    "clear_session": _cleared,
+    "feedback": _feedback,
+    "expire_session": _expired,
+    "erase_user": _erased,
+}

@@ -78,7 +78,7 @@ _GRANTS: dict[str, _Grant] = {
         buckets=(PARTITIONS, WORKERS),
     ),
     "router": _Grant(buckets=(BUDGETS, ENDPOINTS)),
-    "memory": _Grant(subscribe=("live.mesh.>",), read=(RUNS,)),
+    "memory": _Grant(publish=("mesh.*.signal.>",), subscribe=("live.mesh.>",), read=(RUNS,)),
     "tools": _Grant(),
     "guardrails": _Grant(),
     "rag": _Grant(publish=("mesh.*.ingestion.>",), read=(INGESTIONS,), buckets=(INGESTING,)),
