@@ -10,7 +10,6 @@ from astromesh_core.errors import NotSupported
 from astromesh_core.resources import agent_memory
 from astromesh_core.resources.connections import postgres_address
 from astromesh_core.resources.extras import POSTGRES
-from astromesh_core.resources.stores import Connection
 from astromesh_memory.declared import Declared, collection_of, embeddings_of, in_sqlite
 from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.episodes.sqlite import SqliteEpisodes
@@ -69,7 +68,7 @@ class Sinks:
             raise NotSupported(f"{POSTGRES.missing}; {POSTGRES.advice}")
         from astromesh_memory.episodes.postgres import PostgresEpisodes
 
-        address = postgres_address(declared.connection or Connection(), self._environ)
+        address = postgres_address(declared.connection, self._environ)
         return self._kept(address.text, lambda: PostgresEpisodes(address, self._mesh))
 
     def _kept(self, name: str, make: Callable[[], EpisodeStore]) -> EpisodeStore:
