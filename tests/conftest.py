@@ -52,7 +52,13 @@ def talking_folder(path: Path, endpoint: str) -> ConfigFolder:
     folder = ConfigFolder(path)
     folder.agent("talker", [endpoint])
     folder.agent("other", [endpoint])
-    folder.agent("guarded", [endpoint], guardrails={"output": [{"type": "pii_detection", "action": "redact"}]})
+    forbidden = {
+        "type": "content_filter",
+        "forbidden_keywords": ["internal_only", "Project Aurora"],
+        "action": "redact",
+    }
+    rules = [{"type": "pii_detection", "action": "redact"}, forbidden]
+    folder.agent("guarded", [endpoint], guardrails={"output": rules})
     folder.agent("talker", [endpoint], namespace="elsewhere")
     folder.agent(
         "librarian",

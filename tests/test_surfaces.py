@@ -194,3 +194,9 @@ async def test_an_agent_with_output_rules_streams_nothing_unchecked(talking: Tal
     assert "ann@example.org" not in told[-1].data["answer"]
     assert "ann@example.org" not in "".join(m.data["text"] for m in told if m.name == "token"), whole
     assert all("ann@example.org" not in str(message.data) for message in told), "an unchecked text was told"
+
+
+async def test_forbidden_words_are_taken_out_of_an_answer_before_anybody_reads_them(talking: Talking) -> None:
+    told = await streamed(talking.mesh, "slowly as PROJECT AURORA is Internal_Only news", agent="guarded")
+    assert told[-1].data["answer"] == "as [KEYWORD] is [KEYWORD] news"
+    assert "aurora" not in "".join(m.data["text"] for m in told if m.name == "token").lower()
