@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, RUN_STATUS_FAILED
+from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.errors import Unavailable
+from astromesh_memory.lifetimes import Lifetimes
 
 from .told_runs import (
     Told,
@@ -19,6 +22,7 @@ from .told_runs import (
     expired,
     feedback,
     in_session,
+    key_of,
     put_agent,
     store,
     world,
@@ -156,6 +160,42 @@ async def test_thresholds_and_lifetimes_hold(bus: Bus, tmp_path: Path) -> None:
         short = await put_agent(bus, {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite", "ttl": 1}})
         await asyncio.sleep(1.1)
         assert await memory.happened(short, DOG.question, user="ada", after=after) == []
+
+
+async def test_what_is_past_its_time_is_an_event_and_stays_forgotten(bus: Bus, tmp_path: Path) -> None:
+    both = {"semantic": {"backend": "faiss", "ttl": 60}, "episodic": {"backend": "sqlite"}}
+    agent = await put_agent(bus, both)
+    after = await store(bus, DOG)
+    later = time.time_ns() + 61 * 1_000_000_000
+    async with world(bus, tmp_path) as memory:
+        related = memory.related
+        assert len(await memory.said(agent, DOG.question, user="ada", after=after)) == 1
+        assert await Lifetimes(related.keepers, related.ledger, bus.signals, time.time_ns).sweep() == 0
+        sent = SentSignals()
+        for _ in range(2):
+            assert await Lifetimes(related.keepers, related.ledger, sent, lambda: later).sweep() == 1
+        first, second = sent.signals
+        assert first.id == second.id
+        assert (first.aggregate_id, first.expire_session.kind) == (key_of("monday"), "semantic")
+        said = first.expire_session
+        after = await in_session(bus, expired(said.kind, said.until_unix_nano), "monday")
+        assert await memory.said(agent, DOG.question, user="ada", after=after) == []
+        assert len(await memory.happened(agent, DOG.question, user="ada", after=after)) == 1
+        agent = await put_agent(bus, {**both, "semantic": {"backend": "faiss"}})
+        await related.rebuilder.rebuild("default", "desk")
+        assert await memory.said(agent, DOG.question, user="ada", after=after) == []
+
+
+class SentSignals:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.signals: list[Signal] = []
+
+    async def send(self, namespace: str, signal: Signal) -> None:
+        """Stores it."""
+        del namespace
+        self.signals.append(signal)
 
 
 async def test_a_run_that_asks_to_be_forgotten_by_one_kind_is(bus: Bus, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from astromesh_core.events.identity import MeshKey
 from astromesh_core.telemetry.logs import logger
 from astromesh_memory.keepers import Keepers, OpenSink
 from astromesh_memory.kept import Kept
+from astromesh_memory.lifetimes import Lifetimes
 from astromesh_memory.rebuilding import Rebuilder
 from astromesh_memory.remembering import Remembering
 from astromesh_memory.runs.following import RunFollower
@@ -66,6 +68,7 @@ async def open_related(
         tasks = [
             asyncio.create_task(keepers.follow(bus.resources.watch(synced)), name="memory of agents"),
             asyncio.create_task(keepers.leave(synced), name="memory left behind"),
+            asyncio.create_task(Lifetimes(keepers, ledger, bus.signals, time.time_ns).run(), name="memory's lifetimes"),
         ]
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
         remembering = Remembering(bus.resources, keepers, follower, ledger, key, bus.log.end)

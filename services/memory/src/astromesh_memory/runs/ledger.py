@@ -96,6 +96,14 @@ class KeptAt(NamedTuple):
     """It may name no folder outside the mesh's data folder."""
 
 
+class Expired(NamedTuple):
+    """A session with runs that are past their time."""
+
+    session_key: str
+    last_unix_nano: int
+    """Of the youngest of them."""
+
+
 class Touched(NamedTuple):
     """A run of which less, more or something else is remembered now."""
 
@@ -177,6 +185,15 @@ class Ledger:
     def of_user(self, namespace: str, user_key: str) -> list[RunRow]:
         """Returns a person's runs with all agents in the order of their ends."""
         return self._rows("namespace = ? AND user_key = ? ORDER BY position, run_id", (namespace, user_key))
+
+    def expired(self, namespace: str, agent: str, kind: Kind, until_unix_nano: int, most: int) -> list[Expired]:
+        """Returns the sessions in which this kind of memory has runs of a time or an earlier one, the oldest first."""
+        found = self._connection.execute(
+            f"SELECT session_key, max(time_unix_nano) FROM run WHERE namespace = ? AND agent = ? AND {kind} = 1 "
+            "AND time_unix_nano <= ? GROUP BY session_key ORDER BY 2, 1 LIMIT ?",
+            (namespace, agent, until_unix_nano, most),
+        )
+        return [Expired(*row) for row in found.fetchall()]
 
     def replace(self, namespace: str, agent: str, rows: Sequence[RunRow], open_runs: Iterable[str]) -> None:
         """Makes these the agent's runs, in place of those it had; `open_runs` are its runs at work."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from astromesh_core.bus.positions import Position
-from astromesh_memory.runs.ledger import KeptAt, Ledger, LedgerChange, RunRow, Touched
+from astromesh_memory.runs.changes import Kind
+from astromesh_memory.runs.ledger import Expired, KeptAt, Ledger, LedgerChange, RunRow, Touched
 
 Value = TypeVar("Value")
 
@@ -42,6 +43,9 @@ class LedgerThread:
 
     async def replace(self, namespace: str, agent: str, rows: Sequence[RunRow], open_runs: Collection[str]) -> None:
         await self._run(lambda: self._ledger.replace(namespace, agent, rows, open_runs))
+
+    async def expired(self, namespace: str, agent: str, kind: Kind, until_unix_nano: int, most: int) -> list[Expired]:
+        return await self._run(lambda: self._ledger.expired(namespace, agent, kind, until_unix_nano, most))
 
     async def places(self) -> set[KeptAt]:
         return await self._run(self._ledger.places)
