@@ -10,11 +10,14 @@ import typer
 from astromesh_cli.client.calls import Call, client_command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import JsonValue
     from rich.text import Text
 
     from astromesh_cli.client.mesh import MeshClient
     from astromesh_core.resources.resource import Resource
+    from astromesh_gateway.routes.rag import PipelineList
     from astromesh_gateway.routes.resources import ResourceReply, ResourceTable
 
 Kind = Annotated[str, typer.Argument(help="agents, providers, channels, ragpipelines or runtimeconfigs; ag is agents.")]
@@ -60,10 +63,11 @@ def describe(call: Call, kind: Kind, name: Annotated[str, typer.Argument(help="T
 
     with call.connect() as mesh:
         resource = cast("ResourceReply", mesh.get(f"/v1/resources/{kind}/{name}"))
+        held = _held(mesh, resource) if not call.as_json else []
     if call.as_json:
         print_json(resource)
     else:
-        _print_description(resource)
+        _print_description(resource, held)
 
 
 def apply(
@@ -141,7 +145,25 @@ def _print_table(table: ResourceTable) -> None:
         terminal.tell(f"refused: {line}", terminal.WARN)
 
 
-def _print_description(resource: ResourceReply) -> None:
+def _held(mesh: MeshClient, resource: ResourceReply) -> list[tuple[str, str]]:
+    """What a pipeline holds, and when it takes its sources in; of other kinds there is nothing to say."""
+    if resource["kind"] != "RAGPipeline":
+        return []
+    pipelines = cast("PipelineList", mesh.get("/v1/rag/pipelines"))["pipelines"]
+    return [
+        line
+        for one in pipelines
+        if one["name"] == resource["name"]
+        for line in (
+            ("documents", f"{one['documents']:,}"),
+            ("chunks", f"{one['chunks']:,}"),
+            ("ingested", one["last_ingested"] or "never"),
+            ("next", one["next_ingestion"] or "not scheduled"),
+        )
+    ]
+
+
+def _print_description(resource: ResourceReply, held: Iterable[tuple[str, str]] = ()) -> None:
     from rich.text import Text
 
     from astromesh_cli.client.terminal import NAME, QUIET, TITLE, WARN, out, table
@@ -154,6 +176,7 @@ def _print_description(resource: ResourceReply) -> None:
         ("generation", str(resource["generation"] or "—")),
         ("sha256", resource["sha256"] or "—"),
         ("changed", resource["changed_at"]),
+        *held,
     ):
         out().print(Text.assemble((f"  {name:<12}", QUIET), value.rstrip()))
     out().print(Text("\nConditions", TITLE))
