@@ -34,6 +34,7 @@ from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.tracing import Spans, UnrecordedSpans
 from astromesh_native.rulers import Words
 from astromesh_rag.intake import OpenReranker
+from astromesh_rag.parsing import Parser
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_rag.succession import LostEmbedder, Whole, note, noted
 from astromesh_vectors.embedders.served import ServedEmbedder
@@ -101,6 +102,7 @@ class Pipelines:
         self._open_embedder = open_embedder
         self._open_store = open_store
         self._open_reranker = open_reranker
+        self._parser = Parser()
         self._spans = spans or UnrecordedSpans()
         self._declared: dict[ResourceKey, Declared] = {}
         self._stores: dict[tuple[StorePlace, Collection], VectorStore] = {}
@@ -163,7 +165,8 @@ class Pipelines:
         self._declared.pop(ResourceKey("RAGPipeline", namespace, name), None)
 
     async def close(self) -> None:
-        """Closes every store."""
+        """Closes every store, and ends the process that documents are read in."""
+        await self._parser.close()
         stores, self._stores = self._stores, {}
         for store in stores.values():
             await store.close()
@@ -189,7 +192,9 @@ class Pipelines:
     def _serve(self, declared: Declared, spec: RAGPipelineSpec, embedder: ServedEmbedder) -> None:
         place, collection = _kept_at(declared.ref, spec, embedder)
         store = self._store(place, collection, declared.confined)
-        models = Models(embedder, self._words, embedder.remembering, self._open_reranker, spans=self._spans)
+        models = Models(
+            embedder, self._words, embedder.remembering, self._open_reranker, parser=self._parser, spans=self._spans
+        )
         before = declared.pipeline
         if before is not None and before.store is store:
             before.ref, before.spec, before.models = declared.ref, spec, models
@@ -219,7 +224,7 @@ class Pipelines:
         except AstromeshError as error:
             _log.warning("what was kept before is out of reach", pipeline=declared.ref.name, reason=error.message)
             return None
-        models = Models(embedder, self._words, rerankers=self._open_reranker, spans=self._spans)
+        models = Models(embedder, self._words, rerankers=self._open_reranker, parser=self._parser, spans=self._spans)
         return Pipeline(declared.ref, whole.spec, store, models, self._data / collection.name)
 
     def _store(self, place: StorePlace, collection: Collection, confined: bool) -> VectorStore:

@@ -65,6 +65,7 @@ class Upkeep:
         self._sources = sources
         self._ingestions, self._timetable = ingesting
         self._pauses: dict[tuple[str, str], float] = {}
+        self._filled: set[tuple[str, str]] = set()
         self._observations = observations
         self._started = asyncio.ensure_future(started)
         self._turn = asyncio.Lock()
@@ -114,6 +115,7 @@ class Upkeep:
             observed.note(conditions.failed(outcome))
         elif outcome is not None:
             observed.note(conditions.ingested(outcome, declared=True))
+            self._filled.add(_key(declared.ref))
         await self._look(declared, observed)
         await self._tell(declared, observed)
 
@@ -194,20 +196,24 @@ class Upkeep:
         """Takes the sources in, then keeps the pipeline filled: by its schedule, after a failure that may pass, and
         where another replica broke off."""
         assert declared.spec is not None
+        self._filled.discard(_key(declared.ref))
         await self._look(declared, observed)
-        failure: TemporaryError | None = None
+        error: AstromeshError | None = None
         if declared.spec.ingestion.sources or await self._has_left_over(declared):
             observed.note(conditions.ingesting())
             await self._tell(declared, observed)
-            failure = await self._ingest(declared, observed)
+            error = await self._ingest(declared, observed)
         else:
             observed.note(conditions.ingested(IngestSummary(), declared=False))
         await self._tell(declared, observed)
         await self._renew(declared, observed)
         while True:
-            if failure is None:
+            if error is None:
+                self._filled.discard(_key(declared.ref))
                 await self._succeed(declared, observed)
-            failure = await self._next(declared, observed, failure)
+            error = await self._next(declared, observed, error)
+            if _key(declared.ref) in self._filled:
+                error = None
 
     async def _succeed(self, declared: Declared, observed: Observed) -> None:
         lost = await self._pipelines.succeed(declared)
@@ -216,35 +222,37 @@ class Upkeep:
             await self._tell(declared, observed)
 
     async def _next(
-        self, declared: Declared, observed: Observed, failure: TemporaryError | None
-    ) -> TemporaryError | None:
-        """Waits for the next reason to take sources in, and does; answers the failure to be made up for, if any."""
+        self, declared: Declared, observed: Observed, error: AstromeshError | None
+    ) -> AstromeshError | None:
+        """Waits for the next reason to take sources in, and does. `error` and the answer: what kept the newest
+        ingestion from taking in everything."""
         assert declared.spec is not None
         ref, ingestion = declared.ref, declared.spec.ingestion
+        passing = isinstance(error, TemporaryError)
         try:
             left = await self._timetable.seconds_left(ref, ingestion)
-            pause = SWEEP_SECONDS if failure is None else self._pauses.setdefault(_key(ref), RETRY_SECONDS)
+            pause = self._pauses.setdefault(_key(ref), RETRY_SECONDS) if passing else SWEEP_SECONDS
             await asyncio.sleep(pause if left is None else min(pause, left))
             appointment = await self._timetable.appointment(ref, ingestion)
-            if appointment is None and failure is None and not await self._ingestions.is_broken(*_key(ref)):
+            if appointment is None and not passing and not await self._ingestions.is_broken(*_key(ref)):
                 await self._watch(declared, observed)
-                return None
-        except TemporaryError as error:
-            _log.warning("the bus does not say what is due", pipeline=ref.name, reason=error.message)
+                return error
+        except TemporaryError as away:
+            _log.warning("the bus does not say what is due", pipeline=ref.name, reason=away.message)
             await asyncio.sleep(RETRY_SECONDS)
-            return failure
+            return error
         again = await self._ingest(declared, observed, appointment)
         if again is None:
             self._pauses.pop(_key(ref), None)
-        elif failure is not None:
+        elif passing:
             self._pauses[_key(ref)] = min(2 * self._pauses.get(_key(ref), RETRY_SECONDS), LONGEST_RETRY_SECONDS)
         await self._tell(declared, observed)
         return again
 
     async def _ingest(
         self, declared: Declared, observed: Observed, appointment: Appointment | None = None
-    ) -> TemporaryError | None:
-        """Takes the sources in and notes how that went; a failure that may pass is the answer."""
+    ) -> AstromeshError | None:
+        """Takes the sources in and notes how that went; the answer is what kept it from taking in everything."""
         cause = INGESTION_CAUSE_DECLARED if appointment is None else INGESTION_CAUSE_SCHEDULED
         await asyncio.shield(self._started)
         async with self._turn:
@@ -254,7 +262,7 @@ class Upkeep:
                 _log.error("declared sources not taken in", pipeline=declared.ref.name, reason=error.message)
                 observed.note(conditions.failed(error))
                 await self._look(declared, observed)
-                return error if isinstance(error, TemporaryError) else None
+                return error
         if summary is not None:
             observed.note(conditions.ingested(summary, declared=True))
             _log_ingested(declared.ref, summary)
