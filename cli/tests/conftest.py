@@ -28,6 +28,8 @@ SEARCH: dict[str, JsonValue] = {
     "description": "Searches the documents",
 }
 
+MEMORY: dict[str, JsonValue] = {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite"}}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -70,7 +72,8 @@ class Terminal:
 
 @pytest.fixture(scope="session")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    """The command and a mesh: "librarian" quotes documents, "broken" has no model, "silent" one that never answers."""
+    """The command and a mesh: "librarian" and "rememberer" quote documents, "broken" has no model, "silent" one that
+    never answers."""
     place = tmp_path_factory.mktemp("mesh")
     folder = ConfigFolder(place / "config")
     with socket.socket() as silent, asyncio.Runner() as runner:
@@ -78,6 +81,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         silent.listen()
         folder.pipeline("docs", DOCUMENTS)
         folder.agent("librarian", [], tools=[SEARCH])
+        folder.agent("rememberer", [], tools=[SEARCH], memory=MEMORY)
         folder.agent("broken", [f"http://127.0.0.1:{free_ports(1)[0]}/v1"], tools=[])
         folder.agent("silent", [f"http://127.0.0.1:{silent.getsockname()[1]}/v1"], tools=[], seconds=60.0)
         mesh = Mesh(folder.path, place / "data")
