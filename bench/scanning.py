@@ -21,6 +21,7 @@ from astromesh_core.events.chain import GENESIS, seal, verify_chain
 from astromesh_core.events.contents import text_content
 from astromesh_guardrails.numbering import numbering_plan
 from astromesh_native.choice import CHOICE
+from astromesh_native.keywords import matcher
 from astromesh_native.personal_data import scanner
 from astromesh_native.spans import ENTITIES
 
@@ -34,6 +35,7 @@ SIZE = 10_000_000
 SHORT, SHORT_TEXTS = 1_024, 2_000
 LONG = 100_000
 """Characters that the rivals get at a time: some take quadratic time over more."""
+WORDS = 10_000
 EVENTS = 10_000
 """As many as the longest run has."""
 
@@ -71,7 +73,21 @@ def measure(share: float) -> Iterator[Figure]:
             yield from _figures(name, texts, scan(_lessened(texts, slower)))
         except NotMeasured as error:
             yield Figure(SCENARIO, "10 MB of mixed text", name, f"not measured: {error}")
+    yield from _words(texts)
     yield from _chains()
+
+
+def _words(texts: Texts) -> Iterator[Figure]:
+    """As many words as no text has, and some that this one has."""
+    listed = [*_FORBIDDEN, *(f"word{number} of a list" for number in range(WORDS - len(_FORBIDDEN)))]
+    for rust in (True, False) if CHOICE.rust else (False,):
+        find = matcher(listed, rust=rust).find
+        text = texts.long if rust else texts.long[: len(texts.long) // 10]
+        begun = time.perf_counter()
+        count = len(find(text))
+        rate = len(text.encode()) / (time.perf_counter() - begun) / 1e6
+        name = "ours, Rust" if rust else "ours, Python"
+        yield Figure(SCENARIO, f"{WORDS:,} forbidden words, {count:,} found", name, f"{rate:.2f} MB/s")
 
 
 def _scanners() -> Iterator[tuple[str, float, Callable[[Texts], Scanned]]]:
@@ -124,6 +140,16 @@ def _ours(*, rust: bool) -> Callable[[str], Sequence[Found]]:
     return lambda text: [Found(*span) for span in ours.scan(text)]
 
 
+_FORBIDDEN = (
+    "confidential",
+    "deprecated",
+    "internal use",
+    "warranty",
+    "backdoor",
+    "vulnerability",
+    "do not use",
+    "hack",
+)
 # As they stand in tutorials, and in many a product.
 _PATTERNS = {
     "EMAIL": re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\b"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,9 @@ from astromesh.v1.values_pb2 import (
     VERDICT_ACTION_WARN,
 )
 from astromesh_core.errors import InvalidInput, NotSupported
-from astromesh_core.resources.guardrail_rules import GuardrailsSpec
+from astromesh_core.resources.guardrail_rules import GuardrailsSpec, PiiKind
 from astromesh_guardrails.policy import Checked, Policy, compile_policy
+from astromesh_native.spans import ENTITIES
 
 INPUT = GUARDRAIL_STAGE_INPUT
 
@@ -93,6 +95,10 @@ def test_what_to_look_for_may_be_called_entities_and_an_unknown_one_is_refused()
     assert rules.sha256 == policy({"type": "pii_detection", "kinds": ["ip_address"]}).sha256
     with pytest.raises(ValidationError, match=r"pii_detection\.entities\.0"):
         policy({"type": "pii_detection", "entities": ["passport"]})
+
+
+def test_every_entity_of_the_scan_can_be_declared() -> None:
+    assert get_args(PiiKind) == ENTITIES
 
 
 def test_the_stages_have_rules_of_their_own() -> None:

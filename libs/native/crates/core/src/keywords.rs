@@ -83,11 +83,23 @@ fn fold(text: &str, folds: &HashMap<char, char>) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    let folded = |character: char| match character {
-        _ if character.is_ascii() => character.to_ascii_lowercase(),
-        _ => folds.get(&character).copied().unwrap_or(character),
-    };
-    text.chars().map(folded).collect()
+    let mut folded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = rest.bytes().position(|byte| !byte.is_ascii()) {
+        let (ascii, beyond) = rest.split_at(place);
+        push_lowercase(&mut folded, ascii);
+        let mut characters = beyond.chars();
+        folded.extend(characters.next().map(|character| folds.get(&character).copied().unwrap_or(character)));
+        rest = characters.as_str();
+    }
+    push_lowercase(&mut folded, rest);
+    folded
+}
+
+fn push_lowercase(folded: &mut String, ascii: &str) {
+    let from = folded.len();
+    folded.push_str(ascii);
+    folded[from..].make_ascii_lowercase();
 }
 
 fn within(ranges: &[(u32, u32)], character: char) -> bool {

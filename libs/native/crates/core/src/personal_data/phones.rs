@@ -60,7 +60,9 @@ impl Phones {
             let plus = plus_before(bytes, group.start);
             match self.last_group(bytes, groups, first, plus.is_some()) {
                 Some(last) => {
-                    found.push(Span::new(plus.unwrap_or(group.start), groups[last].end, Kind::Phone));
+                    let (start, end) = (plus.unwrap_or(group.start), groups[last].end);
+                    let bracketed = before(bytes, start, |byte| byte == b'(') && bytes[start..end].contains(&b')');
+                    found.push(Span::new(start - usize::from(bracketed), end, Kind::Phone));
                     first = last + 1;
                 }
                 None => first += 1,

@@ -53,7 +53,9 @@ def _phones_in_run(text: str, groups: Groups, plans: Sequence[NumberingPlan]) ->
         if last is None:
             first += 1
         else:
-            yield Span(plus.start() if plus else start, groups[last][1], "PHONE")
+            start, end = plus.start() if plus else start, groups[last][1]
+            bracketed = text[max(0, start - 1) : start] == "(" and ")" in text[start:end]
+            yield Span(start - bracketed, end, "PHONE")
             first = last + 1
 
 
