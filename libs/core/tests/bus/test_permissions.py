@@ -19,7 +19,7 @@ WRITES: dict[str, tuple[str, set[str]]] = {
     "admitting a run": (RUN.requested, {"gateway", "runtime"}),
     "going on with a run": (RUN.log, {"runtime"}),
     "a session's events": ("mesh.default.session.01.abc.log", {"runtime"}),
-    "a signal": (signal_subject("default", RUN.id), {"gateway", "runtime"}),
+    "a signal": (signal_subject("default", RUN.id), {"gateway", "memory", "runtime"}),
     "a timer": (timer_subject("default", RUN.id, "1"), {"runtime"}),
     "a resource": ("$KV.resources.default.x", {"gateway", "operator"}),
     "a status": ("$KV.status.default.x", {"operator"}),

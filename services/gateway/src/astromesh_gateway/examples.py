@@ -123,6 +123,20 @@ _EPISODE: Extra = {
     "feedback": [_FEEDBACK],
     "score": 0.64,
 }
+_SESSION: Extra = {
+    "agent": "docs-agent",
+    "session_id": "tuesday",
+    "turns": 12,
+    "first_used": _TIME,
+    "last_used": _TIME,
+}
+_EXPORT: Extra = {
+    **_SESSION,
+    "history": [{"run_id": _RUN_ID, "time": _TIME, "role": "user", "content": "What is an event here?"}],
+    "summary": "The user asks how runs are stored.",
+    "semantic": [],
+    "episodes": [_EPISODE],
+}
 NOT_READY: Extra = {"ready": False, "checks": {"bus": {"ok": False, "reason": "not connected"}}}
 """The 503 of readiness, which is no problem document."""
 
@@ -186,6 +200,10 @@ ANSWERS: dict[str, Extra] = {
         "history": [{"run_id": _RUN_ID, "time": _TIME, "role": "user", "content": "What is an event here?"}],
         "next_page_token": "",
     },
+    "GET /v1/memory/{agent}/sessions": {"agent": "docs-agent", "sessions": [_SESSION], "next_page_token": ""},
+    "GET /v1/memory/{agent}/sessions/{session}/export": _EXPORT,
+    "GET /v1/memory/users/{user}/export": {"user": "ada", "sessions": [_EXPORT]},
+    "DELETE /v1/memory/users/{user}": {"user": "ada", "sessions": 3},
     "GET /v1/memory/{agent}/semantic": {
         "agent": "docs-agent",
         "query": "Which release do I run?",

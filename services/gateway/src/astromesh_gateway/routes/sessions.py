@@ -1,44 +1,28 @@
-"""/v1/memory: what a session remembers, and forgetting it."""
+"""/v1/memory: what sessions and persons left with agents, and forgetting it."""
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import time
-from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from typing_extensions import TypedDict
 
-from astromesh.v1.memory_pb2 import ListHistoryRequest
-from astromesh.v1.signal_pb2 import ClearSessionSignal, Signal
-from astromesh.v1.values_pb2 import Role
-from astromesh_core.bus.subjects import session_aggregate
-from astromesh_core.errors import TimedOut
-from astromesh_core.events.identity import session_key
-from astromesh_core.rpc.identity import Caller
-from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import TheGateway, User, Viewer
 from astromesh_gateway.documentation import errors
-from astromesh_gateway.gateway import Gateway
-from astromesh_gateway.replies import moment, shown
+from astromesh_gateway.memory.sessions import MAX_USER_CHARACTERS, Sessions
+from astromesh_gateway.memory.transcripts import (
+    ExportReply,
+    SessionReply,
+    TurnReply,
+    export_reply,
+    session_reply,
+    turn_reply,
+)
 
 router = APIRouter(prefix="/v1/memory", tags=["memory"])
 
-CLEAR_SECONDS = 10.0
-"""How long a caller waits until a session is forgotten: it queues with the session's runs."""
-
-_POLL_SECONDS = 0.05
-
-
-class TurnReply(TypedDict):
-    """One remembered message."""
-
-    run_id: str
-    time: str
-    role: str
-    content: str
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Person = Annotated[str, Path(max_length=MAX_USER_CHARACTERS, description="As it was named in runs.")]
 
 
 class HistoryReply(TypedDict):
@@ -50,34 +34,51 @@ class HistoryReply(TypedDict):
     next_page_token: str
 
 
+class SessionsReply(TypedDict):
+    """Sessions, the last used first; `next_page_token` is empty on the last page."""
+
+    agent: str
+    sessions: list[SessionReply]
+    next_page_token: str
+
+
+class PersonReply(TypedDict):
+    """All that agents remember of a person, session by session."""
+
+    user: str
+    sessions: list[ExportReply]
+
+
+class ForgottenReply(TypedDict):
+    """In how many sessions something of a person was forgotten."""
+
+    user: str
+    sessions: int
+
+
+@router.get("/{agent}/sessions", summary="An agent's sessions", responses=errors(404, 422, 503))
+async def list_sessions(
+    agent: str, caller: Viewer, gateway: TheGateway, limit: Limit = 50, page_token: str = ""
+) -> SessionsReply:
+    """The sessions that remember something."""
+    sessions, token = await Sessions(gateway, caller).listed(agent, limit, page_token)
+    return SessionsReply(agent=agent, sessions=[session_reply(it) for it in sessions], next_page_token=token)
+
+
 @router.get("/{agent}/history/{session}", summary="A session's history", responses=errors(404, 422, 503))
 async def get_history(
-    agent: str,
-    session: str,
-    caller: Viewer,
-    gateway: TheGateway,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    page_token: str = "",
+    agent: str, session: str, caller: Viewer, gateway: TheGateway, limit: Limit = 50, page_token: str = ""
 ) -> HistoryReply:
     """What the session remembers. Empty for one that nobody has used."""
-    gateway.directory.record("Agent", caller.namespace, agent)
-    key = session_key(gateway.mesh_key, caller.namespace, agent, session)
-    request = ListHistoryRequest(
-        namespace=caller.namespace, agent=agent, session_key=key, page_size=limit, page_token=page_token
-    )
-    response = await gateway.services.memory.ListHistory(request)
-    for entry in response.entries:
-        await gateway.bus.values.resolve_all(entry)
-    turns = [
-        TurnReply(
-            run_id=entry.run_id,
-            time=moment(entry.time_unix_nano),
-            role=Role.Name(entry.message.role).removeprefix("ROLE_").lower(),
-            content=shown(entry.message.content),
-        )
-        for entry in response.entries
-    ]
-    return HistoryReply(agent=agent, session_id=session, history=turns, next_page_token=response.next_page_token)
+    told, token = await Sessions(gateway, caller).history(agent, session, limit, page_token)
+    turns = [turn_reply(it) for it in told]
+    return HistoryReply(agent=agent, session_id=session, history=turns, next_page_token=token)
+
+
+@router.get("/{agent}/sessions/{session}/export", summary="A session whole", responses=errors(404, 503))
+async def export_session(agent: str, session: str, caller: Viewer, gateway: TheGateway) -> ExportReply:
+    """All that is remembered of the session: its history, its summary, and what was made of it."""
+    return export_reply(await Sessions(gateway, caller).exported(agent, session))
 
 
 @router.delete(
@@ -89,40 +90,17 @@ async def get_history(
 )
 async def clear_history(agent: str, session: str, caller: User, gateway: TheGateway) -> None:
     """Forgets everything that the session remembers, once its runs at work have ended."""
-    gateway.directory.record("Agent", caller.namespace, agent)
-    key = session_key(gateway.mesh_key, caller.namespace, agent, session)
-    signal = Signal(
-        id=secrets.token_hex(16),
-        aggregate_id=key,
-        time_unix_nano=time.time_ns(),
-        principal=caller.principal,
-        traceparent=current_traceparent(),
-        clear_session=ClearSessionSignal(agent=agent),
-    )
-    try:
-        async with asyncio.timeout(CLEAR_SECONDS):
-            cleared_at = await _cleared(gateway, caller, key, signal)
-            await _forgotten(gateway, caller, agent, key, cleared_at)
-    except TimeoutError:
-        raise TimedOut("the session has not been cleared yet; it will be, after its runs at work") from None
+    await Sessions(gateway, caller).clear(agent, session)
 
 
-async def _cleared(gateway: Gateway, caller: Caller, key: str, signal: Signal) -> int:
-    """Sends the signal and answers when the session's log shows it: the time of the event."""
-    aggregate = session_aggregate(caller.namespace, key)
-    async with aclosing(gateway.bus.log.follow(aggregate)) as events:
-        await gateway.bus.signals.send(caller.namespace, signal)
-        async for event in events:
-            if event.envelope.signal_id == signal.id:
-                return event.envelope.time_unix_nano
-    raise TimedOut("the session's log ended")
+@router.get("/users/{user}/export", summary="A person's memories", responses=errors(422, 503))
+async def export_user(user: Person, caller: Viewer, gateway: TheGateway) -> PersonReply:
+    """All that agents of the namespace remember of the person: their own turns, and what was made of them."""
+    sessions = [export_reply(it) async for it in Sessions(gateway, caller).of_user(user)]
+    return PersonReply(user=user, sessions=sessions)
 
 
-async def _forgotten(gateway: Gateway, caller: Caller, agent: str, key: str, cleared_at: int) -> None:
-    """Returns once memory shows nothing from before: it applies the log a moment later."""
-    request = ListHistoryRequest(namespace=caller.namespace, agent=agent, session_key=key, page_size=1)
-    while True:
-        entries = (await gateway.services.memory.ListHistory(request)).entries
-        if all(entry.time_unix_nano > cleared_at for entry in entries):
-            return
-        await asyncio.sleep(_POLL_SECONDS)
+@router.delete("/users/{user}", summary="Forget a person", responses=errors(422, 503, 504))
+async def forget_user(user: Person, caller: User, gateway: TheGateway) -> ForgottenReply:
+    """Forgets the person's turns in every session of every agent, and whatever was made of them."""
+    return ForgottenReply(user=user, sessions=await Sessions(gateway, caller).forget_user(user))
