@@ -17,7 +17,7 @@ from astromesh_native.twins import chunking as twin
 from astromesh_native.twins import rulers, sentences
 
 if CHOICE.rust:
-    import astromesh_native_rust as rust  # pyright: ignore[reportMissingModuleSource] - built only where cargo is
+    import astromesh_native_rust as rust
 else:
     pytest.skip(f"twins alone: {CHOICE.reason}", allow_module_level=True)
 
@@ -63,7 +63,7 @@ def words_of(draw: st.DrawFn, text: str) -> list[tuple[int, int, int]]:
 
 
 @given(st.data(), texts, cuttings())
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_chunks_by_characters(
     data: st.DataObject, text: str, cutting: tuple[twin.Strategy, int, int, list[str]]
 ) -> None:
@@ -74,7 +74,7 @@ def test_chunks_by_characters(
 
 
 @given(st.data(), texts, cuttings())
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_chunks_by_tokens(data: st.DataObject, text: str, cutting: tuple[twin.Strategy, int, int, list[str]]) -> None:
     sections, words = data.draw(spans_of(text)), data.draw(words_of(text))
     breaks = data.draw(st.sets(st.integers(0, len(text)), max_size=4))
@@ -84,7 +84,7 @@ def test_chunks_by_tokens(data: st.DataObject, text: str, cutting: tuple[twin.St
 
 
 @given(st.data(), texts, st.integers(1, 40), st.integers(0, 60))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_rulers(data: st.DataObject, text: str, most: int, limit: int) -> None:
     words = data.draw(words_of(text))
     start = data.draw(st.integers(0, len(text)))
@@ -97,14 +97,14 @@ def test_rulers(data: st.DataObject, text: str, most: int, limit: int) -> None:
 
 
 @given(texts)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @example("```\n# no heading\n``\n````  \n# one #\n#two\n##  \n")
 def test_headings(text: str) -> None:
     assert rust.headings(text) == twin.headings(text)
 
 
 @given(texts)
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @example("He met Dr. Who. It was vs. all. U.S.A. is. an_initial_of_more_than_twenty_letters.J. Go. 3. On")
 def test_sentence_edges(text: str) -> None:
     assert rust.sentence_edges(text) == sentences.sentence_edges(text)

@@ -40,7 +40,7 @@ def both() -> tuple[TokenReader, TokenReader]:
 
 @needs_rust
 @given(texts)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @example("x" * 101)
 @example("ⅷ" * 101 + " " + "ß" * 100)
 def test_words_and_counts(text: str) -> None:
@@ -51,7 +51,7 @@ def test_words_and_counts(text: str) -> None:
 
 @needs_rust
 @given(texts, st.sampled_from(["é", "x", "한", "a ", "[CLS]", ". ", "\n", "\u2028"]), st.integers(-5, 5), texts)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_at_the_edge_of_what_is_read_at_a_time(before: str, filler: str, shift: int, behind: str) -> None:
     rust, twin = both()
     text = before + filler * ((WINDOW + shift - len(before)) // len(filler)) + behind
@@ -74,6 +74,7 @@ def is_telling(category: str) -> bool:
 
 @needs_rust
 @given(texts, st.integers(1, 40))
+@settings(deadline=None)
 def test_rulers_of_words(text: str, most: int) -> None:
     rust, twin = both()
     ours, theirs = WordRuler(text, rust.words(text), most), rulers.WordRuler(text, twin.words(text), most)

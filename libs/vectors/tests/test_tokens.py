@@ -26,6 +26,8 @@ def tokenizer() -> Tokenizer:
     found = Tokenizer.from_file(str(find_model() / TOKENIZER_FILE))
     found.no_truncation()
     found.no_padding()
+    # Loaded here, or the first text would be found slow.
+    WORDS.count("")
     return found
 
 

@@ -27,6 +27,7 @@ from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.identity import MeshKey, session_key, user_key
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.rpc.ports import RpcServer
+from astromesh_core.telemetry.tracing import Spans
 from astromesh_memory.app import open_conversations
 from astromesh_memory.conversations import Conversations
 from astromesh_memory.opening import Backends
@@ -50,13 +51,14 @@ class Desk:
 
     bus: Bus
     name: str = "desk"
+    provider: str = "ollama"
 
     def session(self, name: str = "one") -> str:
         return session_key(KEY, "default", self.name, name)
 
     async def declare(self, **memory: object) -> ResourceRef:
         """Puts the agent with this conversational memory."""
-        raw = {"model": {"primary": {"provider": "ollama", "model": "m"}}, "memory": {"conversational": memory}}
+        raw = {"model": {"primary": {"provider": self.provider, "model": "m"}}, "memory": {"conversational": memory}}
         spec = AgentSpec.model_validate_json(orjson.dumps(raw))
         ref = ResourceRef(kind="Agent", namespace="default", name=self.name)
         record = ResourceRecord(ref=ref, managed_by=MANAGED_BY_API, spec_json=spec.to_json())
@@ -103,14 +105,16 @@ class Desk:
 
 
 @asynccontextmanager
-async def serving(bus: Bus, folder: Path) -> AsyncGenerator[tuple[MemoryServiceAsyncStub, Conversations]]:
+async def serving(
+    bus: Bus, folder: Path, spans: Spans | None = None
+) -> AsyncGenerator[tuple[MemoryServiceAsyncStub, Conversations]]:
     """The memory service on its data folder, and the conversations behind it."""
     seen = await SeenAgents.load(folder / "agents_seen.json")
     async with (
         open_conversations(bus, seen, Backends(folder, "mesh").open) as (conversations, _),
         nothing_beside(bus, folder) as related,
     ):
-        recaller = Recaller(bus.resources, conversations, bus.values, folder / "models", time.time_ns)
+        recaller = Recaller(bus.resources, conversations, bus.values, folder / "models", time.time_ns, spans)
         service = MemoryService(conversations, recaller, related, bus.values)
 
         def register(server: RpcServer) -> None:

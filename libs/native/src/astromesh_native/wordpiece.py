@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Protocol, TypedDict, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict, cast
 
 from astromesh_native.choice import RUST
 from astromesh_native.twins.rulers import Word
 from astromesh_native.twins.wordpiece import WordPiece
+
+if TYPE_CHECKING:
+    from astromesh_native_rust import WordPiece as Rust
 
 _NORMALIZER: Final = {
     "type": "BertNormalizer",
@@ -24,6 +27,11 @@ _SPECIAL = re.compile(r"\[[!-Z^-~]+\]")
 
 class TokenReader(Protocol):
     """Reads texts as a model does. Threads may share it."""
+
+    @property
+    def by(self) -> str:
+        """Who reads, as traces call it: `rust`, or `python`, which is the `tokenizers` library."""
+        ...
 
     def count(self, text: str) -> int:
         """How many tokens the text is, without those that frame an input."""
@@ -67,6 +75,10 @@ class _Reader:
     def __init__(self, file: Path) -> None:
         self._file = file
 
+    @property
+    def by(self) -> str:
+        return "python" if isinstance(self._chosen, WordPiece) else "rust"
+
     def count(self, text: str) -> int:
         return self._chosen.count(text)
 
@@ -74,7 +86,7 @@ class _Reader:
         return self._chosen.words(text)
 
     @cached_property
-    def _chosen(self) -> TokenReader:
+    def _chosen(self) -> WordPiece | Rust:
         import json
 
         read = cast("_File", json.loads(self._file.read_text(encoding="utf-8")))

@@ -44,7 +44,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     ):
         bus, models = platform.bus, platform.settings.data_dir / "models"
         expiring = asyncio.create_task(Expiry(conversations, bus.signals, time.time_ns).run(), name="expiry")
-        recaller = Recaller(bus.resources, conversations, bus.values, models, time.time_ns)
+        recaller = Recaller(bus.resources, conversations, bus.values, models, time.time_ns, platform.telemetry.spans)
         service = MemoryService(conversations, recaller, related, bus.values)
 
         def register(server: RpcServer) -> None:

@@ -23,6 +23,7 @@ class Counter(NamedTuple):
     exact: bool
     """Whether the texts are counted by the model's tokenizer. What frames a message is estimated in any case, and so is
     a picture."""
+    reader: TokenReader | None = None
 
 
 def counter_of(spec: AgentSpec, models: Path) -> Counter:
@@ -30,7 +31,8 @@ def counter_of(spec: AgentSpec, models: Path) -> Counter:
     first = spec.model.first
     file = models / (first.model or "") / _TOKENIZER_FILE
     if first.provider == "onnx" and file.is_file():
-        return Counter(partial(_counted, _reader(file, file.stat().st_mtime_ns)), exact=True)
+        reader = _reader(file, file.stat().st_mtime_ns)
+        return Counter(partial(_counted, reader), exact=True, reader=reader)
     return Counter(_estimated, exact=False)
 
 

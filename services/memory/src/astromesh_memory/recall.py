@@ -16,6 +16,8 @@ from astromesh_core.conversations import AgentKey, Recalled, Turn
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory
 from astromesh_core.resources.compiled import Compiled, Specs
+from astromesh_core.telemetry import gen_ai
+from astromesh_core.telemetry.tracing import Spans, UnrecordedSpans
 from astromesh_memory.conversations import Conversations
 from astromesh_memory.counting import Counter, counter_of
 from astromesh_memory.recalling import Remembrance, asks_for, remembrance, unfolded
@@ -42,9 +44,16 @@ class Recaller:
     """Answers what runs ask."""
 
     def __init__(
-        self, specs: Specs, conversations: Conversations, values: Values, models: Path, clock: Callable[[], int]
+        self,
+        specs: Specs,
+        conversations: Conversations,
+        values: Values,
+        models: Path,
+        clock: Callable[[], int],
+        spans: Spans | None = None,
     ) -> None:
         """`models` is where models of this machine lie; `clock` gives Unix nanoseconds."""
+        self._spans = spans or UnrecordedSpans()
         self._strategies = Compiled(specs, lambda ref, spec_json: _strategy(ref, spec_json, models))
         self._conversations = conversations
         self._values = values
@@ -96,11 +105,18 @@ class Recaller:
         for stored in turns.values():
             await self._values.resolve_all(stored)
 
+        counter = strategy.counter
+
         def choose() -> Remembrance:
-            count = strategy.counter.tokens_of
+            count = counter.tokens_of
             return remembrance(strategy.memory, recalled, self._clock(), lambda turn: count(turns[turn.place].turn))
 
-        return await asyncio.to_thread(choose) if strategy.counter.exact else choose()
+        if counter.reader is None:
+            return choose()
+        with self._spans.span("count tokens") as span:
+            chosen = await asyncio.to_thread(choose)
+            span.set(gen_ai.NATIVE, counter.reader.by)
+            return chosen
 
 
 def opened(turn: Turn) -> MemoryStored:

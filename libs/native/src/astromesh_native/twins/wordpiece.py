@@ -23,6 +23,8 @@ _BLANKS = (" ", "\n")
 class WordPiece:
     """Reads texts with the tokenizer of a file, which the first call loads. Threads may share it."""
 
+    by = "python"
+
     def __init__(self, file: Path, window: int = WINDOW) -> None:
         self._file = file
         self._window = window
