@@ -5,7 +5,7 @@ jsonb keeps kinds apart and compares numbers as decimals, so 1 and 1.0 are one; 
 
 from __future__ import annotations
 
-from decimal import Decimal
+import json
 from typing import LiteralString, TypeAlias
 
 from psycopg.sql import SQL, Composed
@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from astromesh_core.filters import Equals, Every, Exists, Filter, Not, OneOf, Some, Within
 
-Parameter: TypeAlias = Jsonb | list[Jsonb] | str | Decimal
+Parameter: TypeAlias = Jsonb | list[Jsonb] | str
 Condition: TypeAlias = tuple[Composed, list[Parameter]]
 """An expression that is true or false and never null, and what stands for its placeholders."""
 
@@ -47,18 +47,9 @@ def _joined(parts: tuple[Filter, ...], word: LiteralString, empty: LiteralString
 
 
 def _within(bounds: Within, column: SQL) -> Condition:
-    signs = (
-        (SQL("({} -> %s)::numeric > %s"), bounds.above),
-        (SQL("({} -> %s)::numeric >= %s"), bounds.at_least),
-        (SQL("({} -> %s)::numeric < %s"), bounds.below),
-        (SQL("({} -> %s)::numeric <= %s"), bounds.at_most),
-    )
-    compared: list[Composed] = []
-    values: list[Parameter] = [bounds.key]
-    for sign, limit in signs:
-        if limit is not None:
-            compared.append(sign.format(column))
-            values += [bounds.key, Decimal(repr(limit))]
-    # CASE alone promises that a text is not read as a number.
-    form = SQL("CASE WHEN jsonb_typeof({} -> %s) = 'number' THEN {} ELSE false END")
-    return form.format(column, SQL(" AND ").join([SQL("true"), *compared])), values
+    """A comparison with what is no number is unknown in a jsonpath, which makes null of it."""
+    value = f"$.{json.dumps(bounds.key)}"
+    given = {">": bounds.above, ">=": bounds.at_least, "<": bounds.below, "<=": bounds.at_most}
+    compared = [f"{value} {sign} {limit!r}" for sign, limit in given.items() if limit is not None]
+    path = " && ".join(compared) or f'{value}.type() == "number"'
+    return SQL("coalesce({} @@ %s::jsonpath, false)").format(column), [path]

@@ -31,6 +31,10 @@ MOST_DIMENSIONS: Final = 16_000
 _MOST_INLINE: Final = 1000
 """Dimensions of a vector that fits into a page beside its row, where a scan reads it fastest."""
 
+_INLINE_BYTES: Final = (8160, 4080)
+"""Of a row that stays as it is, with a vector inline or without. At the default of 2,040, the words of most passages lie
+compressed in another table, and ranking by them takes thirty times as long."""
+
 _WORD_KINDS: Final = "asciiword, word, numword, int, uint, float, sfloat, version"
 
 COMPONENT: Final = "vectors"
@@ -95,7 +99,8 @@ class Tables:
         """Makes both tables and all indexes but that of the vectors."""
         names = {"documents": self.documents, "passages": self.passages}
         vector = SQL("{}.vector({})").format(Identifier(self.extension_schema), Constant(dimension))
-        storage = SQL("PLAIN" if dimension <= _MOST_INLINE else "EXTERNAL")
+        inline = dimension <= _MOST_INLINE
+        storage, bytes_kept = SQL("PLAIN" if inline else "EXTERNAL"), Constant(_INLINE_BYTES[not inline])
         return [
             SQL(
                 "CREATE TABLE {documents} (key bytea PRIMARY KEY, id text NOT NULL, sha256 bytea NOT NULL,"
@@ -106,8 +111,8 @@ class Tables:
                 " document bytea NOT NULL REFERENCES {documents}, ordinal integer NOT NULL, source text NOT NULL,"
                 " first bigint NOT NULL, past bigint NOT NULL, headings jsonb NOT NULL, text text NOT NULL,"
                 " metadata jsonb NOT NULL, length integer NOT NULL, words tsvector NOT NULL,"
-                " embedding {vector} NOT NULL, UNIQUE (document, ordinal))"
-            ).format(**names, vector=vector),
+                " embedding {vector} NOT NULL, UNIQUE (document, ordinal)) WITH (toast_tuple_target = {kept})"
+            ).format(**names, vector=vector, kept=bytes_kept),
             SQL("ALTER TABLE {passages} ALTER COLUMN embedding SET STORAGE {storage}").format(**names, storage=storage),
             SQL("CREATE INDEX ON {passages} USING gin (metadata jsonb_path_ops)").format(**names),
             SQL("CREATE INDEX ON {passages} USING gin (words)").format(**names),
