@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import chunking
 import cold_start
 import durable_runs
+import embedding
 import first_token
 import memory_growth
 import replaying
@@ -38,6 +39,7 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "chunking": chunking.measure,
     "scan": scanning.measure,
     "retrieval-quality": retrieval_quality.measure,
+    "embedding": embedding.measure,
 }
 
 
