@@ -36,6 +36,8 @@ SHORT, SHORT_TEXTS = 1_024, 2_000
 LONG = 100_000
 """Characters that the rivals get at a time: some take quadratic time over more."""
 WORDS = 10_000
+TRIALS = 5
+"""Of what takes no second; the best one counts."""
 EVENTS = 10_000
 """As many as the longest run has."""
 
@@ -124,9 +126,12 @@ def _figures(name: str, texts: Texts, scanned: Scanned) -> Iterator[Figure]:
 
 def _timed(scan: Callable[[str], Sequence[Found]], texts: Texts) -> Scanned:
     scan(texts.short[0])
-    begun = time.perf_counter()
-    scan(texts.long)
-    rate = len(texts.long.encode()) / (time.perf_counter() - begun)
+    walls = list[float]()
+    for _ in range(TRIALS if len(texts.short) == SHORT_TEXTS else 1):
+        begun = time.perf_counter()
+        scan(texts.long)
+        walls.append(time.perf_counter() - begun)
+    rate = len(texts.long.encode()) / min(walls)
     latencies = list[float]()
     for text in texts.short:
         begun = time.perf_counter()
@@ -189,9 +194,11 @@ def _chains() -> Iterator[Figure]:
         envelope.run.completed.answer.CopyFrom(text_content("x" * 400))
         data, head = seal(envelope, head)
         events.append(data)
-    begun = time.perf_counter()
-    verdict = verify_chain(events)
-    wall = time.perf_counter() - begun
-    assert verdict.ok, verdict.reason
-    size = len(events[0])
+    walls = list[float]()
+    for _ in range(TRIALS):
+        begun = time.perf_counter()
+        verdict = verify_chain(events)
+        walls.append(time.perf_counter() - begun)
+        assert verdict.ok, verdict.reason
+    wall, size = min(walls), len(events[0])
     yield Figure(CHAINS, f"{EVENTS:,} events of {size} bytes", "ours", f"{EVENTS / wall:,.0f} events/s", "≥ 200,000")

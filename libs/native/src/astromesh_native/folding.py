@@ -12,7 +12,7 @@ _BLOCK: Final = 256
 
 @cache
 def simple_folds() -> dict[int, int]:
-    """What each code point that changes becomes, by this Python's version of Unicode. Takes some 20 ms the first time."""
+    """What each code point that changes becomes, by this Python's version of Unicode. Takes 20 ms once."""
     blocks = (range(first, first + _BLOCK) for first in range(0, _END, _BLOCK))
     changing = (block for block in blocks if (text := "".join(map(chr, block))).casefold() != text)
     return {code: folded for block in changing for code in block if (folded := _folded(chr(code))) != code}
