@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from hashlib import sha256
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,143 +12,21 @@ import orjson
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from astromesh.v1.rag_pb2 import (
-    IngestRequest,
-    IngestResponse,
-    ListPipelinesRequest,
-    ListPipelinesResponse,
-    QueryRequest,
-    QueryResponse,
-)
-from astromesh.v1.rag_pb2_grpc import RagServiceServicer, RagServiceStub, add_RagServiceServicer_to_server
-from astromesh.v1.tools_pb2 import DescribeToolsRequest, ExecuteToolRequest, ExecuteToolResponse
-from astromesh.v1.tools_pb2_grpc import ToolsServiceStub, add_ToolsServiceServicer_to_server
+from astromesh.v1.tools_pb2 import DescribeToolsRequest
 from astromesh.v1.values_pb2 import (
     TOOL_EFFECT_KIND_IDEMPOTENT,
     TOOL_EFFECT_KIND_READ,
-    Content,
-    Passage,
-    ResourceRef,
-    ToolCall,
 )
 from astromesh_core.errors import InvalidInput, NotFound, NotSupported, TimedOut
-from astromesh_core.events.contents import plain, text_content
-from astromesh_core.resources.agent import AgentSpec
-from astromesh_core.rpc.ports import RpcServer, ServicerContext
+from astromesh_core.events.contents import plain
 from astromesh_core.telemetry.otel import collecting
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_core.user_code.modules import Modules
-from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_testing.contracts.placement import Placement
-from astromesh_tools.service import ToolsService
-from astromesh_tools.toolbox import Toolboxes
+
+from .serving import Mesh, failed, function, running
 
 if TYPE_CHECKING:
-    from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
-
-
-class Agents:
-    """Agent versions by hash, as the bus would keep them."""
-
-    def __init__(self) -> None:
-        self._specs: dict[bytes, str] = {}
-
-    def add(self, *tools: dict[str, object]) -> ResourceRef:
-        model = {"primary": {"provider": "ollama", "model": "m"}}
-        spec = AgentSpec.model_validate_json(orjson.dumps({"model": model, "tools": tools})).to_json()
-        digest = sha256(spec.encode()).digest()
-        self._specs[digest] = spec
-        return ResourceRef(kind="Agent", namespace="shop", name="desk", sha256=digest)
-
-    async def by_hash(self, ref: ResourceRef) -> str:
-        if ref.sha256 not in self._specs:
-            raise NotFound("no such version")
-        return self._specs[ref.sha256]
-
-
-class PlainValues:
-    """An object store that nothing was moved to."""
-
-    async def resolve(self, content: Content) -> Content:
-        return content
-
-
-class OneBook(RagServiceServicer):
-    """A rag service with one passage, which keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[QueryRequest] = []
-
-    async def Query(self, request: QueryRequest, context: ServicerContext) -> QueryResponse:
-        self.asked.append(request)
-        if request.pipeline == "gone":
-            raise NotFound("there is no pipeline gone")
-        passage = Passage(id="1", source="a.md", start=3, end=8, text=text_content("hello"), score=0.5)
-        return QueryResponse(passages=[passage])
-
-    async def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncIterator[IngestResponse]:
-        raise NotSupported("tools do not ingest")
-        yield IngestResponse()
-
-    async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
-        raise NotSupported("tools do not list pipelines")
-
-
-class Mesh:
-    """A running tools service: write modules, add agents, call tools."""
-
-    def __init__(self, folder: Path, agents: Agents, stub: ToolsServiceAsyncStub, book: OneBook) -> None:
-        self.folder = folder
-        self.agents = agents
-        self.stub = stub
-        self.book = book
-
-    def write(self, module: str, text: str) -> None:
-        path = self.folder / f"{module}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    async def call(
-        self, agent: ResourceRef, name: str, arguments: str = "{}", *, start_before: int = 0, timeout: float = 10
-    ) -> ExecuteToolResponse:
-        request = ExecuteToolRequest(
-            agent=agent,
-            call=ToolCall(id="c1", name=name, arguments=text_content(arguments)),
-            idempotency_key="run:2.1",
-            start_before_unix_nano=start_before,
-        )
-        return await self.stub.ExecuteTool(request, timeout=timeout)
-
-    async def output(self, agent: ResourceRef, name: str, arguments: str = "{}") -> str:
-        response = await self.call(agent, name, arguments)
-        assert response.HasField("result"), response
-        return plain(response.result.output)
-
-
-def function(name: str, **fields: object) -> dict[str, object]:
-    return {"name": name, "type": "internal", "function": f"shop:{name}", "effect": "read", **fields}
-
-
-@asynccontextmanager
-async def running(folder: Path, placement: Placement, telemetry: Telemetry | None = None) -> AsyncGenerator[Mesh]:
-    telemetry = telemetry or Telemetry()
-    agents, book = Agents(), OneBook()
-    threads = DaemonThreads(4)
-
-    def register_rag(server: RpcServer) -> None:
-        add_RagServiceServicer_to_server(book, server)
-
-    async with placement(register_rag) as rag:
-        toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), threads, time.time_ns)
-
-        def register(server: RpcServer) -> None:
-            add_ToolsServiceServicer_to_server(ToolsService(toolboxes, PlainValues(), time.time_ns, telemetry), server)
-
-        async with placement(register) as channel:
-            yield Mesh(folder, agents, ToolsServiceStub(channel), book)
-        threads.close()
-        toolboxes.close()
-        await asyncio.sleep(0)
+    pass
 
 
 @pytest.fixture
@@ -166,10 +42,6 @@ SHOP = (Path(__file__).parent / "shop.py").read_text()
 def shop(mesh: Mesh) -> Mesh:
     mesh.write("shop", SHOP)
     return mesh
-
-
-def failed(response: ExecuteToolResponse) -> tuple[str, str]:
-    return response.failure.error_class, plain(response.failure.message)
 
 
 async def test_the_catalogue_says_what_the_signature_says_in_the_order_of_the_yaml(shop: Mesh) -> None:
@@ -338,7 +210,7 @@ async def test_retrieval_answers_with_passages(shop: Mesh) -> None:
 
 
 async def test_retrieval_is_bound_by_what_is_declared_and_by_what_the_model_asks(shop: Mesh) -> None:
-    bound = {"name": "look", "type": "rag", "pipeline": "kb", "filter": {"team": "support"}}
+    bound: dict[str, object] = {"name": "look", "type": "rag", "pipeline": "kb", "filter": {"team": "support"}}
     agent = shop.agents.add(bound, {"name": "free", "type": "rag", "pipeline": "kb"})
     for tool, arguments, expected in (
         ("look", {}, {"team": "support"}),
@@ -357,9 +229,9 @@ async def test_a_tool_that_cannot_be_offered_names_itself_and_the_reason(shop: M
     no_module = shop.agents.add({"name": "x", "type": "internal", "function": "nowhere:x"})
     with pytest.raises(InvalidInput, match=r"ModuleNotFoundError: No module named 'nowhere'"):
         await shop.call(no_module, "x")
-    webhook = shop.agents.add({"name": "post", "type": "webhook", "endpoint": "http://x/y"})
-    with pytest.raises(NotSupported, match="tool post: type webhook"):
-        await shop.call(webhook, "post")
+    server = shop.agents.add({"name": "files", "type": "mcp", "command": "files"})
+    with pytest.raises(NotSupported, match="tool files: type mcp"):
+        await shop.call(server, "files")
     with pytest.raises(NotFound):
         await shop.call(type(missing)(kind="Agent", namespace="shop", name="desk", sha256=b"?"), "x")
 

@@ -17,6 +17,7 @@ PIPELINE = "apiVersion: astromesh/v1\nkind: RAGPipeline\nmetadata: {name: p}\nsp
 PROVIDER = "apiVersion: astromesh/v1\nkind: Provider\nmetadata: {name: p}\nspec:\n"
 CONFIG = "apiVersion: astromesh/v1\nkind: RuntimeConfig\nmetadata: {name: r}\nspec:\n"
 INTERNAL = 'tools: [{name: t, type: internal, function: "m:f"'
+WEBHOOK = AGENT + "  tools:\n    - {name: t, type: webhook, parameters: {city: {type: string}}, %s}\n"
 
 BAD = [
     # not YAML, or more than YAML may be here
@@ -171,6 +172,15 @@ BAD = [
         "at least 1",
     ),
     (PIPELINE + "  store: {backend: milvus}\n", 5, "spec.store.backend", "cannot be 'milvus'"),
+    # webhooks
+    (WEBHOOK % "url: 'https://{{ city }}.example/'", 7, "spec.tools[0]", "choose the host"),
+    (WEBHOOK % "url: https://x/y, query: {q: '{{ town }}'}", 7, "spec.tools[0]", "the parameter town"),
+    (WEBHOOK % "url: 'https://x/{{ city }}'", 7, "spec.tools[0]", "may be left out"),
+    (WEBHOOK % "url: https://x/y, body: '{% if city %}'", 7, "spec.tools[0]", "braces that name no parameter"),
+    (WEBHOOK % "url: https://x/y, method: GET, body: {}", 7, "spec.tools[0]", "GET sends none"),
+    (WEBHOOK % "url: https://x/y, headers: {Host: z}", 7, "spec.tools[0].headers", "set by itself"),
+    (WEBHOOK % "url: https://x/y, response: {select: city}", 7, "spec.tools[0].response.select", "no JSONPath"),
+    (WEBHOOK % "url: https://x/y, auth: {type: bearer, token: abc}", 7, "spec.tools[0].auth.token", "secret's value"),
     # providers and settings
     (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),
     (PROVIDER + "  type: ollama\n  models: [{name: m, quality_score: 2}]\n", 6, "spec.models[0].quality_score", "less"),

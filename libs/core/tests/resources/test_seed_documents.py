@@ -36,7 +36,6 @@ def load(name: str) -> Resource:
         (
             "support-agent.yaml",
             [
-                "spec.tools[1].type",
                 "spec.guardrails.output[1].type",
             ],
         ),

@@ -10,6 +10,7 @@ from typing import Final
 
 from astromesh.v1.rag_pb2_grpc import RagServiceStub
 from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
+from astromesh_core.outbound import Outbound
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
 from astromesh_core.user_code.modules import Modules
@@ -17,6 +18,7 @@ from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.service import ToolsService
 from astromesh_tools.toolbox import Toolboxes
 
+USER_AGENT: Final = "astromesh/0.1 (tools of agents)"
 THREADS: Final = 32
 """Blocking functions that run at once; they mostly wait for others, so there are more than cores."""
 
@@ -27,14 +29,15 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     modules = Modules(Path(platform.settings.config_dir) / "tools")
     threads = DaemonThreads(THREADS)
     rag = RagServiceStub(platform.connections.channel("rag"))
-    toolboxes = Toolboxes(platform.bus.resources, modules, rag, threads, time_ns)
-    service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
+    async with Outbound(USER_AGENT) as outbound:
+        toolboxes = Toolboxes(platform.bus.resources, modules, rag, outbound, threads, time_ns)
+        service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
 
-    def register(server: RpcServer) -> None:
-        add_ToolsServiceServicer_to_server(service, server)
+        def register(server: RpcServer) -> None:
+            add_ToolsServiceServicer_to_server(service, server)
 
-    try:
-        yield register
-    finally:
-        threads.close()
-        toolboxes.close()
+        try:
+            yield register
+        finally:
+            threads.close()
+            toolboxes.close()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput, NotSupported
+from astromesh_core.outbound import Outbound
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import InternalTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
+from astromesh_core.resources.agent_tools import WebhookTool as Webhook
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
@@ -19,6 +22,7 @@ from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.functions import FunctionTool
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.tool import Clock, Tool
+from astromesh_tools.webhooks import WebhookTool
 
 if TYPE_CHECKING:
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
@@ -35,11 +39,18 @@ class Toolboxes:
     """The toolboxes of all agents. Users' modules are imported in one thread of their own."""
 
     def __init__(
-        self, specs: Specs, modules: Modules, rag: RagServiceAsyncStub, threads: DaemonThreads, clock: Clock
+        self,
+        specs: Specs,
+        modules: Modules,
+        rag: RagServiceAsyncStub,
+        outbound: Outbound,
+        threads: DaemonThreads,
+        clock: Clock,
     ) -> None:
         self._agents = Compiled(specs, _tools_of)
         self._modules = modules
         self._rag = rag
+        self._outbound = outbound
         self._threads = threads
         self._clock = clock
         self._made: dict[tuple[str, str, bytes], tuple[int, Toolbox]] = {}
@@ -95,6 +106,8 @@ class Toolboxes:
                     raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
             case RagTool():
                 return RetrievalTool(declared, agent.namespace, self._rag, self._clock)
+            case Webhook():
+                return WebhookTool(declared, self._outbound, os.environ, self._clock)
             case _:
                 raise NotSupported(f"agent {agent.name}, tool {declared.name}: type {declared.type} is not built yet")
 

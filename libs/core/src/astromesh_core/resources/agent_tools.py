@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
-from astromesh_core.resources.urls import HttpUrl
+from astromesh_core.resources.urls import HttpAddress, HttpUrl
+from astromesh_core.resources.webhook_tool import Webhook
 from astromesh_core.written_filters import filter_of
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
@@ -111,16 +112,27 @@ class RagTool(ToolSpec):
         return value
 
 
-class WebhookTool(ToolSpec):
+class WebhookTool(ToolSpec, Webhook):
     """A call of an HTTP endpoint."""
 
     type: Literal["webhook"]
-    endpoint: HttpUrl = Field(validation_alias=spelled("endpoint", "url"))
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    endpoint: HttpAddress = Field(validation_alias=spelled("endpoint", "url"))
     parameters: Parameters = Field(default_factory=_no_parameters)
     effect: Effect = "write"
     timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_methods_effect(cls, value: object) -> object:
+        """A GET changes nothing (RFC 9110, 9.2.1) unless the file says otherwise."""
+        if is_mapping(value) and value.get("method") == "GET" and "effect" not in value:
+            return {**value, "effect": "read"}
+        return value
+
+    @model_validator(mode="after")
+    def _fills_its_places(self) -> Self:
+        self.check_places(self.parameters)
+        return self
 
 
 class McpTool(ToolSpec):

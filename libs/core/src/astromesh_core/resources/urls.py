@@ -11,8 +11,13 @@ from pydantic_core import PydanticCustomError
 
 def check_http_url(text: str) -> str:
     """Lets an absolute http or https address through, without its trailing slash."""
+    return check_http_address(text).rstrip("/")
+
+
+def check_http_address(text: str) -> str:
+    """Lets an absolute http or https address through as it is."""
     if text.startswith("${") or _is_http(text):
-        return text.rstrip("/")
+        return text
     raise PydanticCustomError("url", "is not an http address", {"hint": "such as http://127.0.0.1:11434"})
 
 
@@ -27,3 +32,6 @@ def _is_http(text: str) -> bool:
 
 HttpUrl = Annotated[str, AfterValidator(check_http_url)]
 """An absolute http or https address."""
+
+HttpAddress = Annotated[str, AfterValidator(check_http_address)]
+"""The same, where a trailing slash means something."""

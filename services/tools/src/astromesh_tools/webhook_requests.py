@@ -1,0 +1,100 @@
+"""What a webhook tool sends: the request that a call's arguments make of its declaration. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import quote
+
+import orjson
+from pydantic import JsonValue
+from yarl import URL
+
+from astromesh_core.resources.agent_tools import WebhookTool
+from astromesh_core.resources.placeholders import Left, as_text, filled, filled_text
+from astromesh_core.resources.secrets import resolve
+from astromesh_core.resources.webhook_tool import BODILESS, Auth, BasicAuth, BearerAuth
+
+SHORTEST_SECRET = 6
+"""Characters: a shorter value is not looked for in answers, where it would stand by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A request, ready to be sent. `secrets` are the values in it that nobody may read in an answer or an error."""
+
+    method: str
+    url: URL
+    headers: dict[str, str]
+    body: bytes | None
+    secrets: tuple[str, ...]
+
+    def elsewhere(self, url: URL) -> WebhookRequest:
+        """The same request at another address; another server is not told what the first one was to be told alone."""
+        headers = self.headers if url.origin() == self.url.origin() else {}
+        return WebhookRequest(self.method, url, headers, self.body, self.secrets)
+
+
+def request_of(
+    declared: WebhookTool, arguments: Mapping[str, JsonValue], environ: Mapping[str, str], idempotency_key: str
+) -> WebhookRequest:
+    """The request that a call makes. Raises InvalidInput, NotSupported for a secret that cannot be read."""
+    arguments = declared.with_defaults(arguments, declared.parameters)
+    secrets = {name: resolve(text, environ) for name, text in declared.headers.items()}
+    written = {name: text for name, text in secrets.items() if text != declared.headers[name]}
+    headers = secrets | _authorization(declared.auth, environ)
+    url = _address(declared, arguments, environ)
+    body = None
+    if declared.method not in BODILESS:
+        content = dict(arguments) if declared.body is None else filled(declared.body, arguments)
+        headers, body = _body(headers, {} if isinstance(content, Left) else content)
+    if declared.effect != "read":
+        headers["Idempotency-Key"] = idempotency_key
+    hidden = (*written.values(), *_hidden(declared.auth, environ))
+    return WebhookRequest(declared.method, url, headers, body, tuple(x for x in hidden if len(x) >= SHORTEST_SECRET))
+
+
+def _address(declared: WebhookTool, arguments: Mapping[str, JsonValue], environ: Mapping[str, str]) -> URL:
+    text = filled_text(declared.endpoint, arguments, lambda value: quote(value, safe=""))
+    # A resource whose address might be left out is refused when it is loaded.
+    assert not isinstance(text, Left)
+    url = URL(resolve(text, environ), encoded=True)
+    asked = filled({**declared.query}, arguments)
+    query = cast("dict[str, JsonValue]", asked) if isinstance(asked, dict) else {}
+    if declared.method in BODILESS and not declared.query and "{{" not in declared.endpoint:
+        query = dict(arguments)
+    return url.extend_query({name: as_text(value) for name, value in query.items()}) if query else url
+
+
+def _body(headers: dict[str, str], content: JsonValue) -> tuple[dict[str, str], bytes]:
+    given = {name.lower() for name in headers}
+    kind = "text/plain; charset=utf-8" if isinstance(content, str) else "application/json"
+    body = content.encode() if isinstance(content, str) else orjson.dumps(content)
+    return (headers if "content-type" in given else {**headers, "Content-Type": kind}), body
+
+
+def _authorization(auth: Auth | None, environ: Mapping[str, str]) -> dict[str, str]:
+    match auth:
+        case None:
+            return {}
+        case BearerAuth():
+            return {"Authorization": f"Bearer {resolve(auth.token, environ)}"}
+        case BasicAuth():
+            pair = f"{resolve(auth.username, environ)}:{resolve(auth.password, environ)}"
+            return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        case _:
+            return {auth.name: resolve(auth.value, environ)}
+
+
+def _hidden(auth: Auth | None, environ: Mapping[str, str]) -> tuple[str, ...]:
+    match auth:
+        case None:
+            return ()
+        case BearerAuth():
+            return (resolve(auth.token, environ),)
+        case BasicAuth():
+            return (resolve(auth.password, environ), *_authorization(auth, environ).values())
+        case _:
+            return (resolve(auth.value, environ),)
