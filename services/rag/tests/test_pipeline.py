@@ -35,8 +35,10 @@ async def opened(folder: Path, embedder: WordEmbedder | None = None) -> AsyncGen
     embedder = embedder or WordEmbedder()
     store = FaissStore(folder, model=embedder.name, dimension=embedder.dimension)
     spec = RAGPipelineSpec(chunking=Chunking(chunk_size=120, overlap=20), retrieval=Retrieval(top_k=2))
-    yield Pipeline(ResourceRef(name="docs"), spec, store, Models(embedder, MiniLMWords()), folder)
+    models = Models(embedder, MiniLMWords())
+    yield Pipeline(ResourceRef(name="docs"), spec, store, models, folder)
     await store.close()
+    await models.parser.close()
 
 
 def counts(summary: IngestSummary) -> tuple[int, int, int, int]:

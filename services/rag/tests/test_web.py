@@ -214,7 +214,8 @@ def listing(*urls: str) -> Listing:
 async def test_pages_are_taken_in_and_cost_nothing_while_they_stand(site: Site, tmp_path: Path) -> None:
     embedder = WordEmbedder()
     store = FaissStore(tmp_path, model=embedder.name, dimension=embedder.dimension)
-    pipeline = Pipeline(ResourceRef(name="docs"), RAGPipelineSpec(), store, Models(embedder, MiniLMWords()), tmp_path)
+    models = Models(embedder, MiniLMWords())
+    pipeline = Pipeline(ResourceRef(name="docs"), RAGPipelineSpec(), store, models, tmp_path)
     tagged = MARKDOWN | {"ETag": '"1"'}
     urls = [
         site.page("/owls", b"# Owls\n\nOwls hunt.", headers=tagged),
@@ -250,3 +251,4 @@ async def test_pages_are_taken_in_and_cost_nothing_while_they_stand(site: Site, 
     assert (await pipeline.figures()).documents == 1
     assert (await pipeline.ingest_all(listing(urls[0]))).removed == 1
     await store.close()
+    await models.parser.close()

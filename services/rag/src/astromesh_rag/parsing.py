@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import threading
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -24,6 +25,9 @@ PARSE_SECONDS: Final = 60
 IDLE_SECONDS: Final = 20.0
 
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "HOME", "TMPDIR")
+
+
+Process: TypeAlias = subprocess.Popen[bytes]
 
 
 class Raw(NamedTuple):
@@ -68,57 +72,76 @@ class Parser:
         process = self._process
         self._kill()
         if process is not None:
-            await process.wait()
+            await asyncio.to_thread(process.wait)
 
     async def _parsed(self, raw: Raw) -> Text:
-        process = self._process or await self._started()
+        process = self._process or await asyncio.to_thread(self._started)
+        asking = asyncio.ensure_future(asyncio.to_thread(_ask, process, raw, self._seconds))
         try:
             async with asyncio.timeout(self._seconds):
-                answer = await _ask(process, raw, self._seconds)
+                # Shielded, for a thread cannot be cancelled: it ends with the process that it reads from.
+                return _text(await asyncio.shield(asking))
         except TimeoutError as error:
-            self._kill()
             raise Unreadable(f"takes longer than {self._seconds} s to be read") from error
-        except (asyncio.IncompleteReadError, OSError) as error:
-            self._kill()
+        except (EOFError, OSError) as error:
             raise Unreadable("ends the process that reads it: it is damaged, or needs too much memory") from error
-        except BaseException:
-            # Cancelled with an answer under way, which the next document would take for its own.
-            self._kill()
-            raise
-        return _text(answer)
+        finally:
+            if not asking.done() or asking.exception() is not None:
+                # With an answer under way, which the next document would take for its own.
+                self._kill()
+                asking.add_done_callback(_forget)
 
-    async def _started(self) -> Process:
+    def _started(self) -> Process:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "astromesh_rag.parsing_process",
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
+        # Not asyncio's, which forks: among gRPC's threads that is loud. A Ctrl-C at the terminal is for the mesh.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "astromesh_rag.parsing_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env=environment,
-            # A Ctrl-C at the terminal is for the mesh, which ends this process itself.
             start_new_session=True,
         )
         return self._process
 
     def _kill(self) -> None:
         process, self._process = self._process, None
-        if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
+        if process is None:
+            return
+        process.kill()
+        threading.Thread(target=_buried, args=(process,), daemon=True).start()
 
 
-async def _ask(process: Process, raw: Raw, seconds: int) -> bytes:
+def _ask(process: Process, raw: Raw, seconds: int) -> bytes:
     assert process.stdin is not None
     assert process.stdout is not None
     head = orjson.dumps({"format": raw.format, "charset": raw.charset, "seconds": seconds})
     process.stdin.write(HEAD.pack(len(head), len(raw.data)) + head)
     process.stdin.write(raw.data)
-    await process.stdin.drain()
-    (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-    return await process.stdout.readexactly(length)
+    process.stdin.flush()
+    (length,) = LENGTH.unpack(_exactly(process.stdout, LENGTH.size))
+    return _exactly(process.stdout, length)
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _buried(process: Process) -> None:
+    """Waits for a killed process, so that nothing is left of it."""
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+
+
+def _forget(asking: asyncio.Future[bytes]) -> None:
+    if not asking.cancelled():
+        asking.exception()
 
 
 def _text(answer: bytes) -> Text:
