@@ -17,7 +17,7 @@ WEIGHTS := $(VENV)/.requirements-weights
 DEV := $(VENV)/.requirements-dev
 EDITABLE := $(VENV)/.packages
 NATIVE := $(VENV)/.native
-RUST := $(shell find libs/native -name '*.rs' -o -name 'Cargo.*' -o -path '*/binding/*.toml' -o -path '*/binding/*.pyi' -o -path '*/tables/*.txt')
+RUST := $(shell find libs/native/Cargo.* libs/native/crates -path '*/tests' -prune -o -type f -print)
 MODELS := build/models
 
 export BUF_CACHE_DIR := $(CURDIR)/build/buf
