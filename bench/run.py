@@ -25,6 +25,7 @@ import router_latency
 import router_memory
 import scanning
 import takeover
+import vector_query
 from figures import Figure, save, table
 
 SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
@@ -40,6 +41,7 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "scan": scanning.measure,
     "retrieval-quality": retrieval_quality.measure,
     "embedding": embedding.measure,
+    "vectors": vector_query.measure,
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +110,7 @@ class Mine:
         if limit < 1:
             raise InvalidInput(f"the limit is {limit}; it must be at least 1")
         there = [match for each in self._opened().values() for match in each.matches if _meets(match, where)]
-        wanted = set(words.casefold().split())
-        worded = [match for match in there if wanted & set(match.passage.text.text.casefold().split())]
+        worded = _worded(there, words)
         near: list[Match] = []
         if vector is not None:
             (query,) = unit_rows([vector], self.dimension)
@@ -178,6 +179,18 @@ def _found(match: Match, score: float) -> Match:
     passage.CopyFrom(match.passage)
     passage.score = max(-1.0, min(1.0, score))
     return Match(passage, match.vector)
+
+
+def _worded(there: Sequence[Match], words: str) -> list[Match]:
+    """Those that share words, best first: rare words count more, and short passages do."""
+    texts = [re.findall(r"\w+", match.passage.text.text.casefold()) for match in there]
+    found: list[tuple[float, int]] = []
+    for place, text in enumerate(texts):
+        shared = set(re.findall(r"\w+", words.casefold())) & set(text)
+        rarity = sum(math.log(1 + len(texts) / sum(word in other for other in texts)) for word in shared)
+        if shared:
+            found.append((-rarity / (1 + len(text) / 20), place))
+    return [there[place] for _, place in sorted(found)]
 
 
 def _meets(match: Match, where: Filter | None) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from astromesh.v1.values_pb2 import Content, Passage
+from astromesh.v1.values_pb2 import Passage
 from astromesh_core.errors import InvalidInput
 from astromesh_core.filters import Metadata, MetadataValue, checked_metadata
 
@@ -69,13 +69,14 @@ def _own(document: str, passage: Passage) -> Mapping[str, object]:
 
 def passage_of(document: str, ordinal: int, kept: Kept) -> Passage:
     """The passage as it is found, `id` (document and ordinal) and `sha256` (of its text) set."""
-    return Passage(
+    passage = Passage(
         id=f"{document}#{ordinal}",
         source=kept.source,
         start=kept.start,
         end=kept.end,
         headings=kept.headings,
-        text=Content(text=kept.text),
         sha256=hashlib.sha256(kept.text.encode()).digest(),
         metadata_json=kept.metadata,
     )
+    passage.text.text = kept.text  # half the time of a Content that is copied into it
+    return passage

@@ -53,7 +53,7 @@ def condition_of(where: Filter, *, met: bool = True) -> Condition:
         case Not(part):
             return condition_of(part, met=not met)
         case Equals(key, value):
-            return {name_of(key): {"$eq" if met else "$ne": value}}
+            return {name_of(key): {"$eq" if met else "$ne": compared(value)}}
         case OneOf(key, values):
             return _one_of(key, values, met=met)
         case Exists(key):
@@ -65,6 +65,11 @@ def condition_of(where: Filter, *, met: bool = True) -> Condition:
 def name_of(key: str) -> str:
     """A key of ours beside those of the store."""
     return f"m:{key}"
+
+
+def compared(value: MetadataValue) -> MetadataValue:
+    """A value as it is stored and asked for: a number as a double, since Chroma cuts 1.5 where it meets an integer."""
+    return float(value) if is_number(value) else value
 
 
 def keys_of(metadata: Iterable[tuple[str, MetadataValue]]) -> list[str]:
@@ -87,7 +92,7 @@ def _has(token: str, *, met: bool) -> Condition:
 def _one_of(key: str, values: Sequence[MetadataValue], *, met: bool) -> Condition:
     kinds: dict[str, list[MetadataValue]] = {}
     for value in values:
-        kinds.setdefault(f"{kind_of(value)} {type(value).__name__}", []).append(value)
+        kinds.setdefault(kind_of(value), []).append(compared(value))
     # A list of Chroma's is of one kind.
     each: list[Condition] = [{name_of(key): {"$in" if met else "$nin": same}} for same in kinds.values()]
     return _joined("$or" if met else "$and", each)
@@ -99,8 +104,8 @@ def _within(bounds: Within, *, met: bool) -> Condition:
     there = [(sign, value) for sign, value in given.items() if value is not None]
     is_one = _has(_number_token(bounds.key), met=met)
     if met:
-        return _joined("$and", [is_one, *({name: {sign: value}} for sign, value in there)])
-    return _joined("$or", [is_one, *({name: {_OPPOSITES[sign]: value}} for sign, value in there)])
+        return _joined("$and", [is_one, *({name: {sign: float(value)}} for sign, value in there)])
+    return _joined("$or", [is_one, *({name: {_OPPOSITES[sign]: float(value)}} for sign, value in there)])
 
 
 def _joined(word: str, conditions: Iterable[Condition]) -> Condition:

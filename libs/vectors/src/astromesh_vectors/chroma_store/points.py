@@ -18,7 +18,15 @@ from chromadb.errors import ChromaError
 
 from astromesh_core.errors import Unavailable
 from astromesh_core.filters import Filter
-from astromesh_vectors.chroma_store.conditions import KEYS, Condition, condition_of, keys_of, name_of, where_of
+from astromesh_vectors.chroma_store.conditions import (
+    KEYS,
+    Condition,
+    compared,
+    condition_of,
+    keys_of,
+    name_of,
+    where_of,
+)
 from astromesh_vectors.passages import Kept
 from astromesh_vectors.point_store.points import Found, Manifest, Point, Purpose
 
@@ -216,7 +224,7 @@ def _stored(point: Point) -> ChromaMetadata:
     }
     if point.metadata:
         stored[KEYS] = keys_of(point.metadata.items())
-    stored.update((name_of(key), value) for key, value in point.metadata.items())
+    stored.update((name_of(key), compared(value)) for key, value in point.metadata.items())
     return cast("ChromaMetadata", stored)
 
 

@@ -51,6 +51,11 @@ class Remaking:
             graph = has_graph(kind, len(numbers))
             self._made = self._pool.submit(lambda: self._make(numbers, vectors, graph=graph))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an index is being made, or waits to be taken."""
+        return self._made is not None
+
     def take(self) -> Index | None:
         """The index that was made, once; None while there is none. It shows the generation at which it was begun."""
         if self._made is None or not self._made.done():

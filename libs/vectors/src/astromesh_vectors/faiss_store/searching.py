@@ -78,6 +78,12 @@ class OpenCollection:
             [_match(rows[number], 0.0) for number in worded],
         )
 
+    def is_settled(self) -> bool:
+        """Whether the index is as it is to be: with its graph, without dead places."""
+        with self.sidecar.snapshot():
+            self._fresh()
+        return not self._remaking.is_busy
+
     def close(self) -> None:
         """Writes the index's file and closes."""
         self._remaking.close()

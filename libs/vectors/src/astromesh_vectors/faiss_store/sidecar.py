@@ -241,5 +241,5 @@ class Sidecar:
 def read(row: PassageRow) -> tuple[Passage, bytes]:
     """A new passage of a row, and its vector."""
     _, document, ordinal, source, first, past, headings, text, metadata, vector = row
-    kept = Kept(source, first, past, tuple(json.loads(headings)), text, metadata)
+    kept = Kept(source, first, past, tuple(json.loads(headings)) if headings != "[]" else (), text, metadata)
     return passage_of(document, ordinal, kept), vector

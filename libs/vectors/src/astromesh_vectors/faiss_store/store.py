@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 SIDECAR_FILE = "passages.sqlite3"
 RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 0.05
 
 
 class FaissStore:
@@ -86,6 +88,11 @@ class FaissStore:
         min_score: float = -1.0,
     ) -> Matches:
         return await self._call(lambda: self._opened().search(vector, words, limit, where, min_score))
+
+    async def settle(self) -> None:
+        """Waits until a graph that is wanted is built. Searches find everything in the meantime, but slower."""
+        while not await self._call(lambda: self._opened().is_settled()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(SETTLE_SECONDS)
 
     async def close(self) -> None:
         """Writes the index's file, so that the next start need not build it, and closes. Idempotent."""
