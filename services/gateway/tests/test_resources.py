@@ -143,6 +143,11 @@ async def test_pipelines_are_listed_filled_and_asked(mesh: Mesh) -> None:
     assert (await mesh.client.get("/v1/rag/pipelines")).json()["pipelines"][0]["documents"] == 3
     found = await mesh.client.post("/v1/rag/query", json={"pipeline": "docs", "query": "x"})
     assert found.json()["results"][0]["text"] == "found"
+    filtered = {"pipeline": "docs", "query": "x", "filter": {"year": {"$gte": 2024}}}
+    assert (await mesh.client.post("/v1/rag/query", json=filtered)).status_code == 200
+    asked = [json.loads(request.filter_json or "{}") for request in mesh.services.rag.asked]
+    assert asked == [{}, {"year": {"$gte": 2024}}]
+    assert found.json()["results"][0]["metadata"] == {"year": 2026}
     body = {"pipeline": "docs", "documents": [{"source": "a.md", "text": "a"}, {"source": "b.md", "text": "b"}]}
     assert (await mesh.client.post("/v1/rag/ingest", json=body)).json()["added"] == 2
     told = await mesh.client.post("/v1/rag/ingest", json=body, headers={"Accept": "text/event-stream"})
