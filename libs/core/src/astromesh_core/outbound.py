@@ -10,18 +10,11 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from astromesh_core.errors import Denied, InvalidInput
-from astromesh_core.public_addresses import is_public
+from astromesh_core.errors import InvalidInput
+from astromesh_core.public_addresses import LeadsInside, is_public
 
 CONNECT_SECONDS = 10.0
 MOST_CONNECTIONS = 100
-
-
-class LeadsInside(Denied):
-    """The address is of this machine, of its neighbours, or of a cloud's metadata. Nothing was sent."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(f"{host[:200]} is an address inside the network; declare allow_private: true if that is meant")
 
 
 def check_target(url: URL, *, allow_private: bool) -> None:

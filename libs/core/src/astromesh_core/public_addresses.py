@@ -6,8 +6,17 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
+from astromesh_core.errors import Denied
+
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+
+
+class LeadsInside(Denied):
+    """The address is of this machine, of its neighbours, or of a cloud's metadata. Nothing was sent."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host[:200]} is an address inside the network; declare allow_private: true if that is meant")
 
 
 def is_public(address: str) -> bool:

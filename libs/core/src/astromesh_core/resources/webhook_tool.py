@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
-import jsonpath
 from pydantic import Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -19,15 +18,17 @@ from astromesh_core.resources.urls import HttpAddress
 
 BODILESS: Final = frozenset(("GET", "DELETE"))
 _OURS: Final = frozenset(("host", "content-length", "transfer-encoding", "connection", "idempotency-key"))
-_PATHS: Final = jsonpath.JSONPathEnvironment(strict=True)
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def selection(path: str) -> Callable[[JsonValue], JsonValue]:
     """Reads out of a value what a JSONPath finds: of a path to one place its value, null where there is none; else the
     list of all. Raises ValueError, with the reason, for what is no JSONPath of RFC 9535."""
+    # Few resources hold one, and reading the language costs as much as reading a mesh of resources.
+    import jsonpath
+
     try:
-        query = _PATHS.compile(path)
+        query = jsonpath.JSONPathEnvironment(strict=True).compile(path)
     except jsonpath.JSONPathError as error:
         raise ValueError(str(error).partition("\n")[0]) from error
     one = isinstance(query, jsonpath.JSONPath) and query.singular_query()
@@ -75,7 +76,8 @@ class Answer(Spec):
     @classmethod
     def _is_a_path(cls, value: str | None) -> str | None:
         try:
-            selection(value or "$")
+            if value is not None:
+                selection(value)
         except ValueError as error:
             raise PydanticCustomError("jsonpath", "is no JSONPath: {reason}", {"reason": str(error)}) from error
         return value
