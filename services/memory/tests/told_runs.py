@@ -265,12 +265,14 @@ class Dump(NamedTuple):
 
 
 async def dumped(world: World, agent: str = "desk") -> Dump:
-    """What is kept of an agent now."""
+    """What is kept of an agent, of all that the log holds now."""
+    end = await world.bus.log.end()
+    await world.related.follower.reached(end, 10)
     kept = Dump(await world.related.ledger.rows(NAMESPACE, agent), {})
     for kind in ("semantic", "episodic"):
         keeper = world.related.keepers.of(AgentKey(NAMESPACE, agent, kind))
         if keeper is not None:
-            sink = await keeper.sink(Position.START, 10)
+            sink = await keeper.sink(end, 10)
             kept.stores[kind] = await _content(sink)
     return kept
 

@@ -36,6 +36,7 @@ class Related:
     kept: Kept
     rebuilder: Rebuilder
     keepers: Keepers
+    follower: RunFollower
     ledger: LedgerThread
     synced: asyncio.Event
     """Set when the agents that stood at the start are known."""
@@ -73,7 +74,7 @@ async def open_related(
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
         remembering = Remembering(bus.resources, keepers, follower, ledger, key, bus.log.end)
         try:
-            yield Related(remembering, Kept(keepers, ledger), rebuilder, keepers, ledger, synced)
+            yield Related(remembering, Kept(keepers, ledger), rebuilder, keepers, follower, ledger, synced)
         finally:
             for task in tasks:
                 task.cancel()

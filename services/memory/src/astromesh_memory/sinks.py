@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,9 +19,10 @@ from astromesh_memory.semantic.memory import SemanticMemory
 
 if TYPE_CHECKING:
     from astromesh_core.resources.embeddings import EmbeddingsSpec
+    from astromesh_core.resources.stores import StorePlace
     from astromesh_memory.episodes.ports import EpisodeStore
-    from astromesh_vectors.opening import Stores
-    from astromesh_vectors.ports import Embedder
+    from astromesh_vectors.opening import Collection, Stores
+    from astromesh_vectors.ports import Embedder, VectorStore
 
 
 class Embedders(Protocol):
@@ -29,6 +31,22 @@ class Embedders(Protocol):
     async def of(self, spec: EmbeddingsSpec) -> Embedder:
         """The one that a resource declares; it stays theirs."""
         ...
+
+
+@dataclass(slots=True, eq=False)
+class _SharedStore:
+    """A store, closed when the last of its users has left."""
+
+    store: VectorStore
+    forget: Callable[[], object]
+    users: int = 0
+
+    async def leave(self) -> None:
+        """One user less."""
+        self.users -= 1
+        if self.users == 0:
+            self.forget()
+            await self.store.close()
 
 
 class Sinks:
@@ -42,6 +60,7 @@ class Sinks:
         self._mesh = mesh
         self._environ = environ
         self._episodes: dict[str, EpisodeStore] = {}
+        self._vectors: dict[tuple[StorePlace, Collection, bool], _SharedStore] = {}
 
     async def open(self, key: AgentKey, declared: Declared, *, confined: bool) -> Sink:
         """The store that an agent declares; `confined` to the mesh's data folder.
@@ -53,8 +72,8 @@ class Sinks:
             return EpisodicMemory(key.namespace, key.agent, self._episodes_of(declared), embedder)
         shared = declared.collection or key.agent
         collection = collection_of(self._mesh, key.namespace, shared, embedder.name, embedder.dimension)
-        store = self._stores.open(declared.place, collection, confined)
-        return SemanticMemory(f"{self._mesh}/{key.namespace}/{key.agent}", store, embedder)
+        store = self._shared(declared, collection, confined=confined)
+        return SemanticMemory(f"{self._mesh}/{key.namespace}/{key.agent}", store.store, embedder, store.leave)
 
     async def close(self) -> None:
         """Closes what sinks share; the sinks themselves are closed before."""
@@ -70,6 +89,16 @@ class Sinks:
 
         address = postgres_address(declared.connection, self._environ)
         return self._kept(address.text, lambda: PostgresEpisodes(address, self._mesh))
+
+    def _shared(self, declared: agent_memory.SemanticMemory, collection: Collection, *, confined: bool) -> _SharedStore:
+        """The store of a collection, which agents may share: some stores take one client alone."""
+        name = (declared.place, collection, confined)
+        shared = self._vectors.get(name)
+        if shared is None:
+            store = self._stores.open(declared.place, collection, confined)
+            shared = self._vectors[name] = _SharedStore(store, lambda: self._vectors.pop(name, None))
+        shared.users += 1
+        return shared
 
     def _kept(self, name: str, make: Callable[[], EpisodeStore]) -> EpisodeStore:
         store = self._episodes.get(name)

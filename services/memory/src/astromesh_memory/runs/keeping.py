@@ -6,11 +6,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 from astromesh_core.bus.positions import Position
-from astromesh_core.errors import AstromeshError, TemporaryError, Unavailable
+from astromesh_core.errors import AstromeshError, Bug, TemporaryError, Unavailable
 from astromesh_core.telemetry.logs import logger
 from astromesh_memory.runs.changes import Kind
 from astromesh_memory.runs.ledger import RunRow, Touched
@@ -103,6 +102,7 @@ class Keeper:
     def start(self) -> None:
         """Opens the store and begins, in the background."""
         self._task = asyncio.create_task(self._run(), name=f"memory {self.key.namespace}/{self.key.agent}")
+        self._task.add_done_callback(self._ended)
 
     def offer(self, run: Touched, position: Position) -> None:
         """Tells that the ledger says something else of a run since a position."""
@@ -149,8 +149,7 @@ class Keeper:
         """Stops and closes the store."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
         await self._close_sink()
 
     def _reached(self, position: Position, among: Among) -> bool:
@@ -222,6 +221,15 @@ class Keeper:
         async with self._changed:
             self.trouble, self.failure, self._in_step = trouble, failure, failure is None
             self._changed.notify_all()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.error("a store of memory has a bug", kind=self.key.kind, agent=self.key.agent, exc_info=error)
+        self.trouble = (
+            f"the {self.key.kind} memory met a bug: {type(error).__name__}; the log of memory has the details"
+        )
+        self.failure = Bug(self.trouble)
 
     async def _close_sink(self) -> None:
         sink, self._sink = self._sink, None

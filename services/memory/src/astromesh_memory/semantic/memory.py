@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from astromesh.v1.values_pb2 import Passage
@@ -21,10 +21,14 @@ MOST_KNOWN: Final = 200
 
 
 class SemanticMemory:
-    """One agent's turns in a vector store that other agents may share. A `Sink`; closes the store."""
+    """One agent's turns in a vector store that other agents may share. A `Sink`."""
 
-    def __init__(self, agent: str, store: VectorStore, embedder: Embedder) -> None:
-        """`agent` names the agent among all that may keep something in the store: mesh, namespace and name."""
+    def __init__(
+        self, agent: str, store: VectorStore, embedder: Embedder, leave: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`agent` names the agent among all that may keep something in the store: mesh, namespace and name. `leave` is
+        called once, when the store is needed no more."""
+        self._leave: Callable[[], Awaitable[None]] | None = leave
         self._agent = agent
         self._store = store
         self._embedder = embedder
@@ -61,7 +65,9 @@ class SemanticMemory:
             await self._store.remove(self._document(run_id))
 
     async def close(self) -> None:
-        await self._store.close()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            await leave()
 
     async def check(self) -> None:
         """Asks the store for what costs least. Raises Unavailable."""
