@@ -21,8 +21,10 @@ from astromesh_vectors.ports import Match
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
 
-MOST_COMPARED: Final = 5000
+MOST_COMPARED: Final = 2000
 """Passages that meet a filter and are compared one by one: it takes as long as the index would to skip the others."""
+
+_ANY_NUMBER: Final = 2**62
 
 FEW: Final = 1000
 """Passages of a collection that are compared one by one without a filter too."""
@@ -35,14 +37,15 @@ _ROWS: Final = (
     " JOIN {documents} d ON d.key = p.document ORDER BY near.distance, number"
 )
 _EXACTLY = SQL(
-    "WITH met AS MATERIALIZED (SELECT number, embedding FROM {passages} p WHERE {where}),"
-    " near AS (SELECT number, embedding {distance} %b AS distance FROM met ORDER BY distance, number LIMIT %s)" + _ROWS
+    "WITH met AS MATERIALIZED (SELECT number, embedding FROM {passages} p WHERE {where} LIMIT %s),"
+    " near AS (SELECT number, embedding {distance} %b AS distance FROM met WHERE (SELECT count(*) FROM met) <= %s"
+    " ORDER BY distance, number LIMIT %s)" + _ROWS
 )
 _BY_INDEX = SQL(
     "WITH near AS MATERIALIZED (SELECT number, embedding {distance} %b AS distance FROM {passages} p WHERE {where}"
     " ORDER BY embedding {distance} %b LIMIT %s)" + _ROWS
 )
-_MET = SQL("SELECT count(*) FROM (SELECT FROM {passages} p WHERE {where} LIMIT %s) AS met")
+_IS_MET = SQL("SELECT EXISTS (SELECT FROM {passages} p WHERE {where})")
 
 
 async def nearest(
@@ -52,29 +55,35 @@ async def nearest(
 
     `passages` is how many the collection has, or had: it decides about the way alone.
     """
-    met = EVERYTHING if where is None else condition(where, METADATA)
-    there = passages if where is None else await _count(session, tables, met)
-    if there > (FEW if where is None else MOST_COMPARED):
-        found = await _by_index(session, tables, unit, limit, met)
-        if len(found) == limit:
-            return found
-    return await _exactly(session, tables, unit, limit, met)
+    if where is None:
+        if passages <= FEW:
+            return await _exactly(session, tables, unit, limit, EVERYTHING)
+        return await _by_index(session, tables, unit, limit, EVERYTHING)
+    met = condition(where, METADATA)
+    found = await _exactly(session, tables, unit, limit, met, MOST_COMPARED)
+    if found or not await _is_met(session, tables, met):
+        return found
+    return await _by_index(session, tables, unit, limit, met)
 
 
-async def _count(session: Session, tables: Tables, met: Condition) -> int:
-    """How many passages meet a condition, as far as that matters."""
-    query = _MET.format(passages=tables.passages, where=met[0])
-    row = await (await session.execute(query, [*met[1], MOST_COMPARED + 1])).fetchone()
-    return 0 if row is None else int(row[0])
+async def _is_met(session: Session, tables: Tables, met: Condition) -> bool:
+    row = await (await session.execute(_IS_MET.format(passages=tables.passages, where=met[0]), met[1])).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def _by_index(session: Session, tables: Tables, unit: Vectors, limit: int, met: Condition) -> list[Match]:
     asked = Vector(unit)
-    return await _matches(session, tables, _BY_INDEX, met[0], [asked, *met[1], asked, limit])
+    found = await _matches(session, tables, _BY_INDEX, met[0], [asked, *met[1], asked, limit])
+    return found if len(found) == limit else await _exactly(session, tables, unit, limit, met)
 
 
-async def _exactly(session: Session, tables: Tables, unit: Vectors, limit: int, met: Condition) -> list[Match]:
-    return await _matches(session, tables, _EXACTLY, met[0], [*met[1], Vector(unit), limit])
+async def _exactly(
+    session: Session, tables: Tables, unit: Vectors, limit: int, met: Condition, most: int | None = None
+) -> list[Match]:
+    """Nothing, where more than `most` meet the condition."""
+    enough = None if most is None else most + 1
+    guard = _ANY_NUMBER if most is None else most
+    return await _matches(session, tables, _EXACTLY, met[0], [*met[1], enough, Vector(unit), guard, limit])
 
 
 async def _matches(session: Session, tables: Tables, form: SQL, where: Composed, values: list[object]) -> list[Match]:

@@ -32,8 +32,8 @@ _MOST_INLINE: Final = 1000
 """Dimensions of a vector that fits into a page beside its row, where a scan reads it fastest."""
 
 _INLINE_BYTES: Final = (8160, 4080)
-"""Of a row that stays as it is, with a vector inline or without. At the default of 2,040, the words of most passages lie
-compressed in another table, and ranking by them takes thirty times as long."""
+"""Of a row that stays as it is, with a vector inline or without. At the default of 2,040 the words of most passages
+would lie compressed in another table, and ranking by them would take thirty times as long."""
 
 _WORD_KINDS: Final = "asciiword, word, numword, int, uint, float, sfloat, version"
 
