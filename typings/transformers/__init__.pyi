@@ -1,0 +1,16 @@
+"""What a test writes a tiny model with (https://huggingface.co/docs/transformers)."""
+
+from pathlib import Path
+from typing import Self
+
+class BertConfig:
+    def __init__(self, *, num_labels: int, **sizes: int) -> None: ...
+
+class BertForSequenceClassification:
+    def __init__(self, config: BertConfig) -> None: ...
+    def save_pretrained(self, folder: Path) -> None: ...
+
+class BertTokenizerFast:
+    @classmethod
+    def from_pretrained(cls, folder: str) -> Self: ...
+    def save_pretrained(self, folder: Path) -> None: ...
