@@ -43,8 +43,10 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
         open_beside(platform) as related,
     ):
         bus, models = platform.bus, platform.settings.data_dir / "models"
-        expiring = asyncio.create_task(Expiry(conversations, bus.signals, time.time_ns).run(), name="expiry")
+        expiry = Expiry(conversations, bus.signals, time.time_ns)
+        expiring = asyncio.create_task(expiry.run(), name="expiry")
         recaller = Recaller(bus.resources, conversations, bus.values, models, time.time_ns, platform.telemetry.spans)
+        recaller.left_out = expiry.left_out
         service = MemoryService(conversations, recaller, related, bus.values)
 
         def register(server: RpcServer) -> None:

@@ -25,6 +25,14 @@ from astromesh_memory.recalling import Remembrance, asks_for, remembrance, unfol
 _MOST_UNFOLDED = 10_000
 
 
+LeftOut = Callable[[AgentKey, str, int, int], None]
+"""Takes the agent, the session's key, the time of the last such turn, and the agent's ttl in seconds."""
+
+
+def _ignore(agent: AgentKey, session_key: str, last_unix_nano: int, ttl: int) -> None:
+    del agent, session_key, last_unix_nano, ttl
+
+
 class Values(Protocol):
     """Fetches contents that were moved to the object store."""
 
@@ -58,6 +66,8 @@ class Recaller:
         self._conversations = conversations
         self._values = values
         self._clock = clock
+        self.left_out: LeftOut = _ignore
+        """Hears of turns that a run is not told because a pause after them has forgotten them."""
 
     async def recall(self, request: RecallRequest, seconds: float) -> RecallResponse:
         """What the run gets to see. Raises Unavailable where the backend is away, or lacks something for so long."""
@@ -69,6 +79,8 @@ class Recaller:
         if recalled is None:
             return RecallResponse()
         found = await self._chosen(strategy, recalled)
+        if found.expired_unix_nano and strategy.memory.ttl is not None:
+            self.left_out(agent, request.session_key, found.expired_unix_nano, strategy.memory.ttl)
         response = RecallResponse(
             messages=_messages(found.turns),
             run_ids=[turn.run_id for turn in found.turns],

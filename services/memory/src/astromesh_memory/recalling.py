@@ -37,6 +37,8 @@ class Remembrance(NamedTuple):
     """Between the summary and `turns`: to be folded into it before the model is asked."""
     tokens: int = 0
     """Of `turns`, where the strategy counts them."""
+    expired_unix_nano: int = 0
+    """When the last turn was that a pause has forgotten; 0 where none has."""
 
 
 def asks_for(memory: ConversationalMemory) -> int:
@@ -47,13 +49,9 @@ def asks_for(memory: ConversationalMemory) -> int:
 def remembrance(memory: ConversationalMemory, recalled: Recalled, now_unix_nano: int, count: Count) -> Remembrance:
     """What the strategy lets through of what stands in the store."""
     turns, summary = _fresh(recalled, memory.ttl, now_unix_nano)
-    match memory.strategy:
-        case "sliding_window":
-            return Remembrance(turns[-memory.max_turns :])
-        case "token_budget":
-            return _within(turns[-memory.max_turns :], memory.max_tokens or MAX_TOKENS, count)
-        case "summary":
-            return _summarised(turns, summary, memory.max_turns)
+    left_out = len(recalled.turns) - len(turns)
+    expired = recalled.turns[left_out - 1].time_unix_nano if left_out else 0
+    return _chosen(memory, turns, summary, count)._replace(expired_unix_nano=expired)
 
 
 def unfolded(turns: Sequence[Turn], summary: Summary | None) -> Sequence[Turn]:
@@ -62,6 +60,16 @@ def unfolded(turns: Sequence[Turn], summary: Summary | None) -> Sequence[Turn]:
         return turns
     told = next((at for at, turn in enumerate(turns) if turn.run_id == summary.through_run_id), -1)
     return turns[told + 1 :]
+
+
+def _chosen(memory: ConversationalMemory, turns: Sequence[Turn], summary: Summary | None, count: Count) -> Remembrance:
+    match memory.strategy:
+        case "sliding_window":
+            return Remembrance(turns[-memory.max_turns :])
+        case "token_budget":
+            return _within(turns[-memory.max_turns :], memory.max_tokens or MAX_TOKENS, count)
+        case "summary":
+            return _summarised(turns, summary, memory.max_turns)
 
 
 def _fresh(recalled: Recalled, ttl: int | None, now: int) -> tuple[Sequence[Turn], Summary | None]:
