@@ -13,8 +13,8 @@ from aiohttp import web as server
 from aiohttp.abc import ResolveResult
 
 from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core import outbound
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec, UrlSource
-from astromesh_rag import web as asking
 from astromesh_rag.documents import Gone, Listing, Unchanged
 from astromesh_rag.folders import MOST_BYTES
 from astromesh_rag.pages import list_pages
@@ -97,8 +97,8 @@ async def test_a_known_page_is_asked_for_by_its_tag(site: Site) -> None:
         (200, MARKDOWN, b"x" * (MOST_BYTES + 1), "bytes; a document may"),
         (200, MARKDOWN | {"Content-Encoding": "gzip"}, gzip.compress(bytes(20_000_000)), "has more than"),
         (302, {"Location": "/faq"}, b"", "redirected more than 5 times"),
-        (302, {"Location": "file:///etc/passwd"}, b"", "no address of a page"),
-        (302, {"Location": "http://me:secret@127.0.0.1/"}, b"", "no address of a page"),
+        (302, {"Location": "file:///etc/passwd"}, b"", "no address of a server"),
+        (302, {"Location": "http://me:secret@127.0.0.1/"}, b"", "no address of a server"),
         (302, {"Location": ""}, b"", "redirected more than 5 times"),
     ],
 )
@@ -155,7 +155,7 @@ async def test_a_host_is_asked_at_an_even_pace(site: Site) -> None:
     ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433", "0x7f.1", "169.254.169.254"],
 )
 async def test_addresses_inside_the_network_are_refused(host: str) -> None:
-    with pytest.raises(Unreadable, match=r"inside the network|no address of a page"):
+    with pytest.raises(Unreadable, match=r"inside the network|no address of a server"):
         await get(f"http://{host}:9/", allow_private=False)
 
 
@@ -176,9 +176,9 @@ async def test_a_name_is_looked_up_and_judged_at_each_connection(site: Site, mon
     def judge(_: str) -> bool:
         return next(judged)
 
-    monkeypatch.setattr(asking, "is_public", judge)
+    monkeypatch.setattr(outbound, "is_public", judge)
     site.page("/faq", status=302, headers={"Location": f"http://rebound.example:{port}/other"})
-    with pytest.raises(Unreadable, match=r"leads to rebound\.example, an address inside the network"):
+    with pytest.raises(Unreadable, match=r"rebound\.example is an address inside the network"):
         await get(f"http://pages.example:{port}/faq", allow_private=False)
     assert site.asked == ["/robots.txt", "/faq"]
     assert names == ["pages.example", "rebound.example"]
@@ -188,8 +188,8 @@ async def test_a_redirect_inside_is_refused(site: Site, monkeypatch: pytest.Monk
     def here_alone(address: str) -> bool:
         return address == "127.0.0.1"
 
-    monkeypatch.setattr(asking, "is_public", here_alone)
-    with pytest.raises(Unreadable, match=r"leads to 169\.254\.169\.254"):
+    monkeypatch.setattr(outbound, "is_public", here_alone)
+    with pytest.raises(Unreadable, match=r"169\.254\.169\.254 is an address inside"):
         await get(
             site.page("/faq", status=302, headers={"Location": "http://169.254.169.254/latest/meta-data/"}),
             allow_private=False,

@@ -11,11 +11,12 @@ from http import HTTPStatus
 from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from protego import Protego
 from yarl import URL
 
-from astromesh_core.public_addresses import is_public
+from astromesh_core.errors import InvalidInput
+from astromesh_core.outbound import Outbound, check_target
+from astromesh_core.public_addresses import LeadsInside
 from astromesh_rag.documents import Gone, Unchanged
 from astromesh_rag.folders import MOST_BYTES, MOST_PACKED_BYTES
 from astromesh_rag.formats import PACKED, format_of_media_type
@@ -77,10 +78,13 @@ class Web:
         Raises Unchanged where it is as it was, Gone where its server knows it no more, Unreadable for anything else.
         """
         try:
-            async with asyncio.timeout(PAGE_SECONDS + LONGEST_PAUSE_SECONDS), _session(allow_private) as session:
+            async with asyncio.timeout(PAGE_SECONDS + LONGEST_PAUSE_SECONDS), Outbound(USER_AGENT) as outbound:
+                session = outbound.session(allow_private=allow_private)
                 return await self._get(session, URL(url), conditions, allow_private)
         except TimeoutError as error:
             raise Unreadable(f"does not answer within {PAGE_SECONDS:g} s") from error
+        except (LeadsInside, InvalidInput) as error:
+            raise Unreadable(f"is not asked for: {error.message}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unreadable(f"cannot be fetched: {str(error) or type(error).__name__}") from error
 
@@ -88,7 +92,7 @@ class Web:
         self, session: aiohttp.ClientSession, url: URL, conditions: Conditions, allow_private: bool
     ) -> Answer:
         for _ in range(MOST_REDIRECTS + 1):
-            _check(url, allow_private)
+            check_target(url, allow_private=allow_private)
             await self._heed(session, url, allow_private)
             async with (
                 self._in_turn(url),
@@ -112,7 +116,7 @@ class Web:
     async def _rules(self, session: aiohttp.ClientSession, url: URL, allow_private: bool) -> Protego | None:
         """The rules of a host; None where it has none. A server that fails to tell them forbids all (RFC 9309, 2.3)."""
         for _ in range(MOST_REDIRECTS + 1):
-            _check(url, allow_private)
+            check_target(url, allow_private=allow_private)
             async with self._in_turn(url), session.get(url, allow_redirects=False) as response:
                 if response.status in _REDIRECTS:
                     url = _redirected(url, response)
@@ -143,51 +147,6 @@ class Web:
         _, rules = self._robots.get(str(url.origin()), (0.0, None))
         wanted = (rules.crawl_delay(AGENT) if rules is not None else None) or 0.0
         return min(max(self._pause, float(wanted)), LONGEST_PAUSE_SECONDS)
-
-
-class _PublicAddresses(AbstractResolver):
-    """Looks names up and refuses what leads inside. The connection goes to the very addresses that were judged: there
-    is no second look-up that could answer otherwise."""
-
-    def __init__(self) -> None:
-        self._resolver = aiohttp.ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # pyright: ignore[reportIncompatibleMethodOverride] - aiohttp passes a plain int
-        found = await self._resolver.resolve(host, port, family)  # pyright: ignore[reportArgumentType] - see above
-        for one in found:
-            if not is_public(one["host"]):
-                raise Unreadable(_inside(host))
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
-@asynccontextmanager
-async def _session(allow_private: bool) -> AsyncGenerator[aiohttp.ClientSession]:
-    resolver = aiohttp.ThreadedResolver() if allow_private else _PublicAddresses()
-    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=4)
-    timeout = aiohttp.ClientTimeout(total=PAGE_SECONDS, sock_connect=10, sock_read=30)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        headers={"User-Agent": USER_AGENT},
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        yield session
-
-
-def _check(url: URL, allow_private: bool) -> None:
-    if url.scheme not in ("http", "https") or not url.host or url.user is not None:
-        raise Unreadable(f"leads to {str(url)[:200]}, which is no address of a page")
-    # An address needs no look-up, so the resolver never hears of it.
-    literal = url.host.strip("[]")
-    if not allow_private and (":" in literal or literal.replace(".", "").isdigit()) and not is_public(literal):
-        raise Unreadable(_inside(url.host))
-
-
-def _inside(host: str) -> str:
-    return f"leads to {host[:200]}, an address inside the network; declare allow_private: true if that is meant"
 
 
 def _redirected(url: URL, response: aiohttp.ClientResponse) -> URL:
