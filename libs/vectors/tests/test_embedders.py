@@ -13,11 +13,12 @@ from typing import Protocol, cast
 import numpy as np
 import pytest
 
-from astromesh_core.errors import AstromeshError, Denied, InvalidInput, NotSupported, RateLimited, Unavailable
+from astromesh_core.errors import AstromeshError, Denied, InvalidInput, NotFound, NotSupported, RateLimited, Unavailable
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.user_code.modules import Modules
 from astromesh_testing.contracts.embedder import Embedder, EmbedderContract
 from astromesh_testing.embedding import WordEmbedder
+from astromesh_testing.models import cross_encoder
 from astromesh_vectors.embedders import torch_model
 from astromesh_vectors.embedders.opening import Embedders
 from astromesh_vectors.embedders.protocol import EmbedderProtocol
@@ -290,6 +291,36 @@ def sentence_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ge
     sys.modules.pop("sentence_transformers", None)
 
 
+class TestOnnxFolder(EmbedderContract):
+    @pytest.fixture
+    async def embedder(self, tmp_path: Path) -> AsyncGenerator[Embedder]:
+        cross_encoder.write_encoder(tmp_path / "data" / "models" / "own" / "tiny")
+        async with opened(tmp_path) as embedders:
+            yield await embedders.of(EmbeddingsSpec(provider="onnx", model="own/tiny"))
+
+
+@pytest.mark.parametrize("first_token", [True, False])
+async def test_an_onnx_folder_is_pooled_as_it_says(tmp_path: Path, first_token: bool) -> None:
+    folder = cross_encoder.write_encoder(tmp_path / "tiny")
+    if first_token:
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    async with opened(tmp_path) as embedders:
+        embedder = await embedders.of(EmbeddingsSpec(provider="onnx", model=str(folder)))
+        assert (embedder.dimension, await embedder.check()) == (cross_encoder.HIDDEN, "LoadedOnFirstUse")
+        texts = ["owls hunt mice", "the rhine is long and storks build nests", "may"]
+        for vector, text in zip(await embedder.embed(texts), texts, strict=True):
+            states = cross_encoder.states(text)
+            pooled = states[0] if first_token else states.mean(axis=0)
+            assert vector == pytest.approx(pooled / np.linalg.norm(pooled), abs=1e-5)
+        wrong = await embedders.of(EmbeddingsSpec(provider="onnx", model=str(folder), dimension=8))
+        with pytest.raises(InvalidInput, match="makes vectors of 16, declared are 8; write 16"):
+            await wrong.embed(["owls"])
+        (folder / "tokenizer.json").unlink()
+        with pytest.raises(NotFound, match=r"holds no tokenizer\.json"):
+            await wrong.check()
+
+
 @pytest.mark.usefixtures("sentence_transformers")
 class TestSentenceTransformers(EmbedderContract):
     @pytest.fixture
@@ -330,8 +361,10 @@ async def test_a_model_that_needs_an_extra_names_the_command_that_installs_it(tm
     async with opened(tmp_path) as embedders:
         with pytest.raises(NotSupported, match=r"pip install 'astromesh\[torch\]'"):
             await embedders.of(EmbeddingsSpec(model="own/model"))
-        with pytest.raises(NotSupported, match="not built yet"):
+        with pytest.raises(NotFound, match=r"there is no folder .*/models/own/model"):
             await embedders.of(EmbeddingsSpec(provider="onnx", model="own/model"))
+        with pytest.raises(NotFound):
+            await embedders.of(EmbeddingsSpec(provider="onnx", model="../own"))
 
 
 @pytest.mark.usefixtures("sentence_transformers")

@@ -120,7 +120,6 @@ def test_other_patterns_are_not_built(pattern: str) -> None:
     ("spec", "field"),
     [
         ("embedding: {model: other}", "embedding.model"),
-        ("embeddings: {provider: onnx, model: other}", "embeddings.model"),
     ],
 )
 def test_what_pipelines_do_not_have_yet(spec: str, field: str) -> None:

@@ -12,7 +12,7 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, EpisodicMemory, MemorySpec
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
-from astromesh_core.resources.embeddings import MINILM, EmbeddingsSpec
+from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.extras import CONVERSATION_EXTRAS, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
@@ -175,8 +175,6 @@ def _pipeline(pipeline: RAGPipelineSpec) -> Iterator[Gap]:
 def _embeddings(path: Path, embeddings: EmbeddingsSpec) -> Iterator[Gap]:
     if embeddings.is_built_in:
         return
-    if embeddings.provider == "onnx":
-        yield (*path, "model"), f"embeddings by onnx with {embeddings.model} are not built yet; {MINILM} is"
     if embeddings.provider == "sentence_transformers" and not TORCH.installed:
         yield (*path, "model"), f"{embeddings.model} needs an extra: {TORCH.missing}; {TORCH.advice}"
 

@@ -47,23 +47,35 @@ def weights(seed: int = 7, labels: int = 1) -> Weights:
     return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def write_encoder(folder: Path, *, seed: int = 7) -> Path:
+    """Writes the model without its head, as embedding models are exported: it answers a state a token."""
+    write(folder, seed=seed)
+    (folder / "model.onnx").write_bytes(graph(weights(seed), "normal").SerializeToString())
+    return folder
+
+
 def scored(question: str, text: str, *, seed: int = 7) -> float:
     """What the model of one label answers, before the sigmoid, computed without ONNX Runtime."""
+    known = weights(seed)
+    return float((states(question, text, seed=seed)[0] @ known["head"] + known["bias"])[0])
+
+
+def states(text: str, second: str | None = None, *, seed: int = 7) -> NDArray[np.float32]:
+    """The state of each token of a text or a pair, `(tokens, 16)`, computed without ONNX Runtime."""
     import numpy as np
 
     known = weights(seed)
-    first = [VOCABULARY["[CLS]"], *_ids(question), VOCABULARY["[SEP]"]]
-    second = [*_ids(text), VOCABULARY["[SEP]"]]
-    states = known["words"][first + second] + known["types"][[0] * len(first) + [1] * len(second)]
-    attention = states @ known["query"] @ (states @ known["key"]).T / HIDDEN**0.5
+    ids = [VOCABULARY["[CLS]"], *_ids(text), VOCABULARY["[SEP]"]]
+    after = [] if second is None else [*_ids(second), VOCABULARY["[SEP]"]]
+    given = known["words"][ids + after] + known["types"][[0] * len(ids) + [1] * len(after)]
+    attention = given @ known["query"] @ (given @ known["key"]).T / HIDDEN**0.5
     shares = np.exp(attention - attention.max(axis=1, keepdims=True))
-    mixed = states + shares / shares.sum(axis=1, keepdims=True) @ (states @ known["value"])
-    mixed = (mixed - mixed.mean(axis=1, keepdims=True)) / np.sqrt(mixed.var(axis=1, keepdims=True) + 1e-5)
-    return float((mixed[0] @ known["head"] + known["bias"])[0])
+    mixed = given + shares / shares.sum(axis=1, keepdims=True) @ (given @ known["value"])
+    return (mixed - mixed.mean(axis=1, keepdims=True)) / np.sqrt(mixed.var(axis=1, keepdims=True) + 1e-5)
 
 
-def graph(known: Weights) -> ModelProto:
-    """One layer of attention with a residual, its first token through a linear head."""
+def graph(known: Weights, output: str = "logits") -> ModelProto:
+    """One layer of attention with a residual, its first token through a linear head. `normal` are the states before."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
@@ -102,12 +114,13 @@ def graph(known: Weights) -> ModelProto:
     ]
     shape: list[str | int] = ["pairs", "length"]
     inputs = ("input_ids", "attention_mask", "token_type_ids")
+    shapes = {"logits": ["pairs", len(known["bias"])], "normal": [*shape, HIDDEN]}
     return helper.make_model(
         helper.make_graph(
             [helper.make_node(kind, given, [made], **attributes) for kind, given, made, attributes in steps],
             "tiny-cross-encoder",
             [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in inputs],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["pairs", len(known["bias"])])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, shapes[output])],
             [numpy_helper.from_array(value, name) for name, value in constants.items()],
         ),
         opset_imports=[helper.make_opsetid("", 20)],

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from astromesh_core.errors import NotSupported, Unavailable
+from astromesh_core.errors import Unavailable
 from astromesh_core.resources.embeddings import MINILM, EmbeddingsSpec
 from astromesh_core.user_code.modules import Modules
 from astromesh_vectors.embedders.built_in import BuiltInEmbedder
 from astromesh_vectors.embedders.cache import VectorCache
 from astromesh_vectors.embedders.custom import open_custom
+from astromesh_vectors.embedders.onnx_model import open_onnx
 from astromesh_vectors.embedders.served import CachedEmbedder, CheckedEmbedder, ServedEmbedder
 from astromesh_vectors.embedders.torch_model import TorchEmbedder, TorchModel, has_gpu, open_torch
 from astromesh_vectors.minilm.graph import DIMENSION
@@ -100,4 +101,4 @@ class Embedders:
             from astromesh_vectors.remote.opening import open_remote
 
             return await open_remote(spec, self._environ)
-        raise NotSupported(f"embeddings by {spec.provider} with {spec.model} are not built yet; {MINILM} is")
+        return await open_onnx(spec, self._data / "models")
