@@ -18,8 +18,13 @@ MODULES = [
     "sentences",
     "nearest",
     "worker",
+    "rerankers.opening",
+    "embedders.onnx_model",
+    "embedders.opening",
+    "own_classes",
+    "onnx_folder",
 ]
-HEAVY = {"faiss", "numpy", "onnx", "onnxruntime", "tokenizers", "torch"}
+HEAVY = {"faiss", "httpx", "numpy", "onnx", "onnxruntime", "tokenizers", "torch"}
 
 
 def test_no_heavy_library_is_loaded_by_import() -> None:
