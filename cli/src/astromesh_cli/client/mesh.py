@@ -95,9 +95,10 @@ class MeshClient:
         response = self._send(self._http.build_request("PUT", path, content=orjson.dumps(body), headers=headers))
         return response.status_code, _document(response)
 
-    def delete(self, path: str) -> None:
-        """Removes what stands at a path."""
-        self._send(self._http.build_request("DELETE", path))
+    def delete(self, path: str) -> object:
+        """Removes what stands at a path; the document that this answers, None where there is none."""
+        response = self._send(self._http.build_request("DELETE", path))
+        return _document(response) if response.content else None
 
     def status(self, path: str) -> tuple[int, object]:
         """The status and the document of a path that answers an error with a document of its own, as readiness does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from astromesh_cli.commands import asking, checking, costs, proving, rag, remembering, resources, runs
+from astromesh_cli.commands import asking, checking, costs, proving, rag, remembering, resources, runs, sessions
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     retrieval = typer.Typer(no_args_is_help=True, help="Takes documents into pipelines, and asks them.")
     rag.register(retrieval)
     app.add_typer(retrieval, name="rag")
-    memory = typer.Typer(no_args_is_help=True, help="What agents remember: looks into it, and makes it again.")
-    remembering.register(memory)
+    memory = typer.Typer(no_args_is_help=True, help="What agents remember: shows it, forgets it, and makes it again.")
+    for module in (sessions, remembering):
+        module.register(memory)
     app.add_typer(memory, name="memory")
