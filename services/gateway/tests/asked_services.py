@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -127,6 +128,8 @@ class AskedRag(RagServiceServicer):
     def __init__(self) -> None:
         self.away = False
         self.ingested: list[IngestRequest] = []
+        self.left = asyncio.Event()
+        """Whether a caller left the pipeline "slow", which never ends."""
         self.listed: list[ListIngestionsRequest] = []
         self.asked: list[QueryRequest] = []
 
@@ -167,6 +170,12 @@ class AskedRag(RagServiceServicer):
     async def Ingest(self, request: IngestRequest, context: ServicerContext) -> AsyncIterator[IngestResponse]:
         del context
         self.ingested.append(request)
+        if request.pipeline == "slow":
+            yield IngestResponse(progress=IngestProgress(source="a.md"))
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.left.set()
         total = len(request.documents)
         for done, document in enumerate(request.documents, 1):
             progress = IngestProgress(source=document.source, documents_done=done, documents_total=total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -92,6 +93,15 @@ async def test_documents_that_cannot_be_are_refused_with_the_reason(
     assert refused.status_code == status
     assert reason in refused.text
     assert mesh.services.rag.ingested == []
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_an_ingestion_ends_when_whoever_asked_leaves(mesh: Mesh, accept: str) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await mesh.client.post("/v1/rag/ingest", json={"pipeline": "slow"}, headers={"Accept": accept})
+    async with asyncio.timeout(5):
+        await mesh.services.rag.left.wait()
 
 
 @asynccontextmanager

@@ -211,6 +211,12 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     return b"".join(parts)
 
 
+async def left(request: Request) -> None:
+    """Returns once whoever asked is gone. Only after the body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def read_body(request: Request, model: type[Model]) -> Model:
     """The body as a model. Raises InvalidInput for what is no JSON, Unprocessable for what does not fit, TooLarge."""
     return parse_body(await read_bytes(request), model)

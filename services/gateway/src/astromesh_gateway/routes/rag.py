@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,7 +25,7 @@ from astromesh_core.errors import AstromeshError, InvalidInput, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.rpc.streams import reading
 from astromesh_gateway.access import Admin, TheGateway, Viewer
-from astromesh_gateway.bodies import IngestBody, IngestDocument, RagQueryBody, read_question
+from astromesh_gateway.bodies import IngestBody, IngestDocument, RagQueryBody, left, read_question
 from astromesh_gateway.documentation import errors, json_body
 from astromesh_gateway.failures import problem_document
 from astromesh_gateway.progress import Data, Update
@@ -134,9 +135,29 @@ async def ingest(request: Request, caller: Admin, gateway: TheGateway) -> Respon
         if MEDIA_TYPE in request.headers.get("accept", ""):
             chunks = (message(update) async for update in _updates(parts, body.pipeline))
             return EventStream(chunks, stack.pop_all(), {})
-        async for part in parts:
-            if part.HasField("summary"):
-                return Response(orjson.dumps(_ingest_reply(body.pipeline, part.summary)), media_type="application/json")
+        summary = await _summary(request, parts)
+    if summary is None:
+        return Response(status_code=499)
+    return Response(orjson.dumps(_ingest_reply(body.pipeline, summary)), media_type="application/json")
+
+
+async def _summary(request: Request, parts: AsyncIterator[IngestResponse]) -> IngestSummary | None:
+    """What it came to; None where whoever asked left before."""
+    ingesting = asyncio.create_task(_last(parts))
+    leaving = asyncio.create_task(left(request))
+    try:
+        await asyncio.wait((ingesting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return ingesting.result() if ingesting.done() else None
+    finally:
+        for task in (ingesting, leaving):
+            task.cancel()
+        await asyncio.wait((ingesting, leaving))
+
+
+async def _last(parts: AsyncIterator[IngestResponse]) -> IngestSummary:
+    async for part in parts:
+        if part.HasField("summary"):
+            return part.summary
     raise Unavailable("the ingestion ended without a summary")
 
 

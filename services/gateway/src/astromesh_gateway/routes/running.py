@@ -15,7 +15,7 @@ from astromesh_core.events.runs import TERMINAL
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import enter, gateway_of
 from astromesh_gateway.admission import AskedRun, PreparedRun
-from astromesh_gateway.bodies import RunBody, images_of, read_question, schema_text
+from astromesh_gateway.bodies import RunBody, images_of, left, read_question, schema_text
 from astromesh_gateway.documentation import STREAM_EXAMPLE, errors, header, json_body, path_parameter, run_answer
 from astromesh_gateway.failures import problem_document, problem_response
 from astromesh_gateway.following import Part, Told
@@ -182,7 +182,7 @@ async def _streamed(gateway: Gateway, prepared: PreparedRun) -> Response:
 
 async def _unless_left(request: Request, gateway: Gateway, prepared: PreparedRun) -> Response:
     completing = asyncio.create_task(gateway.following.complete(prepared))
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.create_task(left(request))
     try:
         await asyncio.wait((completing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if completing.done():
@@ -193,8 +193,3 @@ async def _unless_left(request: Request, gateway: Gateway, prepared: PreparedRun
         for task in (completing, leaving):
             task.cancel()
         await asyncio.wait((completing, leaving))
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
