@@ -196,6 +196,8 @@ async def test_a_change_of_metric_makes_its_index_and_finds_the_same(postgres: s
             near = (await store.search(vector([3.0, 4.0, 0.0, 0.0]), "", 2)).by_vector
             assert [match.passage.text.text for match in near] == ["north", "east"]
             assert [match.passage.score for match in near] == pytest.approx([0.8, 0.6], abs=1e-6)
+            met = await store.search(vector([3.0, 4.0, 0.0, 0.0]), "", 2, Equals("version", "1"), min_score=0.7)
+            assert [match.passage.text.text for match in met.by_vector] == ["north"]
         assert indexes(postgres) == {f"vector_passages_1_{metric}"}
 
 
