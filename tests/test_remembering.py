@@ -1,11 +1,13 @@
-"""Semantic and episodic memory in a whole mesh: a later run answers from what an earlier one left, and nobody else's."""
+"""Semantic and episodic memory in a whole mesh: a later run answers from what an earlier one of the same user left."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from astromesh_testing.mesh import running_mesh
 from astromesh_testing.mesh_folders import ConfigFolder
@@ -19,7 +21,7 @@ from .made_agents import made_agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-MEMORY = {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite"}}
+MEMORY: dict[str, JsonValue] = {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite"}}
 DOG, QUESTION = "My dog is called Rex, remember that.", "What is my dog called?"
 KNOWN, UNKNOWN = "Your dog is Rex.", "I do not know."
 
@@ -33,8 +35,8 @@ def from_memory(request: ChatRequest) -> Reply:
     return Reply(f"Your dog is {found[1]}." if found else UNKNOWN)
 
 
-async def answer(talking: Talking, agent: str, query: str, **body: object) -> str:
-    reply = await ask(talking.mesh, query, agent=agent, **body)
+async def answer(talking: Talking, agent: str, query: str, user: str = "", session_id: str = "") -> str:
+    reply = await ask(talking.mesh, query, agent=agent, user=user, session_id=session_id)
     assert reply.status_code == 200, reply.text
     return reply.json()["answer"]
 
@@ -72,6 +74,33 @@ async def test_a_later_session_answers_from_what_an_earlier_one_left_until_it_is
         assert (await client.post(f"/v1/memory/{agent}/rebuild")).json()["semantic"] == 1
 
 
+async def test_a_person_is_exported_and_forgotten_with_what_was_made_of_them(talking: Talking) -> None:
+    client, user, other = talking.mesh.client, f"u-{secrets.token_hex(4)}", f"u-{secrets.token_hex(4)}"
+    async with (
+        OpenAIChatServer(otherwise=from_memory) as model,
+        made_agent(talking, [model.endpoint], memory=MEMORY, tools=[]) as agent,
+    ):
+        told = (await ask(talking.mesh, DOG, agent=agent, user=user)).json()
+        await ask(talking.mesh, DOG, agent=agent, user=other, session_id="shared")
+        await ask(talking.mesh, DOG, agent=agent, user=user, session_id="shared")
+        exported = (await client.get(f"/v1/memory/users/{user}/export")).json()["sessions"]
+        assert len(exported) == 2
+        memories = [memory for session in exported for memory in session["semantic"]]
+        assert told["run_id"] in {memory["run_id"] for memory in memories}
+        assert all(memory["id"].startswith(f"{memory['run_id']}:") for memory in memories)
+        assert [len(session["episodes"]) for session in exported] == [1, 1]
+        session = (await client.get(f"/v1/memory/{agent}/sessions/shared/export")).json()
+        assert (len(session["semantic"]), len(session["episodes"])) == (2, 2)
+
+        forgotten = await client.delete(f"/v1/memory/users/{user}")
+        assert forgotten.json() == {"user": user, "sessions": 2}
+        assert await answer(talking, agent, QUESTION, user=user, session_id="new") == UNKNOWN
+        assert await answer(talking, agent, QUESTION, user=other, session_id="new") == KNOWN
+        rebuilt = (await client.post(f"/v1/memory/{agent}/rebuild")).json()
+        assert (rebuilt["semantic"], rebuilt["episodic"]) == (3, 3)
+        assert await answer(talking, agent, QUESTION, user=user, session_id="newer") == UNKNOWN
+
+
 KINDS = ("semantic", "episodes")
 
 
@@ -81,7 +110,7 @@ async def searched(talking: Talking, agent: str, kind: str, asked: dict[str, str
 
 def memories(found: Json) -> list[tuple[str, str]]:
     """What was found, without scores: those of episodes grow old."""
-    return [(it["run_id"], it.get("text") or it["goal"]) for it in found.get("results", found.get("episodes"))]
+    return [(it["run_id"], it.get("text") or it["goal"]) for it in found.get("results", found.get("episodes", ()))]
 
 
 async def context_of(talking: Talking, run_id: str) -> Json:

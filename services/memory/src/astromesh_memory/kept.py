@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ from astromesh_memory.declared import Declared, in_sqlite
 from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.keepers import Keepers
 from astromesh_memory.runs.changes import KINDS, Kind
-from astromesh_memory.runs.keeping import AgentKey
+from astromesh_memory.runs.keeping import AgentKey, Sink
 from astromesh_memory.runs.ledger import RunRow
 from astromesh_memory.runs.thread import LedgerThread
-from astromesh_memory.semantic.memory import SemanticMemory
+from astromesh_memory.semantic.memory import SemanticMemory, told
 
 if TYPE_CHECKING:
     from astromesh.v1.values_pb2 import ResourceRef
@@ -26,27 +26,33 @@ if TYPE_CHECKING:
 class Kept:
     """Looks into every agent's memory beside its conversations."""
 
-    def __init__(self, keepers: Keepers, ledger: LedgerThread) -> None:
+    def __init__(self, keepers: Keepers, ledger: LedgerThread, reached: Callable[[float], Awaitable[Position]]) -> None:
+        """`reached` returns the log's end once the ledger knows all up to there."""
         self._keepers = keepers
         self._ledger = ledger
+        self._reached = reached
 
-    async def sessions_of(self, namespace: str, user_key: str) -> list[RememberedSession]:
-        """The sessions in which something of a person is remembered, by agent. Their callers' names are not known."""
-        rows = sorted(await self._ledger.of_user(namespace, user_key), key=lambda row: (row.agent, row.session_key))
+    async def sessions_of(self, namespace: str, user_key: str, seconds: float) -> list[RememberedSession]:
+        """The sessions in which something of a person is remembered, by agent. Their callers' names are not known.
+
+        Raises Unavailable where memory is that far behind the log.
+        """
+        rows, _ = await self._rows(namespace, "", user_key, seconds)
+        rows.sort(key=lambda row: (row.agent, row.session_key))
         return [_session(list(group)) for _, group in groupby(rows, key=lambda row: row.session_key)]
 
     async def related(self, request: ListRelatedRequest, seconds: float) -> ListRelatedResponse:
         """All that is kept of a session or a person, run by run. Raises Unavailable where a store is away."""
-        namespace, user = request.namespace, request.user_key
-        if request.session_key:
-            rows = await self._ledger.of_session(namespace, request.session_key)
-            rows = [row for row in rows if user in ("", row.user_key)]
-        else:
-            rows = await self._ledger.of_user(namespace, user)
+        namespace = request.namespace
+        rows, end = await self._rows(namespace, request.session_key, request.user_key, seconds)
         response = ListRelatedResponse()
         for agent in dict.fromkeys(row.agent for row in rows):
             runs = [row for row in rows if row.agent == agent]
-            await self._add(response, namespace, agent, runs, seconds)
+            for kind in KINDS:
+                keeper = self._keepers.of(AgentKey(namespace, agent, kind))
+                if keeper is not None:
+                    sink = await keeper.sink(end, seconds)
+                    await _add(response, sink, [row.run_id for row in runs if row.has(kind)])
         return response
 
     async def health(self, ref: ResourceRef) -> list[MemoryStoreHealth]:
@@ -56,19 +62,23 @@ class Kept:
             return []
         return [await self._health(ref, kind, one) for kind in KINDS if (one := declared.of(kind)) is not None]
 
-    async def _add(
-        self, response: ListRelatedResponse, namespace: str, agent: str, rows: Sequence[RunRow], seconds: float
-    ) -> None:
-        for kind in KINDS:
-            keeper = self._keepers.of(AgentKey(namespace, agent, kind))
-            if keeper is None:
-                continue
-            sink = await keeper.sink(Position.START, seconds)
-            runs = [row.run_id for row in rows if row.has(kind)]
-            if isinstance(sink, SemanticMemory):
-                response.memories.extend(await sink.those(runs))
-            elif isinstance(sink, EpisodicMemory):
-                response.episodes.extend(await sink.those(runs))
+    async def _rows(
+        self, namespace: str, session_key: str, user_key: str, seconds: float
+    ) -> tuple[list[RunRow], Position]:
+        """Of a session or a person, or of both, with agents that declare such memory now: of others nothing is left.
+        And up to where in the log."""
+        if not self._keepers.agents():
+            return [], Position.START
+        end = await self._reached(seconds)
+        if session_key:
+            rows = await self._ledger.of_session(namespace, session_key)
+        else:
+            rows = await self._ledger.of_user(namespace, user_key)
+        return [row for row in rows if user_key in ("", row.user_key) and self._is_kept(row)], end
+
+    def _is_kept(self, row: RunRow) -> bool:
+        keepers = (self._keepers.of(AgentKey(row.namespace, row.agent, kind)) for kind in KINDS if row.has(kind))
+        return any(keeper is not None for keeper in keepers)
 
     async def _health(self, ref: ResourceRef, kind: Kind, declared: Declared) -> MemoryStoreHealth:
         keeper = self._keepers.of(AgentKey(ref.namespace, ref.name, kind))
@@ -97,3 +107,10 @@ def _session(rows: Iterable[RunRow]) -> RememberedSession:
         first_unix_nano=min(times),
         last_unix_nano=max(times),
     )
+
+
+async def _add(response: ListRelatedResponse, sink: Sink, runs: Sequence[str]) -> None:
+    if isinstance(sink, SemanticMemory):
+        response.memories.extend(map(told, await sink.those(runs)))
+    elif isinstance(sink, EpisodicMemory):
+        response.episodes.extend(await sink.those(runs))

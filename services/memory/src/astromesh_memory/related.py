@@ -64,6 +64,11 @@ async def open_related(
             reading.max_lag_seconds = float("inf")
             watched(await stack.enter_async_context(reading))
 
+        async def reached(seconds: float) -> Position:
+            end = await bus.log.end()
+            await follower.reached(end, seconds)
+            return end
+
         keepers = Keepers(ledger, reader, open_sink, read_log)
         synced = asyncio.Event()
         tasks = [
@@ -74,7 +79,7 @@ async def open_related(
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
         remembering = Remembering(bus.resources, keepers, follower, ledger, key, bus.log.end)
         try:
-            yield Related(remembering, Kept(keepers, ledger), rebuilder, keepers, follower, ledger, synced)
+            yield Related(remembering, Kept(keepers, ledger, reached), rebuilder, keepers, follower, ledger, synced)
         finally:
             for task in tasks:
                 task.cancel()

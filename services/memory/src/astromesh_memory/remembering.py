@@ -28,7 +28,7 @@ from astromesh_memory.runs.keeping import AgentKey
 from astromesh_memory.runs.ledger import RunRow
 from astromesh_memory.runs.scopes import Among, Caller, among
 from astromesh_memory.runs.thread import LedgerThread
-from astromesh_memory.semantic.memory import SemanticMemory, run_of
+from astromesh_memory.semantic.memory import SemanticMemory, run_of, told
 
 if TYPE_CHECKING:
     from astromesh.v1.episodes_pb2 import Episode
@@ -123,11 +123,7 @@ class Remembering:
             known=frozenset(request.known_run_ids),
         )
         rows = await self._ledger.those([run_of(passage) for passage in found])
-        passages = [one for one in found if _may_tell(rows.get(run_of(one)), request.agent, "semantic", seen)]
-        for passage in passages:
-            passage.id, passage.source = passage.source, run_of(passage)
-            passage.ClearField("metadata_json")
-        return passages
+        return [told(one) for one in found if _may_tell(rows.get(run_of(one)), request.agent, "semantic", seen)]
 
     async def _happened(
         self,

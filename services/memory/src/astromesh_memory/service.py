@@ -112,7 +112,7 @@ class MemoryService(MemoryServiceServicer):
         response = FindUserSessionsResponse(sessions=[_remembered(session) for session in found])
         await self._values.resolve_all(response)
         known = {session.session_key for session in found}
-        beside = await self._related.kept.sessions_of(request.namespace, request.user_key)
+        beside = await self._related.kept.sessions_of(request.namespace, request.user_key, _wait())
         response.sessions.extend(session for session in beside if session.session_key not in known)
         return response
 

@@ -106,6 +106,15 @@ class SemanticMemory:
         return f"{self._agent}/{run_id}"
 
 
+def told(passage: Passage) -> Passage:
+    """A piece as others see it: `id` is the event that it comes from, `source` the run."""
+    seen = Passage()
+    seen.CopyFrom(passage)
+    seen.id, seen.source = passage.source, run_of(passage)
+    seen.ClearField("metadata_json")
+    return seen
+
+
 def run_of(passage: Passage) -> str:
     """The run that a piece comes from."""
     return passage.source.rpartition(":")[0]
