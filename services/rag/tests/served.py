@@ -101,7 +101,7 @@ async def served(
     modules = Modules(config.parent / "data" / "stores")
     stores = Stores(config.parent / "data", modules, {})
     pipelines = Pipelines(config.parent / "data", MiniLMWords(), open_embedder, stores.open)
-    ingestions = Ingestions(bus.ingestions, "here")
+    ingestions = Ingestions(bus.ingestions, f"at {config}")
     ingesting = Ingesting(ingestions, Timetable(bus.ingestions.schedules, now))
     upkeep = Upkeep(pipelines, Sources(config, Web(pause=0.0)), ingesting, told, at_once())
     service = RagService(pipelines, upkeep, ingestions, bus.values, Telemetry())

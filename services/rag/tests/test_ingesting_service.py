@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 
@@ -150,6 +151,27 @@ async def test_a_schedule_takes_sources_in_when_it_is_due(
         assert rag.told.figures["docs"]["next_ingestion_unix_seconds"] == due + 4 * 86_400
         await asyncio.sleep(0.3)
         assert [one.cause for one in await known(rag)] == [INGESTION_CAUSE_SCHEDULED, INGESTION_CAUSE_DECLARED]
+
+
+async def test_two_replicas_keep_an_appointment_once(
+    placement: Placement, bus: Bus, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(astromesh_rag.upkeep, "SWEEP_SECONDS", 0.1)
+    other = tmp_path / "other" / "config"
+    shutil.copytree(config, other)
+    ingestion = {"sources": [{"type": "directory", "path": "knowledge"}], "schedule": "*/10 * * * *"}
+    await declare(bus, "docs", {"ingestion": ingestion})
+    clock = Clock(1_795_000_000.0)
+    async with served(placement, bus, config, clock) as one, served(placement, bus, other, clock) as two:
+        for rag in (one, two):
+            await until(lambda rag=rag: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
+        clock.now += 700
+        async with asyncio.timeout(10):
+            while not (kept := [seen for seen in await known(one) if seen.cause == INGESTION_CAUSE_SCHEDULED]):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        again = [seen for seen in await known(one) if seen.cause == INGESTION_CAUSE_SCHEDULED]
+        assert [seen.id for seen in again] == [kept[0].id]
 
 
 async def test_sources_that_are_declared_no_more_take_their_documents_along(
