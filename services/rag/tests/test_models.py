@@ -23,7 +23,7 @@ from astromesh_core.launcher import compose
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.settings import load_settings
 from astromesh_core.user_code.modules import Modules
-from astromesh_rag import app, upkeep
+from astromesh_rag import app, model_checks, upkeep
 from astromesh_rag.documents import Listing
 from astromesh_rag.given import given_text
 from astromesh_rag.pipelines import Declared, Pipelines
@@ -248,6 +248,8 @@ async def test_a_wrong_dimension_is_told_and_nothing_is_written(
 ) -> None:
     monkeypatch.setattr(app, "START_SECONDS", 0.0)
     monkeypatch.setattr(upkeep, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(upkeep, "SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(model_checks, "EVERY_SECONDS", 0.1)
     credentials = credentials_path(nats.credentials_folder, "rag")
     given: dict[str, object] = {
         "config_dir": config,
@@ -289,3 +291,8 @@ async def test_a_wrong_dimension_is_told_and_nothing_is_written(
             await observed(bus, b"Ingested")
             assert not fake.script
             assert (await stub.Query(request)).passages[0].source == "rivers.md"
+            fake.script += [Refusal(401, "revoked")] * 1_000
+            told = await observed(bus, b"answered 401")
+            assert b"Denied" in told
+            fake.script.clear()
+            assert b"Answered" in await observed(bus, b"Answered")

@@ -19,6 +19,7 @@ from astromesh_rag import conditions
 from astromesh_rag.conditions import Observed
 from astromesh_rag.documents import FILE_PREFIX, PAGE_PREFIX, Listing
 from astromesh_rag.ingestions import Ingestions, Wanted
+from astromesh_rag.model_checks import ModelChecks
 from astromesh_rag.pipelines import Declared, Pipelines
 from astromesh_rag.sources import Sources
 from astromesh_rag.timetable import Appointment, Timetable
@@ -65,6 +66,7 @@ class Upkeep:
         self._sources = sources
         self._ingestions, self._timetable = ingesting
         self._pauses: dict[tuple[str, str], float] = {}
+        self._models = ModelChecks()
         self._filled: set[tuple[str, str]] = set()
         self._observations = observations
         self._started = asyncio.ensure_future(started)
@@ -167,30 +169,14 @@ class Upkeep:
         if error is not None and embedder is not None:
             observed.note(*conditions.unusable(error))
         if embedder is not None:
-            try:
-                observed.note(conditions.model_at_hand(await embedder.check()))
-            except AstromeshError as failure:
-                error = failure
-                observed.note(conditions.model_missing(failure))
+            error = await self._models.check(declared, observed) or error
         elif error is not None:
             observed.note(conditions.model_missing(error))
-        await self._check_reranker(declared, observed)
         if error is not None:
             observed.note(conditions.failed(error))
             await self._look(declared, observed)
             await self._tell(declared, observed)
         return error
-
-    async def _check_reranker(self, declared: Declared, observed: Observed) -> None:
-        observed.conditions.pop(conditions.RERANKER, None)
-        if declared.pipeline is None:
-            return
-        try:
-            reranker = await declared.pipeline.reranker()
-            if reranker is not None:
-                observed.note(conditions.reranker_at_hand(await reranker.check()))
-        except AstromeshError as error:
-            observed.note(conditions.reranker_missing(error))
 
     async def _fill(self, declared: Declared, observed: Observed) -> None:
         """Takes the sources in, then keeps the pipeline filled: by its schedule, after a failure that may pass, and
@@ -307,7 +293,7 @@ class Upkeep:
             observed.note(*conditions.unusable(error))
 
     async def _watch(self, declared: Declared, observed: Observed) -> None:
-        """Tells where the store was lost since it was last looked at, or is back."""
+        """Tells where the store or a model was lost since it was last looked at, or is back."""
         assert declared.pipeline is not None
         connected = observed.connected
         try:
@@ -317,7 +303,7 @@ class Upkeep:
         else:
             if not connected:
                 await self._look(declared, observed)
-        if observed.connected is not connected:
+        if await self._models.check_again(declared, observed) or observed.connected is not connected:
             await self._tell(declared, observed)
 
     async def _tell(self, declared: Declared, observed: Observed) -> None:
