@@ -86,6 +86,16 @@ def parts(asked: argparse.Namespace) -> list[Part]:
                 {"SOAK": "1"},
             ),
         ),
+        (
+            asked.vectors,
+            Part(
+                "vector stores with many passages",
+                tuple(
+                    f"libs/vectors/tests/test_{name}.py" for name in ("faiss_store", "point_stores", "pgvector_store")
+                ),
+                {"SOAK_VECTORS": str(asked.vectors)},
+            ),
+        ),
     ]
     return [part for count, part in every if count]
 
@@ -146,6 +156,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15.0, help="of whole-mesh kills under load")
     parser.add_argument("--disconnects", type=int, default=1000, help="of SSE readers, in each placement")
     parser.add_argument("--parity", type=int, default=1, help="0 leaves out the surfaces in both placements")
+    parser.add_argument("--vectors", type=int, default=100_000, help="passages in each vector store")
     asked = parser.parse_args()
     commit = commit_now()
     outcomes = [run(part) for part in parts(asked)]

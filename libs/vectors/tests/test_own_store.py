@@ -17,6 +17,7 @@ from .own_store import Mine
 
 class TestMine(VectorStoreContract):
     shared = False
+    most_passages = 5_000
 
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
@@ -30,6 +31,7 @@ class TestMine(VectorStoreContract):
 
 class TestMineAsServicesHoldIt(VectorStoreContract):
     shared = False
+    most_passages = 5_000
 
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:

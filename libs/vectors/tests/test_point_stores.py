@@ -43,6 +43,7 @@ def opener_of(connect: Callable[[], Points], folder: Path, *, shared: bool = Fal
 
 class TestQdrantInAFolder(VectorStoreContract):
     shared = False
+    most_passages = 5_000
 
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:

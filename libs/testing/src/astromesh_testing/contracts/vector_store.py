@@ -36,6 +36,7 @@ from astromesh_testing.contracts.stored_vectors import (
     write,
 )
 from astromesh_testing.contracts.vector_filters import FiltersContract
+from astromesh_testing.contracts.vector_scale import ScaleContract
 from astromesh_testing.contracts.vector_words import WordsContract
 
 __all__ = [
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 
-class VectorStoreContract(FiltersContract, WordsContract):
+class VectorStoreContract(FiltersContract, WordsContract, ScaleContract):
     """`opener` is a fixture to give: it opens one and the same collection each time, of `model` and `dimension`."""
 
     shared = True
@@ -71,15 +72,23 @@ class VectorStoreContract(FiltersContract, WordsContract):
         raise NotImplementedError
 
     @pytest.fixture
-    async def opened(self, opener: Opener) -> AsyncGenerator[Callable[[], Store]]:
+    async def closing(self) -> AsyncGenerator[Callable[[Store], None]]:
+        """Takes stores that are to be closed after the test."""
         async with AsyncExitStack() as stores:
 
-            def open_again() -> Store:
-                store = opener(model="compass", dimension=DIMENSION)
+            def close_later(store: Store) -> None:
                 stores.push_async_callback(store.close)
-                return store
 
-            yield open_again
+            yield close_later
+
+    @pytest.fixture
+    def opened(self, opener: Opener, closing: Callable[[Store], None]) -> Callable[[], Store]:
+        def open_again() -> Store:
+            store = opener(model="compass", dimension=DIMENSION)
+            closing(store)
+            return store
+
+        return open_again
 
     @pytest.fixture
     def store(self, opened: Callable[[], Store]) -> Store:

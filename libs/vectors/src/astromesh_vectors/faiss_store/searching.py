@@ -41,7 +41,8 @@ class OpenCollection:
         self._dimension = dimension
         self._kind: IndexKind = kind
         self._threads = threads
-        self._index: Index | None = None
+        self.index: Index | None = None
+        """None until it is needed."""
         self._saved = 0
         self._remaking = Remaking(threads)
         self._among: OrderedDict[str, Among] = OrderedDict()
@@ -88,18 +89,18 @@ class OpenCollection:
         """Writes the index's file and closes."""
         self._remaking.close()
         try:
-            if self._index is not None:
-                index_file.save(self._folder, self.sidecar.identity, self._index)
+            if self.index is not None:
+                index_file.save(self._folder, self.sidecar.identity, self.index)
         finally:
             self.sidecar.close()
 
     def _follow(self, change: Change | None, units: Vectors) -> bool:
         if change is None:
             return False
-        if self._index is not None and self._index.generation == change.before:
-            self._index.apply(change, units)
+        if self.index is not None and self.index.generation == change.before:
+            self.index.apply(change, units)
             self._among.clear()
-            self._look_after(self._index)
+            self._look_after(self.index)
         return True
 
     def _nearest(self, query: Vectors, limit: int, where: Filter | None) -> list[tuple[float, int]]:
@@ -119,20 +120,20 @@ class OpenCollection:
 
     def _fresh(self) -> Index:
         """The index of what the sidecar shows, loaded at first, and caught up after a change by somebody else."""
-        if self._index is None:
+        if self.index is None:
             use_threads(self._threads)
-            self._index = index_file.load(self._folder, self.sidecar, self._dimension)
-            self._saved = self._index.newest
+            self.index = index_file.load(self._folder, self.sidecar, self._dimension)
+            self._saved = self.index.newest
         made = self._remaking.take()
         if made is not None:
-            self._index = made
-        if made is not None or self._index.generation != self.sidecar.generation():
-            index_file.catch_up(self._index, self.sidecar)
+            self.index = made
+        if made is not None or self.index.generation != self.sidecar.generation():
+            index_file.catch_up(self.index, self.sidecar)
             self._among.clear()
         if made is not None:
-            self._save(self._index)
-        self._look_after(self._index)
-        return self._index
+            self._save(self.index)
+        self._look_after(self.index)
+        return self.index
 
     def _look_after(self, index: Index) -> None:
         if index.newest - self._saved >= SAVE_AFTER:

@@ -43,7 +43,8 @@ class FaissStore:
         self._kind: IndexKind = index
         self._threads = threads
         self._worker = WorkerThread("faiss")
-        self._collection: OpenCollection | None = None
+        self.collection: OpenCollection | None = None
+        """What is open, once something is. Of the store's thread: others look at it while nothing happens."""
         self._closed = False
 
     async def put(
@@ -124,13 +125,13 @@ class FaissStore:
         from astromesh_vectors.faiss_store.searching import OpenCollection
         from astromesh_vectors.faiss_store.sidecar import Sidecar
 
-        if self._collection is None:
+        if self.collection is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             sidecar = Sidecar(self._folder / SIDECAR_FILE, self._model, self.dimension)
-            self._collection = OpenCollection(self._folder, sidecar, self.dimension, self._kind, self._threads)
-        return self._collection
+            self.collection = OpenCollection(self._folder, sidecar, self.dimension, self._kind, self._threads)
+        return self.collection
 
     def _close(self) -> None:
-        collection, self._collection = self._collection, None
+        collection, self.collection = self.collection, None
         if collection is not None:
             collection.close()
