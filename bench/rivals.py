@@ -20,6 +20,8 @@ from load import Load, generate
 from mesh import NO_TOOL, ONE_TOOL
 from processes import cores, free_port, running, wait_until_answering
 
+from astromesh_testing.server_process import NotStarted
+
 _HERE = Path(__file__).parent
 _ENVIRONMENTS = _HERE.parent / "build" / "bench"
 _POSTGRES = _ENVIRONMENTS / "rival_langgraph_postgres"
@@ -174,7 +176,7 @@ class LangGraphOnPostgres:
         try:
             with postgres.postgres(folder, cores()[0]) as dsn:
                 return _looped(interpreter, endpoint, agent, at_once, runs, f"postgres:{dsn}")
-        except (TimeoutError, subprocess.CalledProcessError) as error:
+        except NotStarted as error:
             raise NotMeasured(str(error)) from None
 
 
