@@ -90,8 +90,10 @@ def parts(asked: argparse.Namespace) -> list[Part]:
             asked.vectors,
             Part(
                 "vector stores with many passages",
-                tuple(
-                    f"libs/vectors/tests/test_{name}.py" for name in ("faiss_store", "point_stores", "pgvector_store")
+                (
+                    "libs/vectors/tests/test_faiss_index.py",
+                    "libs/vectors/tests/test_point_stores.py",
+                    "libs/vectors/tests/test_pgvector_store.py",
                 ),
                 {"SOAK_VECTORS": str(asked.vectors)},
             ),

@@ -54,10 +54,9 @@ async def nearest(store: FaissStore, document: int, top: int = 3) -> list[int]:
 
 
 def index_of(store: FaissStore) -> Index:
-    collection = store._collection
-    assert collection is not None
-    assert collection.index is not None
-    return collection.index
+    assert store.collection is not None
+    assert store.collection.index is not None
+    return store.collection.index
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -68,7 +67,8 @@ async def test_there_is_a_graph_where_one_is_declared_or_passages_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remaking, "GRAPH_FROM", 1_100)
-    for kind, graphs in (("flat", (False, False)), ("auto", (False, True)), ("hnsw", (True, True))):
+    expected: dict[IndexKind, tuple[bool, bool]] = {"flat": (False, False), "auto": (False, True), "hnsw": (True, True)}
+    for kind, graphs in expected.items():
         store = compass(tmp_path / kind, kind)
         for document in range(10):
             await write(store, document)

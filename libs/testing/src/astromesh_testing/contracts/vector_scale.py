@@ -17,10 +17,10 @@ from astromesh_core.filters import Equals, Filter, Not
 from astromesh_testing.contracts.stored_vectors import Opener, Store, digest, passage
 
 PASSAGES = int(os.environ.get("SOAK_VECTORS", "0"))
-SAMPLE = 600
+SAMPLE = 400
 A_DOCUMENT = 50
 DIMENSION = 64
-QUESTIONS = 40
+QUESTIONS = 30
 TOP = 10
 LEAST_RECALL = 0.95
 RARE = 25
