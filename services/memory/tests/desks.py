@@ -36,6 +36,7 @@ from astromesh_memory.seen import SeenAgents
 from astromesh_memory.service import MemoryService
 from astromesh_testing.commits import commit_of, new_run, requested
 from astromesh_testing.contracts.placement import in_process
+from astromesh_vectors.own_classes import OwnClasses
 
 from .told_runs import nothing_beside
 
@@ -106,12 +107,12 @@ class Desk:
 
 @asynccontextmanager
 async def serving(
-    bus: Bus, folder: Path, spans: Spans | None = None
+    bus: Bus, folder: Path, spans: Spans | None = None, *, own: OwnClasses | None = None
 ) -> AsyncGenerator[tuple[MemoryServiceAsyncStub, Conversations]]:
     """The memory service on its data folder, and the conversations behind it."""
     seen = await SeenAgents.load(folder / "agents_seen.json")
     async with (
-        open_conversations(bus, seen, Backends(folder, "mesh").open) as (conversations, _),
+        open_conversations(bus, seen, Backends(folder, "mesh", own).open) as (conversations, _),
         nothing_beside(bus, folder) as related,
     ):
         recaller = Recaller(bus.resources, conversations, bus.values, folder / "models", time.time_ns, spans)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from astromesh.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
@@ -30,14 +30,34 @@ from astromesh_memory.service import MemoryService
 from astromesh_memory.sinks import Sinks
 from astromesh_vectors.embedders.opening import Embedders
 from astromesh_vectors.opening import Stores
+from astromesh_vectors.own_classes import OwnClasses
 
 
 @asynccontextmanager
 async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     """Yields what adds the servicer to a server. Leaving stores how far the log is applied."""
     folder = platform.settings.data_dir / "memory"
-    backends = Backends(folder, mesh_name(platform.mesh_key))
     seen = await SeenAgents.load(folder / "agents_seen.json")
+    with own_classes(Path(platform.settings.config_dir) / "conversations") as own:
+        backends = Backends(folder, mesh_name(platform.mesh_key), own)
+        async with _opened(platform, seen, backends) as register:
+            yield register
+
+
+@contextmanager
+def own_classes(folder: Path) -> Generator[OwnClasses]:
+    """Users' classes of a folder, and of the Python path."""
+    modules = Modules(folder)
+    classes = OwnClasses(modules)
+    try:
+        yield classes
+    finally:
+        classes.close()
+        modules.close()
+
+
+@asynccontextmanager
+async def _opened(platform: Platform, seen: SeenAgents, backends: Backends) -> AsyncGenerator[Registrar]:
     async with (
         open_conversations(platform.bus, seen, backends.open) as (conversations, reading),
         open_beside(platform) as related,
