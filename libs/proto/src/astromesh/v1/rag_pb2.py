@@ -26,49 +26,57 @@ from astromesh.v1 import ingestion_events_pb2 as astromesh_dot_v1_dot_ingestion_
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61stromesh/v1/rag.proto\x12\x0c\x61stromesh.v1\x1a#astromesh/v1/ingestion_events.proto\x1a\x19\x61stromesh/v1/values.proto\"}\n\x0cQueryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12$\n\x05query\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x13\n\x0b\x66ilter_json\x18\x05 \x01(\t\"8\n\rQueryResponse\x12\'\n\x08passages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\"_\n\rIngestRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\tdocuments\x18\x03 \x03(\x0b\x32\x16.astromesh.v1.Document\"x\n\x08\x44ocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12#\n\x04text\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x15\n\rmetadata_json\x18\x03 \x01(\t\x12\x0c\n\x04\x66ile\x18\x04 \x01(\x0c\x12\x12\n\nmedia_type\x18\x05 \x01(\t\"z\n\x0eIngestResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.IngestProgressH\x00\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.astromesh.v1.IngestSummaryH\x00\x42\x06\n\x04part\"z\n\x0eIngestProgress\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x16\n\x0e\x64ocuments_done\x18\x02 \x01(\x05\x12\x17\n\x0f\x64ocuments_total\x18\x03 \x01(\x05\x12\x14\n\x0cingestion_id\x18\x04 \x01(\t\x12\x11\n\twaits_for\x18\x05 \x01(\t\"\x8b\x01\n\rIngestSummary\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\x10\n\x08replaced\x18\x02 \x01(\x05\x12\x0f\n\x07removed\x18\x03 \x01(\x05\x12\x11\n\tunchanged\x18\x04 \x01(\x05\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x05\x12\x0f\n\x07refused\x18\x06 \x03(\t\x12\x14\n\x0cingestion_id\x18\x07 \x01(\t\")\n\x14ListPipelinesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"G\n\x15ListPipelinesResponse\x12.\n\tpipelines\x18\x01 \x03(\x0b\x32\x1b.astromesh.v1.PipelineState\"\xab\x01\n\rPipelineState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x11\n\tdocuments\x18\x04 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x03\x12\x1f\n\x17last_ingested_unix_nano\x18\x06 \x01(\x03\x12 \n\x18next_ingestion_unix_nano\x18\x07 \x01(\x03\"\xfa\x01\n\tIngestion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12+\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x1c.astromesh.v1.IngestionCause\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.astromesh.v1.IngestionStatus\x12\x1b\n\x13requested_unix_nano\x18\x05 \x01(\x03\x12\x17\n\x0f\x65nded_unix_nano\x18\x06 \x01(\x03\x12-\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x1d.astromesh.v1.IngestionCounts\x12\x0e\n\x06reason\x18\x08 \x01(\t\"c\n\x15ListIngestionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"^\n\x16ListIngestionsResponse\x12+\n\ningestions\x18\x01 \x03(\x0b\x32\x17.astromesh.v1.Ingestion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x13GetIngestionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x14\n\x0cingestion_id\x18\x03 \x01(\t\"q\n\x14GetIngestionResponse\x12*\n\tingestion\x18\x01 \x01(\x0b\x32\x17.astromesh.v1.Ingestion\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.astromesh.v1.DocumentChange\"c\n\x16\x43\x61ncelIngestionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x14\n\x0cingestion_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"E\n\x17\x43\x61ncelIngestionResponse\x12*\n\tingestion\x18\x01 \x01(\x0b\x32\x17.astromesh.v1.Ingestion*\xd0\x01\n\x0fIngestionStatus\x12 \n\x1cINGESTION_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18INGESTION_STATUS_RUNNING\x10\x01\x12 \n\x1cINGESTION_STATUS_INTERRUPTED\x10\x02\x12\x1e\n\x1aINGESTION_STATUS_COMPLETED\x10\x03\x12\x1b\n\x17INGESTION_STATUS_FAILED\x10\x04\x12\x1e\n\x1aINGESTION_STATUS_CANCELLED\x10\x05\x32\x83\x04\n\nRagService\x12@\n\x05Query\x12\x1a.astromesh.v1.QueryRequest\x1a\x1b.astromesh.v1.QueryResponse\x12\x45\n\x06Ingest\x12\x1b.astromesh.v1.IngestRequest\x1a\x1c.astromesh.v1.IngestResponse0\x01\x12X\n\rListPipelines\x12\".astromesh.v1.ListPipelinesRequest\x1a#.astromesh.v1.ListPipelinesResponse\x12[\n\x0eListIngestions\x12#.astromesh.v1.ListIngestionsRequest\x1a$.astromesh.v1.ListIngestionsResponse\x12U\n\x0cGetIngestion\x12!.astromesh.v1.GetIngestionRequest\x1a\".astromesh.v1.GetIngestionResponse\x12^\n\x0f\x43\x61ncelIngestion\x12$.astromesh.v1.CancelIngestionRequest\x1a%.astromesh.v1.CancelIngestionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61stromesh/v1/rag.proto\x12\x0c\x61stromesh.v1\x1a#astromesh/v1/ingestion_events.proto\x1a\x19\x61stromesh/v1/values.proto\"}\n\x0cQueryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12$\n\x05query\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x13\n\x0b\x66ilter_json\x18\x05 \x01(\t\"8\n\rQueryResponse\x12\'\n\x08passages\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Passage\"p\n\rIngestRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\tdocuments\x18\x03 \x03(\x0b\x32\x16.astromesh.v1.Document\x12\x0f\n\x07removed\x18\x04 \x03(\t\"x\n\x08\x44ocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12#\n\x04text\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x15\n\rmetadata_json\x18\x03 \x01(\t\x12\x0c\n\x04\x66ile\x18\x04 \x01(\x0c\x12\x12\n\nmedia_type\x18\x05 \x01(\t\"z\n\x0eIngestResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.astromesh.v1.IngestProgressH\x00\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x1b.astromesh.v1.IngestSummaryH\x00\x42\x06\n\x04part\"z\n\x0eIngestProgress\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x16\n\x0e\x64ocuments_done\x18\x02 \x01(\x05\x12\x17\n\x0f\x64ocuments_total\x18\x03 \x01(\x05\x12\x14\n\x0cingestion_id\x18\x04 \x01(\t\x12\x11\n\twaits_for\x18\x05 \x01(\t\"\x8b\x01\n\rIngestSummary\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\x10\n\x08replaced\x18\x02 \x01(\x05\x12\x0f\n\x07removed\x18\x03 \x01(\x05\x12\x11\n\tunchanged\x18\x04 \x01(\x05\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x05\x12\x0f\n\x07refused\x18\x06 \x03(\t\x12\x14\n\x0cingestion_id\x18\x07 \x01(\t\")\n\x14ListPipelinesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"G\n\x15ListPipelinesResponse\x12.\n\tpipelines\x18\x01 \x03(\x0b\x32\x1b.astromesh.v1.PipelineState\"\xab\x01\n\rPipelineState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x11\n\tdocuments\x18\x04 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x05 \x01(\x03\x12\x1f\n\x17last_ingested_unix_nano\x18\x06 \x01(\x03\x12 \n\x18next_ingestion_unix_nano\x18\x07 \x01(\x03\"\xfa\x01\n\tIngestion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12+\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x1c.astromesh.v1.IngestionCause\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.astromesh.v1.IngestionStatus\x12\x1b\n\x13requested_unix_nano\x18\x05 \x01(\x03\x12\x17\n\x0f\x65nded_unix_nano\x18\x06 \x01(\x03\x12-\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x1d.astromesh.v1.IngestionCounts\x12\x0e\n\x06reason\x18\x08 \x01(\t\"c\n\x15ListIngestionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"^\n\x16ListIngestionsResponse\x12+\n\ningestions\x18\x01 \x03(\x0b\x32\x17.astromesh.v1.Ingestion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x13GetIngestionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x14\n\x0cingestion_id\x18\x03 \x01(\t\"q\n\x14GetIngestionResponse\x12*\n\tingestion\x18\x01 \x01(\x0b\x32\x17.astromesh.v1.Ingestion\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.astromesh.v1.DocumentChange\"c\n\x16\x43\x61ncelIngestionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x14\n\x0cingestion_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"E\n\x17\x43\x61ncelIngestionResponse\x12*\n\tingestion\x18\x01 \x01(\x0b\x32\x17.astromesh.v1.Ingestion\"b\n\x14ListDocumentsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x15ListDocumentsResponse\x12-\n\tdocuments\x18\x01 \x03(\x0b\x32\x1a.astromesh.v1.HeldDocument\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x0cHeldDocument\x12\x0e\n\x06source\x18\x01 \x01(\t\x12,\n\x06origin\x18\x02 \x01(\x0e\x32\x1c.astromesh.v1.DocumentOrigin*\xd0\x01\n\x0fIngestionStatus\x12 \n\x1cINGESTION_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18INGESTION_STATUS_RUNNING\x10\x01\x12 \n\x1cINGESTION_STATUS_INTERRUPTED\x10\x02\x12\x1e\n\x1aINGESTION_STATUS_COMPLETED\x10\x03\x12\x1b\n\x17INGESTION_STATUS_FAILED\x10\x04\x12\x1e\n\x1aINGESTION_STATUS_CANCELLED\x10\x05*\x80\x01\n\x0e\x44ocumentOrigin\x12\x1f\n\x1b\x44OCUMENT_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44OCUMENT_ORIGIN_FILE\x10\x01\x12\x19\n\x15\x44OCUMENT_ORIGIN_GIVEN\x10\x02\x12\x18\n\x14\x44OCUMENT_ORIGIN_PAGE\x10\x03\x32\xdd\x04\n\nRagService\x12@\n\x05Query\x12\x1a.astromesh.v1.QueryRequest\x1a\x1b.astromesh.v1.QueryResponse\x12\x45\n\x06Ingest\x12\x1b.astromesh.v1.IngestRequest\x1a\x1c.astromesh.v1.IngestResponse0\x01\x12X\n\rListPipelines\x12\".astromesh.v1.ListPipelinesRequest\x1a#.astromesh.v1.ListPipelinesResponse\x12X\n\rListDocuments\x12\".astromesh.v1.ListDocumentsRequest\x1a#.astromesh.v1.ListDocumentsResponse\x12[\n\x0eListIngestions\x12#.astromesh.v1.ListIngestionsRequest\x1a$.astromesh.v1.ListIngestionsResponse\x12U\n\x0cGetIngestion\x12!.astromesh.v1.GetIngestionRequest\x1a\".astromesh.v1.GetIngestionResponse\x12^\n\x0f\x43\x61ncelIngestion\x12$.astromesh.v1.CancelIngestionRequest\x1a%.astromesh.v1.CancelIngestionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.rag_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTIONSTATUS']._serialized_start=2008
-  _globals['_INGESTIONSTATUS']._serialized_end=2216
+  _globals['_INGESTIONSTATUS']._serialized_start=2300
+  _globals['_INGESTIONSTATUS']._serialized_end=2508
+  _globals['_DOCUMENTORIGIN']._serialized_start=2511
+  _globals['_DOCUMENTORIGIN']._serialized_end=2639
   _globals['_QUERYREQUEST']._serialized_start=104
   _globals['_QUERYREQUEST']._serialized_end=229
   _globals['_QUERYRESPONSE']._serialized_start=231
   _globals['_QUERYRESPONSE']._serialized_end=287
   _globals['_INGESTREQUEST']._serialized_start=289
-  _globals['_INGESTREQUEST']._serialized_end=384
-  _globals['_DOCUMENT']._serialized_start=386
-  _globals['_DOCUMENT']._serialized_end=506
-  _globals['_INGESTRESPONSE']._serialized_start=508
-  _globals['_INGESTRESPONSE']._serialized_end=630
-  _globals['_INGESTPROGRESS']._serialized_start=632
-  _globals['_INGESTPROGRESS']._serialized_end=754
-  _globals['_INGESTSUMMARY']._serialized_start=757
-  _globals['_INGESTSUMMARY']._serialized_end=896
-  _globals['_LISTPIPELINESREQUEST']._serialized_start=898
-  _globals['_LISTPIPELINESREQUEST']._serialized_end=939
-  _globals['_LISTPIPELINESRESPONSE']._serialized_start=941
-  _globals['_LISTPIPELINESRESPONSE']._serialized_end=1012
-  _globals['_PIPELINESTATE']._serialized_start=1015
-  _globals['_PIPELINESTATE']._serialized_end=1186
-  _globals['_INGESTION']._serialized_start=1189
-  _globals['_INGESTION']._serialized_end=1439
-  _globals['_LISTINGESTIONSREQUEST']._serialized_start=1441
-  _globals['_LISTINGESTIONSREQUEST']._serialized_end=1540
-  _globals['_LISTINGESTIONSRESPONSE']._serialized_start=1542
-  _globals['_LISTINGESTIONSRESPONSE']._serialized_end=1636
-  _globals['_GETINGESTIONREQUEST']._serialized_start=1638
-  _globals['_GETINGESTIONREQUEST']._serialized_end=1718
-  _globals['_GETINGESTIONRESPONSE']._serialized_start=1720
-  _globals['_GETINGESTIONRESPONSE']._serialized_end=1833
-  _globals['_CANCELINGESTIONREQUEST']._serialized_start=1835
-  _globals['_CANCELINGESTIONREQUEST']._serialized_end=1934
-  _globals['_CANCELINGESTIONRESPONSE']._serialized_start=1936
-  _globals['_CANCELINGESTIONRESPONSE']._serialized_end=2005
-  _globals['_RAGSERVICE']._serialized_start=2219
-  _globals['_RAGSERVICE']._serialized_end=2734
+  _globals['_INGESTREQUEST']._serialized_end=401
+  _globals['_DOCUMENT']._serialized_start=403
+  _globals['_DOCUMENT']._serialized_end=523
+  _globals['_INGESTRESPONSE']._serialized_start=525
+  _globals['_INGESTRESPONSE']._serialized_end=647
+  _globals['_INGESTPROGRESS']._serialized_start=649
+  _globals['_INGESTPROGRESS']._serialized_end=771
+  _globals['_INGESTSUMMARY']._serialized_start=774
+  _globals['_INGESTSUMMARY']._serialized_end=913
+  _globals['_LISTPIPELINESREQUEST']._serialized_start=915
+  _globals['_LISTPIPELINESREQUEST']._serialized_end=956
+  _globals['_LISTPIPELINESRESPONSE']._serialized_start=958
+  _globals['_LISTPIPELINESRESPONSE']._serialized_end=1029
+  _globals['_PIPELINESTATE']._serialized_start=1032
+  _globals['_PIPELINESTATE']._serialized_end=1203
+  _globals['_INGESTION']._serialized_start=1206
+  _globals['_INGESTION']._serialized_end=1456
+  _globals['_LISTINGESTIONSREQUEST']._serialized_start=1458
+  _globals['_LISTINGESTIONSREQUEST']._serialized_end=1557
+  _globals['_LISTINGESTIONSRESPONSE']._serialized_start=1559
+  _globals['_LISTINGESTIONSRESPONSE']._serialized_end=1653
+  _globals['_GETINGESTIONREQUEST']._serialized_start=1655
+  _globals['_GETINGESTIONREQUEST']._serialized_end=1735
+  _globals['_GETINGESTIONRESPONSE']._serialized_start=1737
+  _globals['_GETINGESTIONRESPONSE']._serialized_end=1850
+  _globals['_CANCELINGESTIONREQUEST']._serialized_start=1852
+  _globals['_CANCELINGESTIONREQUEST']._serialized_end=1951
+  _globals['_CANCELINGESTIONRESPONSE']._serialized_start=1953
+  _globals['_CANCELINGESTIONRESPONSE']._serialized_end=2022
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=2024
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=2122
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=2124
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=2219
+  _globals['_HELDDOCUMENT']._serialized_start=2221
+  _globals['_HELDDOCUMENT']._serialized_end=2297
+  _globals['_RAGSERVICE']._serialized_start=2642
+  _globals['_RAGSERVICE']._serialized_end=3247
 # @@protoc_insertion_point(module_scope)

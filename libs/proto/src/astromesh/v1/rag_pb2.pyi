@@ -46,6 +46,25 @@ INGESTION_STATUS_FAILED: IngestionStatus.ValueType  # 4
 INGESTION_STATUS_CANCELLED: IngestionStatus.ValueType  # 5
 Global___IngestionStatus: _TypeAlias = IngestionStatus  # noqa: Y015
 
+class _DocumentOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DocumentOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DocumentOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOCUMENT_ORIGIN_UNSPECIFIED: _DocumentOrigin.ValueType  # 0
+    DOCUMENT_ORIGIN_FILE: _DocumentOrigin.ValueType  # 1
+    DOCUMENT_ORIGIN_GIVEN: _DocumentOrigin.ValueType  # 2
+    DOCUMENT_ORIGIN_PAGE: _DocumentOrigin.ValueType  # 3
+
+class DocumentOrigin(_DocumentOrigin, metaclass=_DocumentOriginEnumTypeWrapper): ...
+
+DOCUMENT_ORIGIN_UNSPECIFIED: DocumentOrigin.ValueType  # 0
+DOCUMENT_ORIGIN_FILE: DocumentOrigin.ValueType  # 1
+DOCUMENT_ORIGIN_GIVEN: DocumentOrigin.ValueType  # 2
+DOCUMENT_ORIGIN_PAGE: DocumentOrigin.ValueType  # 3
+Global___DocumentOrigin: _TypeAlias = DocumentOrigin  # noqa: Y015
+
 @_typing.final
 class QueryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -107,11 +126,16 @@ class IngestRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     PIPELINE_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     pipeline: _builtins.str
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Document]:
-        """Empty: the sources that the pipeline declares."""
+        """Without any, and without `removed`: the sources that the pipeline declares."""
+
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sources of documents that requests brought, to be removed."""
 
     def __init__(
         self,
@@ -119,10 +143,11 @@ class IngestRequest(_message.Message):
         namespace: _builtins.str = ...,
         pipeline: _builtins.str = ...,
         documents: _abc.Iterable[Global___Document] | None = ...,
+        removed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "namespace", b"namespace", "pipeline", b"pipeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "namespace", b"namespace", "pipeline", b"pipeline", "removed", b"removed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -532,3 +557,79 @@ class CancelIngestionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelIngestionResponse: _TypeAlias = CancelIngestionResponse  # noqa: Y015
+
+@_typing.final
+class ListDocumentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    pipeline: _builtins.str
+    page_size: _builtins.int
+    """0: 100. At most 1000."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDocumentsRequest: _TypeAlias = ListDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class ListDocumentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty: there are no more."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldDocument]: ...
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[Global___HeldDocument] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDocumentsResponse: _TypeAlias = ListDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class HeldDocument(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Of a file its path, that of its folder before it."""
+    origin: Global___DocumentOrigin.ValueType
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        origin: Global___DocumentOrigin.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldDocument: _TypeAlias = HeldDocument  # noqa: Y015

@@ -50,6 +50,11 @@ class RagServiceStub:
                 request_serializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesResponse.FromString,
                 _registered_method=True)
+        self.ListDocuments = channel.unary_unary(
+                '/astromesh.v1.RagService/ListDocuments',
+                request_serializer=astromesh_dot_v1_dot_rag__pb2.ListDocumentsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_rag__pb2.ListDocumentsResponse.FromString,
+                _registered_method=True)
         self.ListIngestions = channel.unary_unary(
                 '/astromesh.v1.RagService/ListIngestions',
                 request_serializer=astromesh_dot_v1_dot_rag__pb2.ListIngestionsRequest.SerializeToString,
@@ -86,6 +91,13 @@ class RagServiceServicer:
 
     def ListPipelines(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDocuments(self, request, context):
+        """The documents that a pipeline holds, by where they come from and their source.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -128,6 +140,11 @@ def add_RagServiceServicer_to_server(servicer, server):
                     servicer.ListPipelines,
                     request_deserializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_rag__pb2.ListPipelinesResponse.SerializeToString,
+            ),
+            'ListDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDocuments,
+                    request_deserializer=astromesh_dot_v1_dot_rag__pb2.ListDocumentsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_rag__pb2.ListDocumentsResponse.SerializeToString,
             ),
             'ListIngestions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListIngestions,
@@ -227,6 +244,33 @@ class RagService:
             '/astromesh.v1.RagService/ListPipelines',
             astromesh_dot_v1_dot_rag__pb2.ListPipelinesRequest.SerializeToString,
             astromesh_dot_v1_dot_rag__pb2.ListPipelinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.RagService/ListDocuments',
+            astromesh_dot_v1_dot_rag__pb2.ListDocumentsRequest.SerializeToString,
+            astromesh_dot_v1_dot_rag__pb2.ListDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class RagServiceStub:
     Ingest: _grpc.UnaryStreamMultiCallable[_rag_pb2.IngestRequest, _rag_pb2.IngestResponse]
     """Ingests the pipeline's own sources, or the documents given; progress as it goes, the summary last."""
     ListPipelines: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListPipelinesRequest, _rag_pb2.ListPipelinesResponse]
+    ListDocuments: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListDocumentsRequest, _rag_pb2.ListDocumentsResponse]
+    """The documents that a pipeline holds, by where they come from and their source."""
     ListIngestions: _grpc.UnaryUnaryMultiCallable[_rag_pb2.ListIngestionsRequest, _rag_pb2.ListIngestionsResponse]
     """A pipeline's ingestions, newest first."""
     GetIngestion: _grpc.UnaryUnaryMultiCallable[_rag_pb2.GetIngestionRequest, _rag_pb2.GetIngestionResponse]
@@ -53,6 +55,8 @@ class RagServiceAsyncStub(RagServiceStub):
     Ingest: _aio.UnaryStreamMultiCallable[_rag_pb2.IngestRequest, _rag_pb2.IngestResponse]  # type: ignore[assignment]
     """Ingests the pipeline's own sources, or the documents given; progress as it goes, the summary last."""
     ListPipelines: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListPipelinesRequest, _rag_pb2.ListPipelinesResponse]  # type: ignore[assignment]
+    ListDocuments: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListDocumentsRequest, _rag_pb2.ListDocumentsResponse]  # type: ignore[assignment]
+    """The documents that a pipeline holds, by where they come from and their source."""
     ListIngestions: _aio.UnaryUnaryMultiCallable[_rag_pb2.ListIngestionsRequest, _rag_pb2.ListIngestionsResponse]  # type: ignore[assignment]
     """A pipeline's ingestions, newest first."""
     GetIngestion: _aio.UnaryUnaryMultiCallable[_rag_pb2.GetIngestionRequest, _rag_pb2.GetIngestionResponse]  # type: ignore[assignment]
@@ -84,6 +88,14 @@ class RagServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rag_pb2.ListPipelinesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rag_pb2.ListPipelinesResponse, _abc.Awaitable[_rag_pb2.ListPipelinesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDocuments(
+        self,
+        request: _rag_pb2.ListDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rag_pb2.ListDocumentsResponse, _abc.Awaitable[_rag_pb2.ListDocumentsResponse]]:
+        """The documents that a pipeline holds, by where they come from and their source."""
 
     @_abc_1.abstractmethod
     def ListIngestions(
