@@ -167,3 +167,25 @@ async def test_a_database_that_is_away_is_told_of_and_put_in_step_when_it_is_bac
         await until(both, seconds=20)
         (health,) = await memory.related.kept.health(agent)
         assert health.connected
+
+
+async def test_two_replicas_keep_the_same_in_one_database(bus: Bus, tmp_path: Path, postgres: str) -> None:
+    connection = {"connection": {"url": "${DSN}"}}
+    agent = await put_agent(
+        bus, {"semantic": {"backend": "pgvector", **connection}, "episodic": {"backend": "postgres", **connection}}
+    )
+    environ = {"DSN": postgres}
+    async with world(bus, tmp_path / "one", environ) as one, world(bus, tmp_path / "two", environ) as two:
+        after = await tell(bus)
+        for replica in (one, two):
+            assert len((await replica.recall(agent, "keep 1", user="ada", after=after)).episodes) == 3
+        kept = await dumped(one)
+        assert await dumped(two) == kept
+        await one.related.rebuilder.rebuild(NAMESPACE, "desk")
+        after = await in_session(bus, cleared(), "s0")
+        await store(bus, Told("keep going", "on", user="ada"))
+        first = await dumped(one)
+        assert await dumped(two) == first
+        assert first != kept
+        await two.related.rebuilder.rebuild(NAMESPACE, "desk")
+        assert await dumped(one) == first

@@ -51,7 +51,8 @@ class EpisodicMemory:
     async def versions(self) -> Mapping[str, bytes]:
         return await self._store.versions(self._namespace, self._agent)
 
-    async def put(self, run: LoggedRun) -> None:
+    async def put(self, run: LoggedRun, *, afresh: bool = False) -> None:
+        del afresh  # a put always replaces
         row = run.row
         try:
             episode = episode_of(run.events, run.feedback)

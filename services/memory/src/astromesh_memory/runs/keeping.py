@@ -33,8 +33,8 @@ class Sink(Protocol):
         """Returns the version of each run that is kept."""
         ...
 
-    async def put(self, run: LoggedRun) -> None:
-        """Keeps the run, in place of how it was kept before."""
+    async def put(self, run: LoggedRun, *, afresh: bool = False) -> None:
+        """Keeps the run, in place of how it was kept before; `afresh` also where that was in the same version."""
         ...
 
     async def remove(self, run_ids: Sequence[str]) -> None:
@@ -143,7 +143,7 @@ class Keeper:
         if self._sink is None or self.failure is not None:
             raise Unavailable(self.trouble or "the store is not open yet", retry_after=RETRY_SECONDS)
         async with self._using:
-            await self._align(self._sink, {})
+            await self._align(self._sink, {}, afresh=True)
 
     async def close(self) -> None:
         """Stops and closes the store."""
@@ -183,12 +183,12 @@ class Keeper:
         self._work.clear()
         await self._align(sink, await sink.versions())
 
-    async def _align(self, sink: Sink, kept: Mapping[str, bytes]) -> None:
+    async def _align(self, sink: Sink, kept: Mapping[str, bytes], *, afresh: bool = False) -> None:
         """Puts every run that is not kept in its version, and takes out what the ledger does not have."""
         rows = [row for row in await self._ledger.rows(self.key.namespace, self.key.agent) if row.has(self.key.kind)]
         for row in rows:
             if kept.get(row.run_id) != sink.version(row):
-                await self._put(sink, row)
+                await self._put(sink, row, afresh=afresh)
         there = await sink.versions()
         await sink.remove(sorted(there.keys() - {row.run_id for row in rows}))
 
@@ -210,12 +210,12 @@ class Keeper:
         else:
             await sink.remove([run_id])
 
-    async def _put(self, sink: Sink, row: RunRow) -> None:
+    async def _put(self, sink: Sink, row: RunRow, *, afresh: bool = False) -> None:
         run = await self._runs.run(row)
         if run is None:
             _log.warning("a run is no longer in the log and is not remembered", run_id=row.run_id)
         else:
-            await sink.put(run)
+            await sink.put(run, afresh=afresh)
 
     async def _tell(self, trouble: str, failure: AstromeshError | None) -> None:
         async with self._changed:

@@ -42,7 +42,7 @@ class SemanticMemory:
         kept = await self._store.documents(Equals("agent", self._agent))
         return {document.rpartition("/")[2]: version for document, version in kept.items()}
 
-    async def put(self, run: LoggedRun) -> None:
+    async def put(self, run: LoggedRun, *, afresh: bool = False) -> None:
         row = run.row
         passages = passages_of(run.events, row.turn_index)
         if not passages:
@@ -55,8 +55,8 @@ class SemanticMemory:
             "time": row.time_unix_nano // 1_000_000_000,
         }
         document, version = self._document(row.run_id), self.version(row)
-        if not await self._store.put(document, version, passages, vectors, metadata):
-            # It stands there in this version: whoever puts it all the same does not trust what stands there.
+        if not await self._store.put(document, version, passages, vectors, metadata) and afresh:
+            # It stands there in this version, and whoever puts it afresh does not trust what stands there.
             await self._store.remove(document)
             await self._store.put(document, version, passages, vectors, metadata)
 
