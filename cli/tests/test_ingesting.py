@@ -53,6 +53,18 @@ def test_files_are_sent_found_and_replaced(terminal: Terminal, tmp_path: Path) -
     assert listed[1].endswith("1 added, 1 refused")
 
 
+def test_what_was_sent_is_listed_and_removed(terminal: Terminal, tmp_path: Path) -> None:
+    note = tmp_path / "hedgehogs.md"
+    note.write_text("Hedgehogs eat snails.")
+    terminal("rag", "ingest", NOTES, str(note))
+    held = terminal("rag", "documents", NOTES, "--json").document()["documents"]
+    assert {"source": note.as_posix(), "origin": "given"} in held if isinstance(held, list) else False
+    assert note.as_posix() in terminal("rag", "documents", NOTES).out
+    assert "1 removed" in terminal("rag", "remove", NOTES, note.as_posix()).err
+    assert note.as_posix() not in terminal("rag", "documents", NOTES).out
+    assert "is not there" in terminal("rag", "remove", NOTES, note.as_posix(), code=1).err
+
+
 def test_what_cannot_be_sent_is_told_before_anything_is(terminal: Terminal, tmp_path: Path) -> None:
     huge = tmp_path / "huge.csv"
     with huge.open("wb") as file:

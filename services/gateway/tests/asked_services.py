@@ -32,17 +32,21 @@ from astromesh.v1.memory_pb2 import (
 )
 from astromesh.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
 from astromesh.v1.rag_pb2 import (
+    DOCUMENT_ORIGIN_GIVEN,
     INGESTION_STATUS_CANCELLED,
     INGESTION_STATUS_RUNNING,
     CancelIngestionRequest,
     CancelIngestionResponse,
     GetIngestionRequest,
     GetIngestionResponse,
+    HeldDocument,
     Ingestion,
     IngestProgress,
     IngestRequest,
     IngestResponse,
     IngestSummary,
+    ListDocumentsRequest,
+    ListDocumentsResponse,
     ListIngestionsRequest,
     ListIngestionsResponse,
     ListPipelinesRequest,
@@ -146,6 +150,11 @@ class AskedRag(RagServiceServicer):
         response.passages.add(id="p", source="a.md", score=0.9).text.text = "found"
         response.passages[0].metadata_json = '{"year":2026}'
         return response
+
+    async def ListDocuments(self, request: ListDocumentsRequest, context: ServicerContext) -> ListDocumentsResponse:
+        del context
+        held = HeldDocument(source=f"{request.pipeline} {request.page_size}", origin=DOCUMENT_ORIGIN_GIVEN)
+        return ListDocumentsResponse(documents=[held], next_page_token=request.page_token)
 
     async def ListIngestions(self, request: ListIngestionsRequest, context: ServicerContext) -> ListIngestionsResponse:
         del context

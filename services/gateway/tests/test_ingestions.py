@@ -16,6 +16,7 @@ from astromesh.v1.rag_pb2 import (
     Document,
     GetIngestionRequest,
     IngestRequest,
+    ListDocumentsRequest,
     ListIngestionsRequest,
     ListPipelinesRequest,
     QueryRequest,
@@ -74,6 +75,13 @@ async def test_files_come_in_base64_with_what_filters_see(mesh: Mesh) -> None:
     assert (text.text.text, text.file) == ("b", b"")
 
 
+async def test_documents_are_listed_and_removed(mesh: Mesh) -> None:
+    listed = await mesh.client.get("/v1/rag/pipelines/docs/documents", params={"page_size": 7, "page_token": "x"})
+    assert listed.json() == {"documents": [{"source": "docs 7", "origin": "given"}], "next_page_token": "x"}
+    await mesh.client.post("/v1/rag/ingest", json={"pipeline": "docs", "removed": ["a.md"]})
+    assert list(mesh.services.rag.ingested[0].removed) == ["a.md"]
+
+
 @pytest.mark.parametrize(
     ("document", "status", "reason"),
     [
@@ -130,6 +138,8 @@ async def test_grpc_callers_do_the_same_in_their_own_namespace(mesh: Mesh) -> No
         listed = await stub.ListIngestions(ListIngestionsRequest(namespace="theirs", pipeline="docs"))
         assert listed.ingestions[0].id == "01"
         assert mesh.services.rag.listed[0].namespace == "default"
+        held = await stub.ListDocuments(ListDocumentsRequest(pipeline="docs", page_size=7))
+        assert held.documents[0].source == "docs 7"
         found = await stub.GetIngestion(GetIngestionRequest(pipeline="docs", ingestion_id="01"))
         assert found.changes[0].source == "a.md"
         ended = await stub.CancelIngestion(CancelIngestionRequest(pipeline="docs", ingestion_id="01", reason="wrong"))

@@ -29,6 +29,7 @@ from astromesh.v1.rag_pb2 import (
     GetIngestionRequest,
     Ingestion,
     IngestRequest,
+    ListDocumentsRequest,
     ListIngestionsRequest,
     ListPipelinesRequest,
 )
@@ -218,3 +219,28 @@ async def test_a_pipeline_from_the_api_cannot_lead_inside_the_network(
     async with served(placement, bus, config) as rag:
         await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_FALSE)
         assert "only a pipeline in a file" in rag.told.conditions["docs"]["IngestionComplete"].message
+
+
+async def test_documents_are_listed_and_those_of_requests_removed(placement: Placement, bus: Bus, config: Path) -> None:
+    await declare(bus, "docs", SOURCES)
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.figures.get("docs", {}).get("documents") == 2)
+        await ingest(rag.stub, ("owls", "Owls hunt at night."), ("storks", "Storks build nests."))
+
+        async def held(size: int = 0, token: str = "") -> tuple[list[str], str]:
+            request = ListDocumentsRequest(namespace="default", pipeline="docs", page_size=size, page_token=token)
+            page = await rag.stub.ListDocuments(request)
+            return [one.source for one in page.documents], page.next_page_token
+
+        first, token = await held(3)
+        assert first == ["knowledge/deep/towers.md", "knowledge/rivers.md", "owls"]
+        assert await held(3, token) == (["storks"], "")
+        removal = IngestRequest(namespace="default", pipeline="docs", removed=["owls", "rivers.md"])
+        summary = [part async for part in rag.stub.Ingest(removal)][-1].summary
+        assert (summary.removed, list(summary.refused)) == (1, ["rivers.md: is not there"])
+        assert (await held())[0] == ["knowledge/deep/towers.md", "knowledge/rivers.md", "storks"]
+        assert rag.told.figures["docs"]["documents"] == 3
+        both = IngestRequest(namespace="default", pipeline="docs", removed=["a"], documents=[Document(source="a")])
+        with pytest.raises(InvalidInput, match="given and removed"):
+            async for _ in rag.stub.Ingest(both):
+                pass

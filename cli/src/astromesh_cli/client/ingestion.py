@@ -14,6 +14,8 @@ from astromesh_cli.client.streams import Event, events_of
 from astromesh_cli.client.terminal import GOOD, NAME, QUIET, WARN, err, is_lively
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import JsonValue
     from rich.progress import Progress
 
@@ -22,9 +24,14 @@ if TYPE_CHECKING:
 
 
 def ingested(
-    mesh: MeshClient, pipeline: str, console: Console | None = None, documents: Documents | None = None
+    mesh: MeshClient,
+    pipeline: str,
+    console: Console | None = None,
+    *,
+    documents: Documents | None = None,
+    removed: Sequence[str] = (),
 ) -> IngestReply:
-    """Lets a pipeline take in the documents, else those of its sources; what changed.
+    """Lets a pipeline take in the documents and remove others, else take in those of its sources; what changed.
 
     Progress is drawn on stderr unless told otherwise. Interrupted, the ingestion ends; what was taken in stays.
     """
@@ -33,6 +40,8 @@ def ingested(
     body: dict[str, JsonValue] = {"pipeline": pipeline}
     if documents is not None:
         body["documents"] = documents
+    if removed:
+        body["removed"] = list(removed)
     with (
         bar or nullcontext(),
         mesh.stream("POST", "/v1/rag/ingest", body=body) as response,

@@ -13,7 +13,8 @@ from astromesh_cli.commands import ingestions
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from astromesh_gateway.routes.rag import IngestReply, QueryReply
+    from astromesh_cli.client.mesh import MeshClient
+    from astromesh_gateway.routes.rag import DocumentPage, HeldReply, IngestReply, QueryReply
 
 Pipeline = Annotated[str, typer.Argument(help="The pipeline's name.")]
 
@@ -22,6 +23,8 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     client_command(app, "ingest")(ingest)
     client_command(app, "query")(query)
+    client_command(app, "documents")(documents)
+    client_command(app, "remove")(remove)
     ingestions.register(app)
 
 
@@ -58,6 +61,42 @@ def ingest(
         raise Failed(f"{count} document{'s' * (count != 1)} could not be read")
 
 
+def documents(
+    call: Call,
+    pipeline: Pipeline,
+    limit: Annotated[int, typer.Option(help="How many.", min=1)] = 1_000,
+) -> None:
+    """Lists the documents that a pipeline holds."""
+    from astromesh_cli.client.terminal import print_json, table
+
+    with call.connect() as mesh:
+        held = _held(mesh, pipeline, limit)
+    if call.as_json:
+        print_json({"documents": held})
+    else:
+        table(["ORIGIN", "SOURCE"], [[one["origin"], one["source"]] for one in held])
+
+
+def remove(
+    call: Call,
+    pipeline: Pipeline,
+    sources: Annotated[list[str], typer.Argument(help="Sources of documents that were sent, as `documents` has them.")],
+) -> None:
+    """Removes documents that were sent. Those of declared sources go with their files and pages."""
+    from astromesh_cli.client.failures import Failed
+    from astromesh_cli.client.ingestion import ingested, print_ingested
+    from astromesh_cli.client.terminal import print_json
+
+    with call.connect() as mesh:
+        summary = ingested(mesh, pipeline, removed=sources)
+    if call.as_json:
+        print_json(summary)
+    else:
+        print_ingested(summary)
+    if summary["refused"]:
+        raise Failed("; ".join(summary["refused"]))
+
+
 def query(
     call: Call,
     pipeline: Pipeline,
@@ -78,6 +117,19 @@ def query(
         print_json(reply)
     else:
         _print_passages(reply)
+
+
+def _held(mesh: MeshClient, pipeline: str, limit: int) -> list[HeldReply]:
+    found: list[HeldReply] = []
+    token = ""
+    while len(found) < limit:
+        query: dict[str, str | int | float] = {"page_size": min(limit - len(found), 1_000), "page_token": token}
+        page = cast("DocumentPage", mesh.get(f"/v1/rag/pipelines/{pipeline}/documents", query))
+        found += page["documents"]
+        token = page["next_page_token"]
+        if not token:
+            break
+    return found
 
 
 def _json_object(option: str, text: str) -> dict[str, JsonValue]:

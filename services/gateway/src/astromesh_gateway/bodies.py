@@ -155,10 +155,13 @@ class IngestDocument(Body):
 
 
 class IngestBody(Question):
-    """What a pipeline takes in: the documents given, else its own sources."""
+    """What a pipeline takes in: the documents given, else its own sources; and which of those given go."""
 
     pipeline: str
     documents: Annotated[list[IngestDocument], FailFast()] = Field(default_factory=list[IngestDocument])
+    removed: Annotated[list[str], FailFast()] = Field(
+        default_factory=list[str], description="Sources of documents that requests brought, to be removed."
+    )
 
     def picture_characters(self) -> int:
         """See Question: files too are large strings of base64."""

@@ -250,6 +250,10 @@ ANSWERS: dict[str, Extra] = {
         "refused": [],
         "ingestion_id": _INGESTION["id"],
     },
+    "GET /v1/rag/pipelines/{name}/documents": {
+        "documents": [{"source": "knowledge/durability.md", "origin": "file"}],
+        "next_page_token": "",
+    },
     "GET /v1/rag/pipelines/{name}/ingestions": {"ingestions": [_INGESTION], "next_page_token": ""},
     "GET /v1/rag/pipelines/{name}/ingestions/{ingestion_id}": {
         **_INGESTION,

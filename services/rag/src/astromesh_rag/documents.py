@@ -78,6 +78,8 @@ class Listing:
     failures: list[str] = field(default_factory=list[str])
     """Sources that could not be looked into at all: the ingestion fails, after it took in the others."""
     kept: list[str] = field(default_factory=list[str])
+    removals: list[str] = field(default_factory=list[str])
+    """Documents, by id, that somebody wants to be removed."""
     doubted: dict[str, str] = field(default_factory=dict[str, str])
     """Prefixes under which there is nothing any more, which mostly means that a folder is not mounted; by the name of
     their source."""

@@ -1,4 +1,4 @@
-"""Ingestions as callers see them, folded from their events and from nothing else. Pure."""
+"""Ingestions and documents as callers see them: the former folded from their events and from nothing else. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ from typing import Final
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.ingestion_events_pb2 import DocumentChange
 from astromesh.v1.rag_pb2 import (
+    DOCUMENT_ORIGIN_FILE,
+    DOCUMENT_ORIGIN_GIVEN,
+    DOCUMENT_ORIGIN_PAGE,
+    DOCUMENT_ORIGIN_UNSPECIFIED,
     INGESTION_STATUS_CANCELLED,
     INGESTION_STATUS_COMPLETED,
     INGESTION_STATUS_FAILED,
     INGESTION_STATUS_INTERRUPTED,
     INGESTION_STATUS_RUNNING,
+    DocumentOrigin,
+    HeldDocument,
     Ingestion,
     IngestionStatus,
 )
 from astromesh_core.events.contents import plain
+from astromesh_rag.documents import FILE_PREFIX, GIVEN_PREFIX, PAGE_PREFIX
 
 MOST_CHANGES: Final = 1_000
+
+_ORIGINS: Final[dict[str, DocumentOrigin.ValueType]] = {
+    FILE_PREFIX: DOCUMENT_ORIGIN_FILE,
+    GIVEN_PREFIX: DOCUMENT_ORIGIN_GIVEN,
+    PAGE_PREFIX: DOCUMENT_ORIGIN_PAGE,
+}
 
 _ENDED: Final[dict[str, IngestionStatus.ValueType]] = {
     "completed": INGESTION_STATUS_COMPLETED,
@@ -42,6 +55,12 @@ def ingestion_of(ingestion_id: str, last: Envelope, running: str) -> Ingestion:
         counts=event.counts,
         reason=event.cancelled.reason if kind == "cancelled" else plain(event.failed.failure.message),
     )
+
+
+def held_document(document_id: str) -> HeldDocument:
+    """A document of a store by its id."""
+    origin, _, source = document_id.partition(":")
+    return HeldDocument(source=source, origin=_ORIGINS.get(f"{origin}:", DOCUMENT_ORIGIN_UNSPECIFIED))
 
 
 def changes_of(events: Iterable[Envelope]) -> list[DocumentChange]:

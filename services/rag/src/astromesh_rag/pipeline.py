@@ -117,14 +117,21 @@ class Pipeline:
         for number, document in enumerate(listing.documents):
             yield Step(number, total, document.source)
             yield Step(number + 1, total, document.source, await intake.take(document, stored))
+        for document_id in listing.removals:
+            yield Step(total, total, taken=await self._removed(document_id))
         vanished = listing.vanished(stored)
         for document_id in vanished.removed:
-            if await self.store.remove(document_id):
-                yield Step(total, total, taken=Taken(document_id.partition(":")[2], "removed"))
+            yield Step(total, total, taken=await self._removed(document_id))
         failures = [*listing.failures, *vanished.failures]
         if failures:
             raise Unavailable("; ".join(failures))
         await asyncio.to_thread(self._note, INGESTED_FILE, str(time_ns()))
+
+    async def _removed(self, document_id: str) -> Taken:
+        source = document_id.partition(":")[2]
+        if await self.store.remove(document_id):
+            return Taken(source, "removed")
+        return Taken(source, "refused", reason="is not there")
 
     async def ingest_all(self, listing: Listing) -> IngestSummary:
         """Ingests and answers the summary."""

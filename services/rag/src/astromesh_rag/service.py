@@ -21,13 +21,15 @@ from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.written_filters import read_filter
-from astromesh_rag.documents import Document, Listing
+from astromesh_rag.documents import GIVEN_PREFIX, Document, Listing
 from astromesh_rag.given import given_file, given_text, read_metadata
-from astromesh_rag.ingestion_records import changes_of, ingestion_of
+from astromesh_rag.ingestion_records import changes_of, held_document, ingestion_of
 from astromesh_rag.ingestions import Ingestions, Wanted
 from astromesh_rag.pipelines import Declared, Pipelines
 from astromesh_rag.upkeep import Upkeep
 
+DOCUMENTS_PAGE = 100
+LARGEST_DOCUMENTS_PAGE = 1_000
 PAGE_SIZE = 20
 LARGEST_PAGE = 100
 
@@ -85,6 +87,22 @@ class RagService(RagServiceServicer):
             await self._upkeep.observe(declared, error if of_sources else None)
             raise
 
+    async def ListDocuments(
+        self, request: rag_pb2.ListDocumentsRequest, context: ServicerContext
+    ) -> rag_pb2.ListDocumentsResponse:
+        """The documents that a pipeline holds, by id. Raises NotFound, InvalidInput, Unavailable."""
+        declared = await self._pipelines.get(check_namespace(request.namespace), request.pipeline)
+        assert declared.pipeline is not None
+        size = request.page_size or DOCUMENTS_PAGE
+        if not 1 <= size <= LARGEST_DOCUMENTS_PAGE:
+            raise InvalidInput(f"page_size is {size}; it must be from 1 to {LARGEST_DOCUMENTS_PAGE}")
+        stored = await declared.pipeline.store.documents()
+        after = sorted(document for document in stored if document > request.page_token)
+        return rag_pb2.ListDocumentsResponse(
+            documents=[held_document(document) for document in after[:size]],
+            next_page_token=after[size - 1] if len(after) > size else "",
+        )
+
     async def ListIngestions(
         self, request: rag_pb2.ListIngestionsRequest, context: ServicerContext
     ) -> rag_pb2.ListIngestionsResponse:
@@ -134,14 +152,18 @@ class RagService(RagServiceServicer):
     async def _wanted(self, request: IngestRequest, declared: Declared) -> Wanted:
         assert declared.pipeline is not None
         assert declared.spec is not None
-        if not request.documents:
+        if not request.documents and not request.removed:
             if not declared.spec.ingestion.sources:
                 raise InvalidInput(f"pipeline {request.pipeline} declares no sources; send documents")
             return self._upkeep.wanted(declared, INGESTION_CAUSE_ASKED)
         documents = await self._given(request.documents)
+        removals = [GIVEN_PREFIX + source for source in dict.fromkeys(request.removed)]
+        both = [document.source for document in documents if document.id in removals]
+        if both:
+            raise InvalidInput(f"the source {both[0][:80]!r} is given and removed at once")
 
         async def gather() -> Listing:
-            return Listing(documents)
+            return Listing(documents, removals=removals)
 
         return Wanted(declared.pipeline, INGESTION_CAUSE_GIVEN, gather)
 

@@ -45,6 +45,13 @@ class RagServicer(RagServiceServicer):
         request.namespace = _namespace("viewer")
         return await self._rag.ListPipelines(request)
 
+    async def ListDocuments(
+        self, request: rag_pb2.ListDocumentsRequest, context: ServicerContext
+    ) -> rag_pb2.ListDocumentsResponse:
+        """What a pipeline holds."""
+        request.namespace = _namespace("viewer")
+        return await self._rag.ListDocuments(request)
+
     async def ListIngestions(
         self, request: rag_pb2.ListIngestionsRequest, context: ServicerContext
     ) -> rag_pb2.ListIngestionsResponse:

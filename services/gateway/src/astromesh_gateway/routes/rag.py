@@ -6,17 +6,22 @@ import asyncio
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from typing_extensions import TypedDict
 
 from astromesh.v1.rag_pb2 import (
+    DOCUMENT_ORIGIN_FILE,
+    DOCUMENT_ORIGIN_GIVEN,
+    DOCUMENT_ORIGIN_PAGE,
     Document,
+    DocumentOrigin,
     IngestRequest,
     IngestResponse,
     IngestSummary,
+    ListDocumentsRequest,
     ListPipelinesRequest,
     PipelineState,
     QueryRequest,
@@ -36,8 +41,17 @@ from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
 router = APIRouter(prefix="/v1/rag", tags=["rag"])
 router.include_router(ingestions.router)
 
-INGEST_SECONDS = 3_600.0
+INGEST_SECONDS = 86_400.0
+"""As long as an ingestion may take that somebody waits for."""
+
 QUERY_SECONDS = 60.0
+
+
+_ORIGINS: dict[DocumentOrigin.ValueType, Literal["file", "given", "page"]] = {
+    DOCUMENT_ORIGIN_FILE: "file",
+    DOCUMENT_ORIGIN_GIVEN: "given",
+    DOCUMENT_ORIGIN_PAGE: "page",
+}
 
 
 class PipelineReply(TypedDict):
@@ -56,6 +70,20 @@ class PipelineList(TypedDict):
     """The pipelines of the namespace."""
 
     pipelines: list[PipelineReply]
+
+
+class HeldReply(TypedDict):
+    """A document that a pipeline holds. The source of a file begins with its folder."""
+
+    source: str
+    origin: Literal["file", "given", "page"]
+
+
+class DocumentPage(TypedDict):
+    """Documents by origin and source; `next_page_token` is empty on the last page."""
+
+    documents: list[HeldReply]
+    next_page_token: str
 
 
 class IngestReply(TypedDict):
@@ -84,6 +112,25 @@ async def list_pipelines(caller: Viewer, gateway: TheGateway) -> PipelineList:
     """The pipelines of the namespace."""
     response = await gateway.services.rag.ListPipelines(ListPipelinesRequest(namespace=caller.namespace))
     return PipelineList(pipelines=[_pipeline_reply(state) for state in response.pipelines])
+
+
+@router.get("/pipelines/{name}/documents", summary="List documents", responses=errors(404, 422, 501, 503))
+async def list_documents(
+    name: str,
+    caller: Viewer,
+    gateway: TheGateway,
+    page_size: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    page_token: Annotated[str, Query(max_length=4_096)] = "",
+) -> DocumentPage:
+    """What the pipeline holds."""
+    request = ListDocumentsRequest(
+        namespace=caller.namespace, pipeline=name, page_size=page_size, page_token=page_token
+    )
+    page = await gateway.services.rag.ListDocuments(request)
+    return DocumentPage(
+        documents=[HeldReply(source=one.source, origin=_ORIGINS[one.origin]) for one in page.documents],
+        next_page_token=page.next_page_token,
+    )
 
 
 @router.post("/query", summary="Query a pipeline", responses=errors(400, 404, 422, 501, 503, 504))
@@ -129,6 +176,7 @@ async def ingest(request: Request, caller: Admin, gateway: TheGateway) -> Respon
         namespace=caller.namespace,
         pipeline=body.pipeline,
         documents=[_document(place, item) for place, item in enumerate(body.documents)],
+        removed=body.removed,
     )
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(reading(gateway.services.rag.Ingest(asked, timeout=INGEST_SECONDS)))
