@@ -1,4 +1,4 @@
-"""A store as a user writes one: it keeps everything in memory and in a file. The one of docs/vector-stores.md."""
+"""A store of one's own: it keeps everything in memory and in a file, and looks at every passage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Kept:
 
 
 class Mine:
-    """Looks at every passage. Made by `backend: "mine:Mine"`."""
+    """Named by `backend: "mine:Mine"`."""
 
     def __init__(
         self,
@@ -155,16 +155,6 @@ class Mine:
         aside = self.file.with_suffix(".new")
         aside.write_text(json.dumps({"model": self.model, "dimension": self.dimension, "documents": documents}))
         aside.replace(self.file)
-
-
-class Broken(Mine):
-    """Reaches nobody."""
-
-    def __init__(self, *, url: str, api_key: str, **others: object) -> None:
-        self.said = f"no answer to {api_key} of {url}"
-
-    async def count(self) -> int:
-        raise OSError(self.said)
 
 
 def _stored(name: str, passage: Passage, metadata: Metadata) -> Passage:

@@ -18,6 +18,15 @@ from astromesh_vectors.opening import Collection, Stores
 from astromesh_vectors.ports import VectorStore
 
 OWN = Path(__file__).with_name("own_store.py")
+BROKEN = """
+
+class Broken(Mine):
+    def __init__(self, *, url, api_key, **others):
+        self.said = f"no answer to {api_key} of {url}"
+
+    async def count(self):
+        raise OSError(self.said)
+"""
 
 
 def collection(name: str = "rag/default/docs", dimension: int = 4) -> Collection:
@@ -28,7 +37,7 @@ def collection(name: str = "rag/default/docs", dimension: int = 4) -> Collection
 def modules(tmp_path: Path) -> Iterator[Modules]:
     folder = tmp_path / "config" / "stores"
     folder.mkdir(parents=True)
-    (folder / "mine.py").write_text(OWN.read_text())
+    (folder / "mine.py").write_text(OWN.read_text() + BROKEN)
     opened = Modules(folder)
     yield opened
     opened.close()

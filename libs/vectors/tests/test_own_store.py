@@ -46,3 +46,9 @@ class TestMineAsServicesHoldIt(VectorStoreContract):
 def test_it_is_one_without_inheriting_anything(tmp_path: Path) -> None:
     store = Mine(collection="c", model="m", dimension=4, folder=tmp_path, url="", api_key="", parameters={})
     assert isinstance(store, VectorStore)
+
+
+def test_it_is_the_one_that_the_documentation_shows() -> None:
+    here = Path(__file__)
+    page = here.parents[3] / "docs" / "vector-stores.md"
+    assert here.with_name("own_store.py").read_text() in page.read_text()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from astromesh_vectors.passages import Checked
     from astromesh_vectors.ports import Vectors
 
-MOST_FILTERS: Final = 64
-"""Of which it is kept what they let through, until the next change: an eighth of a byte a passage, 8 for few."""
+MOST_FILTERS: Final = 32
+"""Of which it is kept what they let through, until the next change: 8 bytes a passage."""
 
 SAVE_AFTER: Final = 10_000
 """Passages added since the file was written after which it is written again: what a kill leaves to be done anew."""

@@ -22,6 +22,8 @@ from astromesh_vectors.passages import Kept, passage_of
 
 SCHEMA = 2
 BUSY_SECONDS = 10.0
+MOST_MARKS = 10_000
+"""Of one statement; SQLite allows 32,766."""
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS store (schema INTEGER NOT NULL, identity TEXT NOT NULL, model TEXT NOT NULL,"
@@ -177,11 +179,13 @@ class Sidecar:
 
     def rows(self, numbers: Sequence[int]) -> dict[int, PassageRow]:
         """The rows of the passages with these numbers, for `read`."""
-        if not numbers:
-            return {}
-        marks = ", ".join("?" * len(numbers))
-        found = self._connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE number IN ({marks})", numbers)
-        return {row[0]: row for row in found}
+        found: dict[int, PassageRow] = {}
+        for start in range(0, len(numbers), MOST_MARKS):
+            some = numbers[start : start + MOST_MARKS]
+            marks = ", ".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE number IN ({marks})", some)
+            found.update((row[0], row) for row in rows)
+        return found
 
     def numbers_of(self, document: str) -> list[int]:
         """The numbers of a document's passages, in their order. Raises NotFound."""
