@@ -117,7 +117,9 @@ class VectorStore(Spec):
         if self.dsn is not None and (self.url is not None or self.backend != "pgvector"):
             context = {"backend": self.backend}
             raise PydanticCustomError("unused", "{backend} has no dsn, or a url as well", context)
-        names = {"path": "persist_directory", "metric": "distance_metric"} | ({"url": "dsn"} if self.dsn is not None else {})
+        names = {"path": "persist_directory", "metric": "distance_metric"} | (
+            {"url": "dsn"} if self.dsn is not None else {}
+        )
         check_place(self.place, names)
         return self
 
