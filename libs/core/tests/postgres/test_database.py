@@ -50,6 +50,23 @@ async def test_there_are_never_more_connections_than_allowed(database: Database)
     assert len(set(pids)) == 2
 
 
+async def test_callers_that_leave_take_no_connection_with_them(database: Database) -> None:
+    for _ in range(3):
+        leaving = [asyncio.create_task(asked(database, "SELECT pg_sleep(30)")) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        for task in leaving:
+            task.cancel()
+        ends = await asyncio.gather(*leaving, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    there = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+
+    async def is_alone() -> bool:
+        return await asked(database, f"{there} AND state = 'active'") == 1
+
+    await until(is_alone)
+    assert await asked(database, there) in (1, 2)
+
+
 async def test_a_transaction_is_whole_or_nothing(database: Database) -> None:
     async def insert(number: str) -> None:
         async with database.transaction() as connection:

@@ -101,9 +101,14 @@ class Database:
         while self._idle:
             connection, since = self._idle.pop()
             unused = time.monotonic() - since
-            if unused < FRESH_SECONDS or (unused < IDLE_SECONDS and await _answers(connection)):
+            sound = unused < FRESH_SECONDS
+            try:
+                sound = sound or (unused < IDLE_SECONDS and await _answers(connection))
+            finally:
+                if not sound:
+                    await connection.close()
+            if sound:
                 return connection
-            await connection.close()
         return await self._opened()
 
     async def _opened(self) -> Session:
