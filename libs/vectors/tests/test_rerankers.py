@@ -327,7 +327,7 @@ spec:
     [
         ("{enabled: true}", "cross_encoder", "cross-encoder/ms-marco-MiniLM-L-6-v2"),
         ("{enabled: true, model: cross-encoder, topK: 5}", "cross_encoder", "cross-encoder/ms-marco-MiniLM-L-6-v2"),
-        ("{enabled: true, model: cohere}", "cohere", "rerank-v3.5"),
+        ("{enabled: true, model: cohere}", "cohere", "rerank-v4.0-fast"),
         ("{enabled: true, provider: cohere, model: rerank-english-v3.0}", "cohere", "rerank-english-v3.0"),
         ("{enabled: true, model: own/tiny}", "cross_encoder", "own/tiny"),
         ("{enabled: true, provider: 'a.b:C'}", "a.b:C", "C"),

@@ -57,7 +57,6 @@ class Longest:
 @pytest.fixture(autouse=True)
 def without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(server, "ATTEMPTS", 2)
 
 
 @dataclass
@@ -218,7 +217,7 @@ async def test_as_many_are_shown_as_declared_or_asked_for(
 
 
 async def test_a_reranker_that_fails_fails_the_query_and_no_ingestion(tmp_path: Path) -> None:
-    async with CohereServer(Refusal(500, "oops"), Refusal(500, "oops")) as fake, mesh(tmp_path) as here:
+    async with CohereServer(*[Refusal(500, "oops")] * 4) as fake, mesh(tmp_path) as here:
         reranking = {"enabled": True, "provider": "cohere", "endpoint": fake.url, "api_key": "${COHERE_API_KEY}"}
         declared = await here.declare({"reranking": reranking})
         await take_in(declared)
@@ -286,7 +285,7 @@ async def test_a_wrong_dimension_is_told_and_nothing_is_written(
                 await stub.Query(request)
             states = await stub.ListPipelines(ListPipelinesRequest(namespace="default"))
             assert [state.documents for state in states.pipelines] == [0]
-            fake.script += [Refusal(503, "loading")] * 4
+            fake.script += [Refusal(503, "loading")] * 3
             await declare(served_by(fake.url, dimension=64))
             await observed(bus, b"Ingested")
             assert not fake.script

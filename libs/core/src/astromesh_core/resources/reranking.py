@@ -15,7 +15,7 @@ from astromesh_core.resources.urls import HttpUrl
 
 DEFAULT_RERANKERS: dict[str, str] = {
     "cross_encoder": "cross-encoder/ms-marco-MiniLM-L-6-v2",
-    "cohere": "rerank-v3.5",
+    "cohere": "rerank-v4.0-fast",
 }
 """Every built-in provider, with the model that it asks unless told otherwise."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from astromesh_core.errors import InvalidInput, LimitExceeded, Unavailable
 from astromesh_vectors.remote.formats import TEXTS_AT_ONCE, EmbeddingFormat, Malformed, Rows
-from astromesh_vectors.remote.server import Server
+from astromesh_vectors.remote.server import ATTEMPTS, Server
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
@@ -24,14 +24,14 @@ class RemoteModel:
         self.server = server
         self._format = wire_format
 
-    async def rows(self, texts: Sequence[str]) -> Rows:
+    async def rows(self, texts: Sequence[str], *, attempts: int = ATTEMPTS) -> Rows:
         """One vector a text, in order, as the server gives them. Raises what `Server.ask` raises.
 
         A batch that is too large for the server is asked in halves.
         """
         asked = [text if text.strip() else BLANK for text in texts]
         try:
-            answer = await self.server.ask(self._format.path, self._format.body(asked))
+            answer = await self.server.ask(self._format.path, self._format.body(asked), attempts=attempts)
         except LimitExceeded:
             if len(texts) == 1:
                 raise
@@ -47,8 +47,8 @@ class RemoteModel:
         return rows
 
     async def dimension(self) -> int:
-        """How long the vectors are, asked with one text."""
-        return len((await self.rows([BLANK]))[0])
+        """How long the vectors are, asked once with one text."""
+        return len((await self.rows([BLANK], attempts=1))[0])
 
 
 class RemoteEmbedder:
@@ -76,8 +76,8 @@ class RemoteEmbedder:
         return np.concatenate(parts) if parts else np.empty((0, self.dimension), dtype=np.float32)
 
     async def check(self) -> str:
-        """See ServedEmbedder: asks for one vector."""
-        await self.embed([BLANK])
+        """See ServedEmbedder: asks once for one vector."""
+        self._check(await self._model.dimension())
         return "Answered"
 
     async def close(self) -> None:
@@ -86,11 +86,14 @@ class RemoteEmbedder:
 
     async def _batch(self, texts: Sequence[str]) -> Vectors:
         rows = await self._model.rows(texts)
-        wrong = next((len(row) for row in rows if len(row) != self.dimension), None)
-        if wrong is not None:
-            label = self._model.server.address.label
-            raise InvalidInput(f"{label}: makes vectors of {wrong}, declared are {self.dimension}; write {wrong}")
+        for row in rows:
+            self._check(len(row))
         return await asyncio.to_thread(_unit, rows, self.dimension)
+
+    def _check(self, made: int) -> None:
+        if made != self.dimension:
+            label = self._model.server.address.label
+            raise InvalidInput(f"{label}: makes vectors of {made}, declared are {self.dimension}; write {made}")
 
 
 def _unit(rows: Rows, dimension: int) -> Vectors:

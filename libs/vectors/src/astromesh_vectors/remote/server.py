@@ -66,16 +66,16 @@ class Server:
         except UnicodeEncodeError:
             raise InvalidInput(f"{address.label}: {address.key_name} holds more than printable ASCII") from None
 
-    async def ask(self, path: str, body: Mapping[str, object]) -> object:
-        """The decoded answer to a POST of JSON; asked up to four times where the failure may pass.
+    async def ask(self, path: str, body: Mapping[str, object], *, attempts: int = ATTEMPTS) -> object:
+        """The decoded answer to a POST of JSON; asked so many times at most, where the failure may pass.
 
         Raises an error of the kind that the status means, naming the server and what it said, never its key.
         """
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-        attempts = stamina.retry_context(
-            on=_passing, attempts=ATTEMPTS, timeout=None, wait_initial=FIRST_PAUSE, wait_jitter=FIRST_PAUSE
+        tries = stamina.retry_context(
+            on=_passing, attempts=attempts, timeout=None, wait_initial=FIRST_PAUSE, wait_jitter=FIRST_PAUSE
         )
-        async for attempt in attempts:
+        async for attempt in tries:
             with attempt:
                 async with self._turns:
                     return await self._once(path, content)

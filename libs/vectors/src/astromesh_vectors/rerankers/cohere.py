@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from astromesh_core.errors import Unavailable
-from astromesh_vectors.remote.server import Server
+from astromesh_vectors.remote.server import ATTEMPTS, Server
 
 
 class CohereReranker:
@@ -18,10 +18,11 @@ class CohereReranker:
 
     async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
         """See RerankerProtocol. Raises what `Server.ask` raises."""
-        if not texts:
-            return []
+        return await self._asked(query, texts, ATTEMPTS) if texts else []
+
+    async def _asked(self, query: str, texts: Sequence[str], attempts: int) -> list[float]:
         body = {"model": self._model, "query": query, "documents": list(texts), "top_n": len(texts)}
-        answer = await self._server.ask("/v2/rerank", body)
+        answer = await self._server.ask("/v2/rerank", body, attempts=attempts)
         scores = _scores(answer)
         if scores.keys() != set(range(len(texts))):
             label = self._server.address.label
@@ -29,8 +30,8 @@ class CohereReranker:
         return [scores[index] for index in range(len(texts))]
 
     async def check(self) -> str:
-        """See ServedReranker: asks for one score, and so sees whether the key and the model are good."""
-        await self.scores("?", ["."])
+        """See ServedReranker: asks once for one score, and so sees whether the key and the model are good."""
+        await self._asked("?", ["."], 1)
         return "Answered"
 
     async def close(self) -> None:
