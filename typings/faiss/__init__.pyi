@@ -15,7 +15,7 @@ class SearchParameters:
     def __init__(self, *, sel: IDSelector | None = None) -> None: ...
 
 class SearchParametersHNSW(SearchParameters):
-    def __init__(self, *, sel: IDSelector | None = None, efSearch: int = 16) -> None: ...
+    def __init__(self, *, sel: IDSelector | None = None, efSearch: int = 16) -> None: ...  # noqa: N803 - its name there
 
 class FloatPointer: ...
 
@@ -34,15 +34,14 @@ class IndexFlatIP(IndexFlat):
     def __init__(self, d: int) -> None: ...
 
 class HNSW:
-    efConstruction: int
-    efSearch: int
+    efConstruction: int  # noqa: N815 - its name there
 
 class IndexHNSW(Index):
     hnsw: HNSW
     storage: Index
 
 class IndexHNSWFlat(IndexHNSW):
-    def __init__(self, d: int, M: int, metric: int) -> None: ...
+    def __init__(self, d: int, M: int, metric: int) -> None: ...  # noqa: N803 - its name there
 
 def downcast_index(index: Index) -> IndexFlat: ...
 def rev_swig_ptr(pointer: FloatPointer, count: int) -> NDArray[np.float32]: ...
