@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from astromesh_core.conversations import START
@@ -44,6 +46,21 @@ async def test_a_server_that_is_gone_is_unavailable_and_its_password_is_nowhere(
         await RedisConversations.open(address, "mesh")
     own_redis.start()
     assert await questions(store) == ["q1"]
+    await store.close()
+
+
+async def test_a_server_that_hangs_is_given_up_after_some_seconds(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astromesh_memory.backends.redis.ANSWER_SECONDS", 0.5)
+    address = redis_address(Connection(url="${REDIS_URL}"), {"REDIS_URL": own_redis.url})
+    store = await RedisConversations.open(address, "mesh")
+    own_redis.pause()
+    async with asyncio.timeout(3):
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            await questions(store)
+    own_redis.resume()
+    assert await questions(store) == []
     await store.close()
 
 

@@ -19,6 +19,7 @@ from astromesh_core.resources.connections import redis_address
 from astromesh_core.resources.stores import Connection
 from astromesh_memory.backends.redis import RedisConversations
 from astromesh_memory.backends.sqlite import SqliteConversations
+from astromesh_testing.postgres import PostgresServer
 from astromesh_testing.redis import RedisServer
 from astromesh_testing.waiting import until
 
@@ -92,6 +93,24 @@ async def test_a_new_agent_needs_nothing_of_the_log(
         store = await RedisConversations.open(redis_address(Connection(url="${R}"), {"R": redis_url}), "mesh")
         assert (await store.followed())[DESK] >= last.encode()
         await store.close()
+
+
+async def test_postgres_that_stops_between_runs_loses_nothing(
+    bus: Bus, tmp_path: Path, own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_POSTGRES", own_postgres.fresh_database())
+    desk = Desk(bus)
+    agent = await desk.declare(**POSTGRES)
+    async with serving(bus, tmp_path) as (stub, _):
+        assert await _found(stub, desk, agent, await desk.turn("one")) == ["one"]
+        own_postgres.kill()
+        last = await desk.turn("two")
+        with pytest.raises(Unavailable, match="PostgreSQL at postgresql://"):
+            await recall(stub, desk, agent, last)
+        health = (await stub.CheckMemory(CheckMemoryRequest(agent=agent), timeout=10)).stores[0]
+        assert (health.connected, health.reason) == (False, "Unavailable")
+        own_postgres.start()
+        assert await _found(stub, desk, agent, last) == ["one", "two"]
 
 
 async def test_a_backend_that_is_away_holds_up_its_own_agents_alone_and_comes_back_by_itself(

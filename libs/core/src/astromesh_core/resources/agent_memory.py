@@ -60,6 +60,8 @@ class ConversationalMemory(Spec):
         if self.max_tokens is not None and self.strategy != "token_budget":
             hint = "write strategy: token_budget, or leave max_tokens out"
             raise PydanticCustomError("unused", "max_tokens is read by the strategy token_budget alone", {"hint": hint})
+        if is_class_path(self.backend) and self.connection is not None and self.connection.url is None:
+            raise PydanticCustomError("connection", "a class of your own is given connection.url alone")
         return self
 
 

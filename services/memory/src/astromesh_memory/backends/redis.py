@@ -9,6 +9,7 @@ from typing import Final, cast
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from astromesh_core.conversations import (
@@ -56,7 +57,8 @@ class RedisConversations:
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             max_connections=CONNECTIONS,
-            retry=Retry(NoBackoff(), 1),
+            # Once, for a connection that the server closed meanwhile; who does not answer in time will not the next time.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             health_check_interval=0,
         )
         store = cls(client, address.shown, mesh)
