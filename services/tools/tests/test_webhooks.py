@@ -187,6 +187,8 @@ async def breaks_off(exchange: Exchange) -> None:
         (breaks_off, Unavailable),
         (answering(504, {}), Unavailable),
         (answering(502, {}), Unavailable),
+        (answering(303, b"", "text/plain", location="/done"), Unavailable),
+        (answering(302, b"", "text/plain", location="http://[::1"), Unavailable),
     ],
 )
 async def test_a_write_without_a_definite_answer_is_open_and_a_read_failed(
@@ -241,7 +243,7 @@ async def test_only_a_read_follows_redirects_and_tells_another_server_no_secret(
     auth = {"type": "bearer", "token": "${SHOP_TOKEN}"}
     target = Shop(answering(200, {"t": 21}))
     async with LoopbackServer(target) as second:
-        first = Shop(answering(302, b"", "text/plain", location=f"{second.url}/there"))
+        first = Shop(answering(307, b"", "text/plain", location=f"{second.url}/there"))
         async with LoopbackServer(first) as server:
             agent = mesh.agents.add(
                 tool(server.url, method="GET", auth=auth), tool(server.url, name="write", auth=auth)
@@ -251,6 +253,37 @@ async def test_only_a_read_follows_redirects_and_tells_another_server_no_secret(
     assert "authorization" in first.asked[0][2]
     assert [(path, "authorization" in headers) for _, path, headers, _ in target.asked] == [("/there", False)]
     assert (kind, "is redirected to 127.0.0.1" in message) == ("invalid-input", True)
+
+
+async def test_a_place_in_the_path_leads_nowhere_else(mesh: Mesh) -> None:
+    shop = Shop(answering(200, {}))
+    async with LoopbackServer(shop) as server:
+        agent = mesh.agents.add(tool(f"{server.url}/orders/{{{{ city }}}}/lines?of={{{{ city }}}}", method="DELETE"))
+        for city in ("", ".", ".."):
+            kind, message = failed(await mesh.call(agent, "ask", orjson.dumps({"city": city}).decode()))
+            assert (kind, "cannot fill" in message) == ("invalid-input", True)
+        await mesh.output(agent, "ask", '{"city": "../..%2f"}')
+    assert [path for _, path, _, _ in shop.asked] == ["/orders/..%2F..%252f/lines?of=..%2F..%252f"]
+
+
+async def test_a_secret_within_a_header_or_an_address_is_read_by_nobody(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
+    shop = Shop(answering(404, {"error": f"/{TOKEN}/orders: {TOKEN} is unknown"}))
+    async with LoopbackServer(shop) as server:
+        monkeypatch.setenv("SHOP_URL", server.url)
+        in_header = tool("${SHOP_URL}/orders", headers={"X-Team": "desk ${SHOP_TOKEN}"})
+        in_address = tool("${SHOP_URL}/${SHOP_TOKEN}/orders", name="other")
+        agent = mesh.agents.add(in_header, in_address)
+        answers = [await mesh.call(agent, name, '{"city": "Bonn"}') for name in ("ask", "other")]
+        monkeypatch.setenv("SHOP_TOKEN", f"{TOKEN}\n")
+        broken = await mesh.call(agent, "ask", '{"city": "Bonn"}')
+    assert [path for _, path, _, _ in shop.asked] == ["/orders", f"/{TOKEN}/orders"]
+    for answer in answers:
+        assert answer.result.output.text == '404: {"error":"/[secret]/orders: [secret] is unknown"}'
+    assert failed(broken)[0] == "invalid-input"
+    assert TOKEN not in str(broken)
 
 
 async def test_a_circle_of_redirects_ends(mesh: Mesh) -> None:

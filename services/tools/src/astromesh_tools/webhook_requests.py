@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 from pydantic import JsonValue
 from yarl import URL
 
+from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent_tools import WebhookTool
 from astromesh_core.resources.placeholders import Left, as_text, filled, filled_text
-from astromesh_core.resources.secrets import resolve
+from astromesh_core.resources.secrets import resolve, resolved_values
 from astromesh_core.resources.webhook_tool import BODILESS, Auth, BasicAuth, BearerAuth
 
 SHORTEST_SECRET = 6
@@ -40,11 +41,15 @@ class WebhookRequest:
 def request_of(
     declared: WebhookTool, arguments: Mapping[str, JsonValue], environ: Mapping[str, str], idempotency_key: str
 ) -> WebhookRequest:
-    """The request that a call makes. Raises InvalidInput, NotSupported for a secret that cannot be read."""
+    """The request that a call makes.
+
+    Raises InvalidInput for arguments that would lead to another place, and for a value of the environment that is unset
+    or no header; NotSupported for a secret that cannot be read.
+    """
     arguments = declared.with_defaults(arguments, declared.parameters)
-    secrets = {name: resolve(text, environ) for name, text in declared.headers.items()}
-    written = {name: text for name, text in secrets.items() if text != declared.headers[name]}
-    headers = secrets | _authorization(declared.auth, environ)
+    headers = {name: resolve(text, environ) for name, text in declared.headers.items()}
+    headers |= _authorization(declared.auth, environ)
+    _check_lines(headers)
     url = _address(declared, arguments, environ)
     body = None
     if declared.method not in BODILESS:
@@ -52,20 +57,37 @@ def request_of(
         headers, body = _body(headers, {} if isinstance(content, Left) else content)
     if declared.effect != "read":
         headers["Idempotency-Key"] = idempotency_key
-    hidden = (*written.values(), *_hidden(declared.auth, environ))
-    return WebhookRequest(declared.method, url, headers, body, tuple(x for x in hidden if len(x) >= SHORTEST_SECRET))
+    hidden = {text for text in _hidden(declared, environ) if len(text) >= SHORTEST_SECRET}
+    # The longest first: one may stand within another.
+    return WebhookRequest(declared.method, url, headers, body, tuple(sorted(hidden, key=len, reverse=True)))
 
 
 def _address(declared: WebhookTool, arguments: Mapping[str, JsonValue], environ: Mapping[str, str]) -> URL:
     text = filled_text(declared.endpoint, arguments, lambda value: quote(value, safe=""))
     # A resource whose address might be left out is refused when it is loaded.
     assert not isinstance(text, Left)
+    _check_path(declared.endpoint, text)
     url = URL(resolve(text, environ), encoded=True)
     asked = filled({**declared.query}, arguments)
     query = cast("dict[str, JsonValue]", asked) if isinstance(asked, dict) else {}
     if declared.method in BODILESS and not declared.query and "{{" not in declared.endpoint:
         query = dict(arguments)
     return url.extend_query({name: as_text(value) for name, value in query.items()}) if query else url
+
+
+def _check_path(declared: str, filled: str) -> None:
+    """Raises InvalidInput where an argument leaves its part of the path, or leaves that empty: `/orders/{{ id }}` with
+    `..` or nothing is the address of something else."""
+    parts = zip(urlsplit(declared).path.split("/"), urlsplit(filled).path.split("/"), strict=True)
+    for place, text in parts:
+        if "{{" in place and text in ("", ".", ".."):
+            raise InvalidInput(f"the address has {place}, which {text or 'nothing'!r} cannot fill")
+
+
+def _check_lines(headers: Mapping[str, str]) -> None:
+    for name, text in headers.items():
+        if "\r" in text or "\n" in text or "\0" in text:
+            raise InvalidInput(f"the value for the header {name} has a line break; take it out of the environment's")
 
 
 def _body(headers: dict[str, str], content: JsonValue) -> tuple[dict[str, str], bytes]:
@@ -88,13 +110,19 @@ def _authorization(auth: Auth | None, environ: Mapping[str, str]) -> dict[str, s
             return {auth.name: resolve(auth.value, environ)}
 
 
-def _hidden(auth: Auth | None, environ: Mapping[str, str]) -> tuple[str, ...]:
-    match auth:
+def _hidden(declared: WebhookTool, environ: Mapping[str, str]) -> Iterator[str]:
+    """What an answer may repeat and nobody may read: what the environment gave for headers, address and auth."""
+    for text in declared.headers.values():
+        yield from resolved_values(text, environ)
+    # The address of a server is no secret, and links to it are what an answer is made of.
+    yield from (value for value in resolved_values(declared.endpoint, environ) if "://" not in value)
+    match declared.auth:
         case None:
-            return ()
+            pass
         case BearerAuth():
-            return (resolve(auth.token, environ),)
+            yield resolve(declared.auth.token, environ)
         case BasicAuth():
-            return (resolve(auth.password, environ), *_authorization(auth, environ).values())
+            yield resolve(declared.auth.password, environ)
+            yield from (header.removeprefix("Basic ") for header in _authorization(declared.auth, environ).values())
         case _:
-            return (resolve(auth.value, environ),)
+            yield resolve(declared.auth.value, environ)

@@ -1,8 +1,9 @@
 """Tools that are HTTP endpoints.
 
 What an answer means: 2xx is success, 4xx a definite answer that the model may work with, 429, 500 and 503 a definite
-failure. Where a gateway gave up (408, 502, 504), the connection broke or time ran out after the request was sent,
-nobody knows what was done: a read failed, anything else has an open outcome.
+failure. Where a gateway gave up (408, 502, 504), what was sent is answered by another page (302, 303), the connection
+broke or time ran out after the request was sent, nobody knows what was done: a read failed, anything else has an open
+outcome.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 
 MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_ELSEWHERE: Final = frozenset((302, 303))
+"""How many servers answer a form that they took (RFC 9110, 15.4.4); 301, 307 and 308 say that nobody took it."""
+
 _UNDECIDED: Final = frozenset((408, 502, 504))
 _LONGEST_REASON: Final = 500
 
@@ -94,6 +98,8 @@ class WebhookTool:
                 )
             except AstromeshError as error:
                 raise _NotSent(error) from error
+            except aiohttp.ConnectionTimeoutError as error:
+                raise _NotSent(TimedOut(f"{self.spec.name}: no connection to {request.url.host} in time")) from error
             except aiohttp.ClientConnectorError as error:
                 reason = f"{self.spec.name}: no connection to {request.url.host}: {_reason(error)}"
                 raise _NotSent(Unavailable(reason)) from error
@@ -104,10 +110,12 @@ class WebhookTool:
         return failure_of(InvalidInput(f"{self.spec.name} is redirected more than {MOST_REDIRECTS} times"))
 
     def _target(self, response: aiohttp.ClientResponse, request: WebhookRequest) -> URL:
-        target = request.url.join(URL(response.headers.get("Location", "")))
+        try:
+            target = request.url.join(URL(response.headers.get("Location", "")))
+        except ValueError as error:
+            raise self._led_away(response, "what is no address") from error
         if request.method != "GET":
-            reason = f"{self.spec.name} is redirected to {target.host}; declare the address that is meant"
-            raise _NotSent(InvalidInput(reason))
+            raise self._led_away(response, target.host or "nowhere")
         if request.url.scheme == "https" and target.scheme != "https":
             raise _NotSent(InvalidInput(f"{self.spec.name} is redirected from https to {target.scheme}"))
         try:
@@ -115,6 +123,11 @@ class WebhookTool:
         except AstromeshError as error:
             raise _NotSent(error) from error
         return target
+
+    def _led_away(self, response: aiohttp.ClientResponse, whither: str) -> Exception:
+        if response.status in _ELSEWHERE and self.spec.effect != TOOL_EFFECT_KIND_READ:
+            return Unavailable(f"{self.spec.name} answered {response.status}, redirected to {whither}")
+        return _NotSent(InvalidInput(f"{self.spec.name} is redirected to {whither}; declare the address that is meant"))
 
     async def _judged(
         self, response: aiohttp.ClientResponse, request: WebhookRequest, invocation: Invocation

@@ -97,6 +97,11 @@ def resolve(reference: str | SecretKeyRef, environ: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, reference)
 
 
+def resolved_values(text: str, environ: Mapping[str, str]) -> list[str]:
+    """What the environment holds for the variables of a text: each may be a secret. Defaults are none."""
+    return [known for found in _VARIABLE.finditer(text) if (known := environ.get(found[1]))]
+
+
 def variables(text: str) -> list[str]:
     """Lists the environment variables that a text refers to and that have no default."""
     return [found[1] for found in _VARIABLE.finditer(text) if found[2] is None]
