@@ -22,6 +22,11 @@ class Timetable:
         self._schedules = schedules
         self._now = now
 
+    async def begin(self, ref: ResourceRef, ingestion: Ingestion) -> None:
+        """Counts from now on, where the schedule is a new one."""
+        if ingestion.schedule is not None:
+            await self._known(ref, ingestion)
+
     async def seconds_left(self, ref: ResourceRef, ingestion: Ingestion) -> float | None:
         """How long until the next appointment; 0 where one was missed, None where there is no schedule."""
         if ingestion.schedule is None:

@@ -183,6 +183,7 @@ class Upkeep:
         where another replica broke off."""
         assert declared.spec is not None
         self._filled.discard(_key(declared.ref))
+        await self._timetable.begin(declared.ref, declared.spec.ingestion)
         await self._look(declared, observed)
         error: AstromeshError | None = None
         if declared.spec.ingestion.sources or await self._has_left_over(declared):
