@@ -29,7 +29,12 @@ LEAST_VERSION: Final = (0, 8)
 """Of pgvector: the first whose index goes on searching when a filter leaves too few."""
 
 RETRY_SECONDS: Final = 5.0
-_BUILD_MEMORY: Final = "256MB"
+
+_BUILDING = SQL(
+    "SELECT set_config('maintenance_work_mem', '256MB', true),"
+    " set_config('max_parallel_maintenance_workers', '0', true)"
+)
+"""Several workers would build it in shared memory, of which a container has 64 MB."""
 
 _EXTENSION = SQL(
     "SELECT e.extversion, n.nspname, t.oid, t.typarray FROM pg_extension e"
@@ -165,7 +170,7 @@ async def _indexes(session: Session, tables: Tables) -> set[str]:
 async def _index(session: Session, tables: Tables, wanted: set[str]) -> None:
     there = await _indexes(session, tables)
     if wanted - there:
-        await session.execute("SELECT set_config('maintenance_work_mem', %s, true)", (_BUILD_MEMORY,))
+        await session.execute(_BUILDING)
         await session.execute(tables.making_index())
     for name in sorted(there - wanted):
         await session.execute(SQL("DROP INDEX IF EXISTS {}").format(Identifier(SCHEMA, name)))

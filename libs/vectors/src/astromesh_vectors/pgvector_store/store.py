@@ -154,9 +154,8 @@ class PgvectorStore:
         asked = [" ".join(plain_words(word)) for word in asked_words(words)]
 
         async def work(tables: Tables) -> Matches:
-            # One statement sees one state; several need a transaction for that.
-            alone = not asked and where is None
-            opened = self._database.connection() if alone else self._database.transaction(one_state=True)
+            # By vectors, one statement brings all that is found; words need several, and so a transaction.
+            opened = self._database.transaction(one_state=True) if asked else self._database.connection()
             async with opened as session:
                 few = self._passages <= FEW
                 totals = await self._totals(session, tables) if asked or few else Totals(self._passages, 0)
