@@ -151,7 +151,7 @@ async def test_a_given_document_needs_a_source_and_a_format() -> None:
     assert (await given_file("report", b"x", "text/html; charset=utf-8").load({})).raw.format == "html"
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"a": null}', '{"$a": 1}'])
+@pytest.mark.parametrize("text", ["[1]", "{", '{"a": null}', '{"$a": 1}', '{"source": "x"}'])
 def test_metadata_that_no_store_keeps_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         read_metadata(text)

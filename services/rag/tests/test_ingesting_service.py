@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -23,6 +25,7 @@ from astromesh.v1.ingestion_events_pb2 import (
 from astromesh.v1.rag_pb2 import (
     INGESTION_STATUS_CANCELLED,
     INGESTION_STATUS_COMPLETED,
+    INGESTION_STATUS_FAILED,
     INGESTION_STATUS_RUNNING,
     CancelIngestionRequest,
     Document,
@@ -37,8 +40,12 @@ from astromesh_core.bus import ingestion_lease
 from astromesh_core.bus.connection import Bus
 from astromesh_core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from astromesh_testing.contracts.placement import Placement
+from astromesh_testing.embedding import WordEmbedder
 
 from .served import SOURCES, Clock, Served, ask, declare, ingest, served, until
+
+if TYPE_CHECKING:
+    from astromesh_vectors.ports import Vectors
 
 
 async def known(rag: Served) -> list[Ingestion]:
@@ -115,6 +122,30 @@ async def test_a_folder_that_comes_back_is_taken_in_by_itself(
         (config / "aside").rename(config / "knowledge")
         await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
         assert rag.told.figures["docs"]["documents"] == 2
+
+
+async def test_a_model_that_goes_away_in_the_middle_is_awaited(
+    placement: Placement, bus: Bus, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(astromesh_rag.upkeep, "RETRY_SECONDS", 0.1)
+    embed, calls = WordEmbedder.embed, 0
+
+    async def failing(self: WordEmbedder, texts: Sequence[str]) -> Vectors:
+        nonlocal calls
+        calls += 1
+        if 1 < calls < 4:
+            raise Unavailable("the model server is away")
+        return await embed(self, texts)
+
+    monkeypatch.setattr(WordEmbedder, "embed", failing)
+    await declare(bus, "docs", SOURCES)
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_FALSE)
+        assert rag.told.conditions["docs"]["IngestionComplete"].message == "the model server is away"
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
+        ended = [one.status for one in await known(rag)]
+        assert ended == [INGESTION_STATUS_COMPLETED, INGESTION_STATUS_FAILED, INGESTION_STATUS_FAILED]
+        assert (await known(rag))[0].counts.unchanged == 1
 
 
 async def test_what_another_replica_broke_off_is_gone_on_with(

@@ -50,6 +50,8 @@ def read_metadata(text: str) -> dict[str, MetadataValue]:
         raise InvalidInput(f"metadata is no JSON: {error}") from error
     if not is_mapping(value):
         raise InvalidInput("metadata is no object of texts, numbers, true and false")
+    if "source" in value:
+        raise InvalidInput("metadata may not name a source: that is the document's own")
     return checked_metadata(value)
 
 

@@ -196,8 +196,17 @@ class RagService(RagServiceServicer):
             raise NotFound(f"pipeline {pipeline} has no ingestion {ingestion[:80]!r}")
         return events
 
+    async def _last_completed(self, namespace: str, pipeline: str) -> int:
+        newest = [await self._log.newest(namespace, pipeline, given=given) for given in (False, True)]
+        completed = [one for one in newest if one is not None and one.last.ingestion.HasField("completed")]
+        return max((one.last.time_unix_nano for one in completed), default=0)
+
     async def _state(self, declared: Declared) -> rag_pb2.PipelineState:
         state = await _state(declared)
+        if declared.pipeline is not None:
+            # A store that replicas share may have been filled by another one.
+            elsewhere = await self._last_completed(declared.ref.namespace, declared.ref.name)
+            state.last_ingested_unix_nano = max(state.last_ingested_unix_nano, elsewhere)
         state.next_ingestion_unix_nano = self._upkeep.next_due(declared) * 1_000_000_000
         return state
 
