@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from astromesh_testing.mesh import running_mesh
+from astromesh_testing.mesh import Mesh, running_mesh
 from astromesh_testing.mesh_folders import ConfigFolder
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Reply
 from astromesh_testing.models.scripted import ChatRequest
+from astromesh_testing.postgres import PostgresServer
+from astromesh_testing.waiting import until
 
 from .asking import Json, ask, proven
 from .conftest import Talking
@@ -101,6 +103,28 @@ async def test_a_person_is_exported_and_forgotten_with_what_was_made_of_them(tal
         assert await answer(talking, agent, QUESTION, user=user, session_id="newer") == UNKNOWN
 
 
+async def test_all_three_memories_are_the_same_after_a_rebuild(talking: Talking) -> None:
+    client, user = talking.mesh.client, f"u-{secrets.token_hex(4)}"
+    memory: dict[str, JsonValue] = {"conversational": {"backend": "sqlite"}, **MEMORY}
+    async with made_agent(talking, [talking.model.endpoint], memory=memory) as agent:
+        for session in ("a", "b", "c"):
+            for question in ("say hello", f"add 20 {session.encode()[0]}"):
+                reply = await ask(talking.mesh, question, agent=agent, user=user, session_id=session)
+                assert reply.status_code == 200, reply.text
+        await client.post(f"/v1/runs/{reply.json()['run_id']}/feedback", json={"rating": -1, "comment": "wrong"})
+        assert (await client.delete(f"/v1/memory/{agent}/history/b")).status_code == 204
+        paths = [f"/v1/memory/{agent}/sessions/{session}/export" for session in "abc"]
+        before = [(await client.get(path)).json() for path in paths]
+        assert [len(export["semantic"]) for export in before] == [2, 0, 2]
+        assert [len(export["episodes"]) for export in before] == [2, 0, 2]
+        assert [export["turns"] for export in before] == [2, 0, 2]
+        comments = [said["comment"] for episode in before[2]["episodes"] for said in episode["feedback"]]
+        assert comments == ["wrong"]
+        rebuilt = (await client.post(f"/v1/memory/{agent}/rebuild")).json()
+        assert (rebuilt["turns"], rebuilt["semantic"], rebuilt["episodic"]) == (4, 4, 4)
+        assert [(await client.get(path)).json() for path in paths] == before
+
+
 KINDS = ("semantic", "episodes")
 
 
@@ -129,3 +153,42 @@ async def test_what_was_remembered_survives_kill_9(tmp_path: Path) -> None:
             await mesh.start()
             reply = (await ask(mesh, QUESTION, agent="desk", user="ada")).json()
             assert reply["answer"] == KNOWN
+
+
+@pytest.mark.serial
+async def test_episodes_in_a_database_that_is_away_are_told_of_and_come_back(
+    tmp_path: Path, own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EPISODES_DSN", own_postgres.fresh_database())
+    episodic: dict[str, JsonValue] = {
+        "backend": "postgres",
+        "connection": {"url": "${EPISODES_DSN}"},
+        "on_unavailable": "continue",
+    }
+    async with OpenAIChatServer(otherwise=from_memory) as model:
+        folder = ConfigFolder(tmp_path / "config")
+        folder.agent("desk", [model.endpoint], tools=[], memory={"episodic": episodic})
+        async with running_mesh(folder.path, tmp_path / "data") as mesh:
+            first = await ask(mesh, DOG, agent="desk", user="ada")
+            assert first.status_code == 200, first.text
+            own_postgres.stop()
+
+            async def said(status: str) -> bool:
+                return await connected(mesh, "desk") == status
+
+            await until(lambda: said("False"), seconds=30)
+            reply = (await ask(mesh, QUESTION, agent="desk", user="ada")).json()
+            assert reply["answer"] == UNKNOWN
+            assert "PostgreSQL" in reply["warnings"][0]
+            own_postgres.start()
+            await until(lambda: said("True"), seconds=30)
+            assert "warnings" not in (await ask(mesh, DOG, agent="desk", user="ada")).json()
+            found = await mesh.client.get("/v1/memory/desk/episodes", params={"query": QUESTION, "user": "ada"})
+            goals = [episode["goal"] for episode in found.json()["episodes"]]
+            assert QUESTION in goals
+            assert DOG in goals
+
+
+async def connected(mesh: Mesh, agent: str) -> str:
+    conditions = (await mesh.client.get(f"/v1/agents/{agent}")).json()["conditions"]
+    return next(condition["status"] for condition in conditions if condition["type"] == "MemoryConnected")
