@@ -146,6 +146,18 @@ async def test_a_restart_in_between_loses_nothing(tmp_path: Path) -> None:
             assert "owls sleep by day" in [passage.text.text for passage in found]
 
 
+async def test_where_another_replica_came_to_the_new_vectors_they_answer(tmp_path: Path) -> None:
+    async with OllamaEmbeddings(dimension=64) as fake, mesh(tmp_path) as here:
+        first = await here.declare(on(fake, "first"))
+        await take_in(first)
+        await here.pipelines.succeed(first)
+        second = await here.declare(on(fake, "second"))
+        assert second.predecessor is not None
+        await take_in(second)
+        await second.predecessor.empty()
+        assert sorted(await sources(second)) == sorted(DOCUMENTS)
+
+
 async def test_documents_outlive_the_server_of_their_model(tmp_path: Path) -> None:
     async with mesh(tmp_path) as here, OllamaEmbeddings(dimension=64) as fake:
         first = await here.declare(on(fake, "first"))

@@ -20,7 +20,6 @@ from astromesh_core.errors import (
     NotFound,
     NotSupported,
     PermanentError,
-    TemporaryError,
     Unavailable,
 )
 from astromesh_core.filters import Filter
@@ -78,8 +77,10 @@ class Declared:
         assert self.pipeline is not None
         if self.predecessor is not None:
             try:
-                return await self.predecessor.query(text, top_k, where)
-            except (TemporaryError, NotSupported) as error:
+                found = await self.predecessor.query(text, top_k, where)
+                if found:  # another replica may have come to the new ones, and emptied the old
+                    return found
+            except AstromeshError as error:
                 _log.warning("the new vectors answer before they are whole", pipeline=self.ref.name, reason=str(error))
         return await self.pipeline.query(text, top_k, where)
 
