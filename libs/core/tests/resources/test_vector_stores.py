@@ -63,6 +63,7 @@ def test_each_way_to_say_where_vectors_are(text: str, expected: StorePlace) -> N
         ("{backend: qdrant, port: 6333}", "has a port and no host"),
         ("{backend: qdrant, api_key: '${K}'}", "has an api_key and no server"),
         ("{backend: qdrant, connection: {host: q, user: me}}", "qdrant has no connection.user"),
+        ("{backend: qdrant, connection: {url: 'postgres://q'}}", "is not an http address"),
         ("{backend: qdrant, parameters: {a: 1}}", "qdrant has no parameters"),
         ("{backend: 'shop.stores:Mine', distance_metric: l2}", "has no distance_metric"),
     ],

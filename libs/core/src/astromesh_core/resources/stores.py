@@ -13,6 +13,7 @@ from astromesh_core.resources.class_paths import class_path, is_class_path
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.secrets import KeyOfSecret, Secret
 from astromesh_core.resources.spelling import Spec
+from astromesh_core.resources.urls import check_http_url
 
 
 class Connection(Spec):
@@ -138,6 +139,8 @@ def _check_connection(place: StorePlace) -> None:
         if getattr(place.connection, field) is not None:
             context = {"backend": place.backend, "field": f"connection.{field}"}
             raise PydanticCustomError("unused", "{backend} has no {field}", context)
+    if place.connection.url is not None:
+        check_http_url(place.connection.url)
 
 
 def _given(place: StorePlace) -> Iterator[tuple[str, bool]]:

@@ -45,6 +45,8 @@ class OpenCollection:
         """None until it is needed."""
         self._saved = 0
         self._remaking = Remaking(threads)
+        self._counted: tuple[int, int] | None = None
+        """A generation, and how many passages it has."""
         self._among: OrderedDict[str, Among] = OrderedDict()
 
     def put(self, document: str, sha256: bytes, passages: list[Passage], content: Checked, text: str) -> bool:
@@ -56,6 +58,14 @@ class OpenCollection:
     def remove(self, document: str) -> bool:
         """See `VectorStore.remove`."""
         return self._follow(self.sidecar.remove(document), unit_rows([], self._dimension))
+
+    def count(self) -> int:
+        """See `VectorStore.count`. Counted once a generation: whoever queries asks whether there is anything."""
+        with self.sidecar.snapshot():
+            generation = self.sidecar.generation()
+            if self._counted is None or self._counted[0] != generation:
+                self._counted = generation, self.sidecar.count()
+        return self._counted[1]
 
     def passages(self, document: str) -> list[Match]:
         """See `VectorStore.passages`."""

@@ -78,7 +78,7 @@ class FaissStore:
         return await self._call(lambda: self._opened().passages(document))
 
     async def count(self) -> int:
-        return await self._call(lambda: self._opened().sidecar.count())
+        return await self._call(lambda: self._opened().count())
 
     async def search(
         self,
