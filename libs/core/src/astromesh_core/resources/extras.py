@@ -33,6 +33,8 @@ class Extra:
 ONNX = Extra("onnx", "onnxruntime_genai", "onnxruntime-genai")
 TORCH = Extra("torch", "sentence_transformers", "sentence-transformers")
 POSTGRES = Extra("postgres", "psycopg", "psycopg")
+PGVECTOR = Extra("postgres", "pgvector", "pgvector")
+"""Brings psycopg too; who has psycopg alone need not have it."""
 REDIS = Extra("redis", "redis", "redis")
 CHROMA = Extra("chroma", "chromadb", "chromadb")
 QDRANT = Extra("qdrant", "qdrant_client", "qdrant-client")
@@ -40,5 +42,5 @@ CONVERSATION_EXTRAS = {"postgres": POSTGRES, "redis": REDIS}
 """By backend."""
 PROVIDER_EXTRAS = {"onnx": ONNX}
 """By provider type."""
-STORE_EXTRAS = {"chroma": CHROMA, "qdrant": QDRANT, "pgvector": POSTGRES}
+STORE_EXTRAS = {"chroma": CHROMA, "qdrant": QDRANT, "pgvector": PGVECTOR}
 """By vector store."""
