@@ -34,7 +34,6 @@ from astromesh_rag.service import RagService
 from astromesh_rag.sources import Sources
 from astromesh_rag.timetable import Timetable
 from astromesh_rag.upkeep import Ingesting, Upkeep
-from astromesh_rag.web import Web
 from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
 from astromesh_vectors.minilm.tokens import MiniLMWords
@@ -103,7 +102,7 @@ async def served(
     pipelines = Pipelines(config.parent / "data", MiniLMWords(), open_embedder, stores.open)
     ingestions = Ingestions(bus.ingestions, f"at {config}")
     ingesting = Ingesting(ingestions, Timetable(bus.ingestions.schedules, now))
-    upkeep = Upkeep(pipelines, Sources(config, Web(pause=0.0)), ingesting, told, at_once())
+    upkeep = Upkeep(pipelines, Sources(config, pause=0.0), ingesting, told, at_once())
     service = RagService(pipelines, upkeep, ingestions, bus.values, Telemetry())
 
     def register(server: RpcServer) -> None:

@@ -19,7 +19,6 @@ from astromesh_rag.service import RagService
 from astromesh_rag.sources import Sources
 from astromesh_rag.timetable import Timetable
 from astromesh_rag.upkeep import Ingesting, Upkeep
-from astromesh_rag.web import Web
 from astromesh_vectors.embedders.opening import Embedders
 from astromesh_vectors.minilm.tokens import MiniLMWords
 from astromesh_vectors.opening import Stores
@@ -53,7 +52,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     started = asyncio.sleep(START_SECONDS)
     ingestions = Ingestions(bus.ingestions, platform.instance)
     ingesting = Ingesting(ingestions, Timetable(bus.ingestions.schedules))
-    sources = Sources(platform.settings.config_dir, Web())
+    sources = Sources(platform.settings.config_dir)
     upkeep = Upkeep(pipelines, sources, ingesting, Observations(bus), started)
     synced = asyncio.Event()
     following = asyncio.create_task(upkeep.follow(bus.resources.watch(synced)), name="rag pipelines")

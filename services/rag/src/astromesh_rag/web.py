@@ -28,7 +28,6 @@ AGENT: Final = "astromesh"
 USER_AGENT: Final = "astromesh/0.1 (documents for retrieval)"
 MOST_REDIRECTS: Final = 5
 PAGE_SECONDS: Final = 60.0
-PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
 ROBOTS_SECONDS: Final = 3_600.0
 MOST_ROBOTS_BYTES: Final = 512_000
@@ -64,9 +63,10 @@ class Answer:
 
 
 class Web:
-    """Asks for pages. Safe for concurrent callers; a host is asked for one at a time."""
+    """Asks for pages. Safe for concurrent callers; a host is asked for one at a time, with a pause of so many seconds
+    at least between two."""
 
-    def __init__(self, pause: float = PAUSE_SECONDS) -> None:
+    def __init__(self, pause: float) -> None:
         self._pause = pause
         self._robots: dict[str, tuple[float, Protego | None]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
