@@ -59,7 +59,14 @@ class Desk:
 
     async def declare(self, **memory: object) -> ResourceRef:
         """Puts the agent with this conversational memory."""
-        raw = {"model": {"primary": {"provider": self.provider, "model": "m"}}, "memory": {"conversational": memory}}
+        return await self._put(memory={"conversational": memory})
+
+    async def forget_memory(self) -> ResourceRef:
+        """Puts the agent without any memory."""
+        return await self._put()
+
+    async def _put(self, **parts: object) -> ResourceRef:
+        raw = {"model": {"primary": {"provider": self.provider, "model": "m"}}, **parts}
         spec = AgentSpec.model_validate_json(orjson.dumps(raw))
         ref = ResourceRef(kind="Agent", namespace="default", name=self.name)
         record = ResourceRecord(ref=ref, managed_by=MANAGED_BY_API, spec_json=spec.to_json())

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from astromesh.v1.memory_pb2 import CheckMemoryRequest, ListSessionsRequest
+from astromesh.v1.control_pb2 import MANAGED_BY_API
+from astromesh.v1.memory_pb2 import CheckMemoryRequest, FindUserSessionsRequest, ListSessionsRequest
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.conversations import AgentKey
 from astromesh_core.errors import AstromeshError, Unavailable
+from astromesh_core.events.identity import user_key
 from astromesh_core.resources.connections import redis_address
 from astromesh_core.resources.stores import Connection
 from astromesh_memory.backends.redis import RedisConversations
@@ -23,7 +25,7 @@ from astromesh_testing.postgres import PostgresServer
 from astromesh_testing.redis import RedisServer
 from astromesh_testing.waiting import until
 
-from .desks import Desk, questions, recall, serving
+from .desks import KEY, Desk, questions, recall, serving
 
 if TYPE_CHECKING:
     from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
@@ -168,6 +170,35 @@ async def test_a_backend_that_was_never_there_says_why(
             await recall(stub, desk, agent)
         with pytest.raises(AstromeshError, match="TEST_REDIS"):
             await stub.ListSessions(ListSessionsRequest(namespace="default", agent="desk"), timeout=10)
+
+
+async def test_a_person_is_found_with_agents_that_declare_no_memory_any_more_and_those_that_are_gone(
+    bus: Bus, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_REDIS", redis_url)
+    desk, gone = Desk(bus), Desk(bus, "gone")
+    await desk.declare(**REDIS)
+    agent = await gone.declare()
+    ada = FindUserSessionsRequest(namespace="default", user_key=user_key(KEY, "default", "ada"))
+
+    async def found() -> list[str]:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    return [it.agent for it in (await stub.FindUserSessions(ada, timeout=10)).sessions]
+                except Unavailable:
+                    await asyncio.sleep(0.05)
+
+    async with serving(bus, tmp_path) as (stub, _):
+        await desk.turn("one", user="ada")
+        await recall(stub, gone, agent, await gone.turn("two", user="ada"))
+        assert await found() == ["desk", "gone"]
+        await desk.forget_memory()
+        await bus.resources.delete("Agent", "default", "gone", managed_by=MANAGED_BY_API)
+        await asyncio.sleep(0.2)
+        assert await found() == ["desk", "gone"]
+    async with serving(bus, tmp_path) as (stub, _):
+        assert await found() == ["desk", "gone"]
 
 
 async def test_an_agent_is_rebuilt_from_the_log_on_demand(bus: Bus, tmp_path: Path) -> None:

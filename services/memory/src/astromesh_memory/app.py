@@ -114,6 +114,7 @@ async def open_conversations(
     """The conversations of all agents, and what feeds them, within the block."""
     declarations = AgentDeclarations(bus.resources)
     conversations = Conversations(BusLog(bus), seen, opener, declarations)
+    await conversations.check_log()
     watching = asyncio.create_task(declarations.watch(conversations.place), name="agents' memory")
     try:
         await declarations.synced.wait()

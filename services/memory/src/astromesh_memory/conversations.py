@@ -60,11 +60,18 @@ class Conversations:
         self._declared: dict[AgentKey, ConversationalMemory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Opens SQLite's file, and forgets what belongs to another log."""
+    async def check_log(self) -> None:
+        """Forgets what is known of another log. To be called before anything else."""
         if self._seen.position > (await self._log.end()).encode():
             _log.warning("memory belongs to another log and is built again")
             self._seen.reset()
+
+    async def start(self) -> None:
+        """Opens SQLite's file, once it is known what agents declare."""
+        for agent in self._seen.agents:
+            if agent not in self._placed:
+                # It is declared no more, or was removed.
+                self._place(agent, SQLITE)
         backend = self._backend(SQLITE)
         await backend.opened.wait()
         if backend.lane is None:
@@ -82,6 +89,9 @@ class Conversations:
             return
         changes, position = list(changes_of(commits)), commits[-1].position
         new = self._seen.see(changes, position.encode())
+        for agent in new:
+            if agent not in self._placed:
+                self._place(agent, SQLITE)
         self._unsaved += len(commits)
         await self._sqlite().take(changes, position, len(commits))
         async with self._seen_more:
@@ -102,12 +112,16 @@ class Conversations:
 
     def place(self, agent: AgentKey, memory: ConversationalMemory | None) -> None:
         """The agent declares this memory from now on; None: none. Its history follows it to another backend."""
-        if memory is None:
-            self._declared.pop(agent, None)
-            self._placed.pop(agent, None)
+        if memory is not None:
+            self._declared[agent] = memory
+            self._place(agent, target_of(memory))
             return
-        self._declared[agent] = memory
-        target = target_of(memory)
+        self._declared.pop(agent, None)
+        if agent in self._placed:
+            # What it left stays somewhere, so that a person can be forgotten in it.
+            self._place(agent, SQLITE)
+
+    def _place(self, agent: AgentKey, target: Target) -> None:
         if self._placed.get(agent) == target:
             return
         self._placed[agent] = target
@@ -132,9 +146,10 @@ class Conversations:
         if target is None:
             return None
         backend = self._backends[target]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await backend.changed.wait()
+        if backend.lane is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await backend.changed.wait()
         if backend.lane is None:
             raise Unavailable(backend.trouble, retry_after=1.0)
         return backend.lane

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -36,13 +36,21 @@ class SeenAgents:
         """A position before the agent's first change; None where there is none up to `position`."""
         return self._agents.get(agent)
 
-    def see(self, changes: Iterable[Change], upto: bytes) -> bool:
-        """Takes the log's next part. Tells whether somebody is new in it."""
-        known = len(self._agents)
+    @property
+    def agents(self) -> Collection[AgentKey]:
+        """Everyone who has said anything."""
+        return self._agents.keys()
+
+    def see(self, changes: Iterable[Change], upto: bytes) -> list[AgentKey]:
+        """Takes the log's next part. Tells who is new in it."""
+        new = list[AgentKey]()
         for change in changes:
-            self._agents.setdefault(AgentKey(change.namespace, change.agent), self.position)
+            agent = AgentKey(change.namespace, change.agent)
+            if agent not in self._agents:
+                self._agents[agent] = self.position
+                new.append(agent)
         self.position = max(self.position, upto)
-        return len(self._agents) > known
+        return new
 
     def reset(self) -> None:
         """Forgets everything: it was of another log."""
