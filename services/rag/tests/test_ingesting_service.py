@@ -43,9 +43,12 @@ from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
 
 from .served import SOURCES, Clock, Served, ask, declare, ingest, served, until
+from .site import Site, site
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
+
+__all__ = ["site"]
 
 
 async def known(rag: Served) -> list[Ingestion]:
@@ -275,3 +278,22 @@ async def test_documents_are_listed_and_those_of_requests_removed(placement: Pla
         with pytest.raises(InvalidInput, match="given and removed"):
             async for _ in rag.stub.Ingest(both):
                 pass
+
+
+async def test_declared_pages_are_taken_in_by_themselves(
+    placement: Placement, bus: Bus, config: Path, site: Site
+) -> None:
+    page = site.page("/faq/", b"<title>Owls</title><p>Owls hunt at night.", headers={"Content-Type": "text/html"})
+    sources: list[dict[str, object]] = [
+        {"type": "url", "urls": [page, f"{site.url}/none"], "allow_private": True},
+        {"type": "url", "urls": [f"{site.url}/inside"]},
+    ]
+    await declare(bus, "docs", {"ingestion": {"sources": sources}})
+    async with served(placement, bus, config) as rag:
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
+        (hit,) = (await rag.stub.Query(ask("owls"))).passages
+        assert (hit.source, list(hit.headings)) == (page, ["Owls"])
+        told = rag.told.conditions["docs"]["IngestionComplete"]
+        assert told.reason == "DocumentsRefused"
+        assert "/none: is gone: its server answers 404" in told.message
+        assert "is an address inside the network" in told.message
