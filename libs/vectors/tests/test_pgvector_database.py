@@ -174,6 +174,21 @@ async def test_a_writer_that_loses_its_server_leaves_whole_documents(own_postgre
         assert len(await found(store, top_k=500)) == await store.count() == 3 * len(documents)
 
 
+async def test_a_database_that_only_reads_answers_and_is_unavailable_for_changes(
+    postgres: str, postgres_server: PostgresServer
+) -> None:
+    async with opened(postgres) as store:
+        await write(store, "a", "one")
+    postgres_server.execute(f"ALTER DATABASE {postgres.rpartition('/')[2]} SET default_transaction_read_only = on")
+    async with opened(postgres) as store:
+        assert await found(store) == ["one"]
+        with pytest.raises(Unavailable, match="read-only"):
+            await write(store, "b", "two")
+        with pytest.raises(Unavailable, match="read-only"):
+            await store.remove("a")
+        assert await store.count() == 1
+
+
 async def test_tables_that_were_dropped_are_made_anew(postgres: str, postgres_server: PostgresServer) -> None:
     name = postgres.rpartition("/")[2]
     async with opened(postgres) as store:

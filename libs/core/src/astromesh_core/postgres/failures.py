@@ -13,8 +13,13 @@ from astromesh_core.errors import InvalidInput, Unavailable
 RETRY_SECONDS = 1.0
 _LONGEST_REASON = 300
 
-_GONE = (psycopg.OperationalError, psycopg.InterfaceError)
-"""Cannot be reached, was shut down, refuses the password, has no room, or took the connection away."""
+_GONE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.IdleInTransactionSessionTimeout,
+    errors.ReadOnlySqlTransaction,
+)
+"""Cannot be reached, was shut down, refuses the password, has no room, is a standby, or took the connection away."""
 
 
 @contextmanager

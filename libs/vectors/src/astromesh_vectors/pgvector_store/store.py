@@ -39,6 +39,10 @@ T = TypeVar("T")
 CONNECTIONS: Final = 4
 """At most, of one store."""
 
+PUT_SECONDS: Final = 60.0
+PUT_RATE: Final = 20
+"""Passages a second, at least, that a document may take beyond that: on a small machine an index takes hundreds."""
+
 _SETTINGS = SQL(
     "SELECT set_config('hnsw.iterative_scan', 'strict_order', false), set_config('hnsw.ef_search', '100', false),"
     " set_config('jit', 'off', false)"
@@ -91,7 +95,7 @@ class PgvectorStore:
         new = changing.NewDocument(document, sha256, text)
 
         async def work(tables: Tables) -> bool:
-            async with self._database.transaction() as session:
+            async with self._database.transaction(seconds=PUT_SECONDS + len(passages) / PUT_RATE) as session:
                 return await changing.put(session, tables, new, passages, content)
 
         return await self._on_tables(work)
