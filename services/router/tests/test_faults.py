@@ -208,6 +208,20 @@ async def test_a_fault_becomes_an_error_that_says_who_where_and_what_to_do(calls
         assert server.connections == 1
 
 
+async def test_heartbeats_behind_a_finished_reply_do_not_put_off_its_end(calls: Calls) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.begin("text/event-stream")
+        await exchange.piece(HELLO + event(chunk("m", {}, "stop")))
+        while True:
+            await exchange.piece(b": OPENROUTER PROCESSING\n\n")
+            await exchange.pause(0.05)
+
+    async with faulty(play) as (_, candidate):
+        gathered = Gathered()
+        await gather(calls.complete(Pool((candidate,)), asking()), gathered)
+    assert (gathered.text, gathered.completion.finish_reason) == ("Hello", "stop")
+
+
 async def test_a_redirect_to_another_host_is_not_followed(calls: Calls) -> None:
     async with OpenAIChatServer() as other, faulty(whole(307, b"", location=f"{other.url}/v1")) as (_, candidate):
         failure, _ = await failure_of(calls, candidate)

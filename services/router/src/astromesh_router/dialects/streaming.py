@@ -146,17 +146,20 @@ class Reading:
         self._first = b""
         self._silent = True
         self._wordless = 0
+        self._until = 0.0
+        """When, by the loop's clock, the end of a reply that is finished is awaited no longer."""
 
     async def next(self, exchange: Exchange) -> bytes | None:
-        """The body's next bytes; None where the connection breaks, or falls silent, and the reply was whole.
+        """The body's next bytes; None where the connection breaks, or its end stays away, and the reply was whole.
 
         Raises CandidateFailed.
         """
         if self.decoder.finished:
+            # Sooner than silence would fail the call; and heartbeats are no end.
+            patience = min(USAGE_SECONDS, self._candidate.patience.between_tokens / 2)
+            self._until = self._until or asyncio.get_running_loop().time() + patience
             with suppress(TimeoutError, CandidateFailed):
-                # Sooner than silence would fail the call.
-                patience = self._candidate.patience.between_tokens / 2
-                async with asyncio.timeout(min(USAGE_SECONDS, patience)):
+                async with asyncio.timeout_at(self._until):
                     return await next_chunk(self._candidate, exchange)
             return None
         try:
