@@ -23,8 +23,23 @@ MODULES = [
     "embedders.opening",
     "own_classes",
     "onnx_folder",
+    "opening",
+    "own_store",
+    "point_store.store",
+    "faiss_store.sidecar",
 ]
-HEAVY = {"faiss", "httpx", "numpy", "onnx", "onnxruntime", "tokenizers", "torch"}
+HEAVY = {
+    "chromadb",
+    "faiss",
+    "httpx",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "psycopg",
+    "qdrant_client",
+    "tokenizers",
+    "torch",
+}
 
 
 def test_no_heavy_library_is_loaded_by_import() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from astromesh_core.errors import Unavailable
 from astromesh_core.resources.stores import Metric
 from astromesh_testing.chroma import ChromaServer, chroma_server
 from astromesh_testing.contracts.vector_store import (
@@ -25,6 +27,7 @@ from astromesh_testing.contracts.vector_store import (
     vector,
     write,
 )
+from astromesh_testing.qdrant import qdrant_stand_in
 from astromesh_vectors.chroma_store import opening as chroma
 from astromesh_vectors.passages import Kept
 from astromesh_vectors.point_store.generations import Generations, new_generation
@@ -50,13 +53,36 @@ class TestQdrantInAFolder(VectorStoreContract):
         return opener_of(lambda: qdrant.in_folder(tmp_path, "compass", "cosine"), tmp_path)
 
 
-@pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
+@pytest.fixture(scope="module")
+def qdrant_url() -> Iterator[str]:
+    """Of a real server where there is one."""
+    if "QDRANT_URL" in os.environ:
+        yield os.environ["QDRANT_URL"]
+        return
+    with qdrant_stand_in() as server:
+        yield server.url
+
+
 class TestQdrantOnAServer(VectorStoreContract):
+    most_passages = 100_000 if "QDRANT_URL" in os.environ else 5_000
+
     @pytest.fixture
-    def opener(self, tmp_path: Path) -> Opener:
+    def opener(self, qdrant_url: str, tmp_path: Path) -> Opener:
         name = f"compass-{uuid.uuid4().hex[:8]}"
-        url = os.environ["QDRANT_URL"]
-        return opener_of(lambda: qdrant.on_server(url, "", name, "cosine", exact=False), tmp_path, shared=True)
+        return opener_of(lambda: qdrant.on_server(qdrant_url, "", name, "cosine", exact=False), tmp_path, shared=True)
+
+
+async def test_a_key_that_qdrant_does_not_take_is_told(tmp_path: Path) -> None:
+    with qdrant_stand_in("s3cret") as server:
+        for key, answers in (("s3cret", True), ("wrong", False)):
+            connect = partial(qdrant.on_server, server.url, key, "compass", "cosine", exact=True)
+            store = opener_of(connect, tmp_path, shared=True)(model="m", dimension=4)
+            if answers:
+                assert await store.count() == 0
+            else:
+                with pytest.raises(Unavailable, match="403"):
+                    await store.count()
+            await store.close()
 
 
 @pytest.fixture(scope="module")

@@ -277,7 +277,8 @@ class PointStore:
             return await self._worker.call(work)
         except (*self._failures(), sqlite3.Error, OSError) as error:
             self._marks = None
-            message = f"{self._name} cannot be used: {str(error)[:500] or type(error).__name__}"
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            message = f"{self._name} cannot be used: {said}"
             raise Unavailable(message, retry_after=RETRY_SECONDS) from error
 
     def _failures(self) -> tuple[type[Exception], ...]:

@@ -32,6 +32,8 @@ def on_server(url: str, api_key: str, collection: str, metric: Metric, *, exact:
     """A collection on a server, at an address such as `http://localhost:6333`."""
 
     def connect() -> QdrantClient:
-        return QdrantClient(url=url, api_key=api_key or None, timeout=TIMEOUT_SECONDS, check_compatibility=False)
+        # Named as a header: as `api_key` the client would warn of every server inside the network.
+        headers = {"api-key": api_key} if api_key else {}
+        return QdrantClient(url=url, headers=headers, timeout=TIMEOUT_SECONDS, check_compatibility=False)
 
     return QdrantPoints(connect, collection, metric, shared=True, exact=exact)
