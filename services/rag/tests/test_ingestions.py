@@ -142,6 +142,15 @@ async def test_whoever_asked_and_leaves_cancels_it(bus: Bus, many: Path, tmp_pat
         assert (await run(ingestions, wanted(pipeline, many))).unchanged == taken
 
 
+async def test_who_leaves_after_the_summary_cancels_nothing(bus: Bus, config: Path, tmp_path: Path) -> None:
+    async with opened(tmp_path / "rag") as pipeline:
+        async with aclosing(Ingestions(bus.ingestions, "a").run(wanted(pipeline, config))) as parts:
+            async for part in parts:
+                if part.HasField("summary"):
+                    break
+        assert (await kinds(bus, await newest(bus)))[-1] == "completed"
+
+
 async def test_a_cancelled_task_cancels_it_too(bus: Bus, many: Path, tmp_path: Path) -> None:
     async with opened(tmp_path / "rag", 0.02) as pipeline:
         task = asyncio.create_task(run(Ingestions(bus.ingestions, "a"), wanted(pipeline, many)))
@@ -193,6 +202,8 @@ async def test_what_a_stopped_service_left_is_gone_on_with(bus: Bus, many: Path,
         told = await kinds(bus, ingestion)
         assert told.count("claimed") == 2
         assert told[-1] == "completed"
+        events = await bus.ingestions.events("default", "docs", ingestion)
+        assert sum(len(event.ingestion.advanced.changes) for event in events) == 32
 
 
 async def test_what_was_left_can_be_cancelled(bus: Bus, many: Path, tmp_path: Path) -> None:

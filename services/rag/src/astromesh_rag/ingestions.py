@@ -135,7 +135,7 @@ class Ingestions:
         if wanted.appointment is not None:
             await wanted.appointment.keep()
         keeping = asyncio.create_task(held.keep(), name="ingestion lease")
-        ending: IngestionEvent | None = failed(Bug("an unexpected error of the service; its log has it"))
+        ending: list[IngestionEvent] | None = [failed(Bug("an unexpected error of the service; its log has it"))]
         try:
             async with aclosing(told_steps(wanted.pipeline, wanted.gather, told, keeping)) as parts:
                 async for part in parts:
@@ -145,20 +145,20 @@ class Ingestions:
             ending = None
             raise LeaseLost(f"another process goes on with ingestion {told.id}: {error.message}") from error
         except Cancelled as error:
-            ending = _cancelled(error.message)
+            ending = [_cancelled(error.message)]
             raise
         except AstromeshError as error:
-            ending = failed(error)
+            ending = [failed(error)]
             raise
         except (GeneratorExit, asyncio.CancelledError):
-            ending = None if wanted.resumable else _cancelled(LEFT)
+            ending = [] if wanted.resumable else [_cancelled(LEFT)]
             raise
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError, AstromeshError):
                 await keeping
             if ending is not None:
-                await told.end(ending)
+                await told.end(*ending)
 
     async def _begun(self, wanted: Wanted, ingestion: str) -> Told:
         """The ingestion with its first events, or the one that broke off with a claim to it."""

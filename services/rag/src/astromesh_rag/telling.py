@@ -55,6 +55,7 @@ class Told:
         self._requested = requested
         self._gathered: list[IngestionEvent] = []
         self._flushed = 0.0
+        self._ended = False
 
     async def append(self, *events: IngestionEvent) -> None:
         """Stores the events, and before them what was gathered. Raises AppendConflict, StoreFull."""
@@ -77,11 +78,18 @@ class Told:
         if waited >= FLUSH_SECONDS or self.tally.pending >= FLUSH_CHANGES:
             await self.append(*self._advanced())
 
-    async def end(self, event: IngestionEvent) -> None:
-        """Stores the last event. Where that is not possible the ingestion stays open, for whoever comes next."""
+    async def end(self, *last: IngestionEvent) -> None:
+        """Stores what was gathered and the last event. Without one, or where that is not possible, the ingestion stays
+        open, for whoever comes next. After a last event nothing follows: who leaves then leaves nothing undone."""
+        if self._ended:
+            return
+        self._ended = bool(last)
+        events = [*self._advanced(), *last]
+        if not events and not self._gathered:
+            return
         try:
             async with asyncio.timeout(END_SECONDS):
-                await self.append(*self._advanced(), event)
+                await self.append(*events)
         except (TimeoutError, TemporaryError, Conflict) as error:
             _log.warning("the end of an ingestion is not stored", ingestion=self.id, reason=str(error))
 
