@@ -114,13 +114,16 @@ def print_footer(run: RunReply, console: Console | None = None) -> None:
     line = Text.assemble("\n", ("run ", QUIET), run["run_id"], "  ", status_text(run["status"]))
     line.append(f"  {summary(run)}", QUIET)
     (console or err()).print(line)
-    warn_if_cut_off(run, console)
+    tell_what_it_lacks(run, console)
     if run.get("waiting_for"):
         tell_how_to_go_on(run)
 
 
-def warn_if_cut_off(run: RunReply, console: Console | None = None) -> None:
-    """Says so where the last reply, and with it the answer, is not whole; on stderr unless told otherwise."""
+def tell_what_it_lacks(run: RunReply, console: Console | None = None) -> None:
+    """Says so where the last reply, and with it the answer, is not whole, or was given without something that it should
+    rest on; on stderr unless told otherwise."""
+    for warning in run.get("warnings", []):
+        (console or err()).print(Text(warning, WARN))
     if why := CUT_OFF.get(run.get("finish_reason", "")):
         (console or err()).print(Text(f"the model's last reply was {why}", WARN))
 

@@ -116,7 +116,7 @@ def _run_as_json(mesh: MeshClient, agent: str, body: dict[str, JsonValue], *, li
 
 
 def _turn(mesh: MeshClient, agent: str, body: dict[str, JsonValue]) -> None:
-    from astromesh_cli.client.answers import AnswerPrinter, print_sources, tell_how_to_go_on, warn_if_cut_off
+    from astromesh_cli.client.answers import AnswerPrinter, print_sources, tell_how_to_go_on, tell_what_it_lacks
     from astromesh_cli.client.terminal import QUIET, WARN, tell
 
     try:
@@ -134,7 +134,7 @@ def _turn(mesh: MeshClient, agent: str, body: dict[str, JsonValue]) -> None:
     if printer.text != ended["answer"] and ended["answer"] is not None:
         print(ended["answer"], flush=True)
     print_sources(ended["sources"])
-    warn_if_cut_off(ended)
+    tell_what_it_lacks(ended)
     if ended.get("waiting_for"):
         tell_how_to_go_on(ended)
     tell("", QUIET)

@@ -36,6 +36,7 @@ from astromesh_gateway.routes.openai_replies import (
     error_response,
     finish_reason,
     usage,
+    warned,
 )
 from astromesh_gateway.routes.openai_requests import ChatBody, split_transcript
 from astromesh_gateway.routes.running import SeenText, run_headers
@@ -143,7 +144,7 @@ async def _chunks(
         if run is None or run.status != RUN_STATUS_COMPLETED:
             raise _ending(run)
         stream.settle()
-        yield stream.chunk({}, finish_reason(run))
+        yield stream.last_chunk(run)
         if with_usage:
             yield stream.usage_chunk(run.usage)
         yield b"data: [DONE]\n\n"
@@ -171,6 +172,10 @@ class _ChunkStream:
     def chunk(self, delta: Document, finish_reason: str | None = None) -> bytes:
         """One message of the stream."""
         return _data(chunk(self._run_id, self._model, self._created, delta, finish_reason))
+
+    def last_chunk(self, run: Run) -> bytes:
+        """The message that ends the answer."""
+        return _data({**chunk(self._run_id, self._model, self._created, {}, finish_reason(run)), **warned(run)})
 
     def usage_chunk(self, used: Usage) -> bytes:
         """The last message, where usage was asked for."""

@@ -41,7 +41,13 @@ def completion(run: Run, created: int) -> Document:
             }
         ],
         "usage": usage(run.usage),
+        **warned(run),
     }
+
+
+def warned(run: Run) -> Document:
+    """What the answer lacks, where it lacks anything."""
+    return {"warnings": list(run.warnings)} if run.warnings else {}
 
 
 def chunk(run_id: str, model: str, created: int, delta: Document, finish_reason: str | None = None) -> Document:
