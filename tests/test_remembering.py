@@ -167,11 +167,18 @@ async def test_episodes_in_a_database_that_is_away_are_told_of_and_come_back(
     }
     async with OpenAIChatServer(otherwise=from_memory) as model:
         folder = ConfigFolder(tmp_path / "config")
-        folder.agent("desk", [model.endpoint], tools=[], memory={"episodic": episodic})
+
+        def declare(description: str) -> None:
+            """As an edit: the operator looks at once, and else every fifteen seconds."""
+            identity: dict[str, JsonValue] = {"description": description}
+            folder.agent("desk", [model.endpoint], tools=[], memory={"episodic": episodic}, identity=identity)
+
+        declare("at first")
         async with running_mesh(folder.path, tmp_path / "data") as mesh:
             first = await ask(mesh, DOG, agent="desk", user="ada")
             assert first.status_code == 200, first.text
             own_postgres.stop()
+            declare("while it is away")
 
             async def said(status: str) -> bool:
                 return await connected(mesh, "desk") == status
@@ -181,6 +188,7 @@ async def test_episodes_in_a_database_that_is_away_are_told_of_and_come_back(
             assert reply["answer"] == UNKNOWN
             assert "PostgreSQL" in reply["warnings"][0]
             own_postgres.start()
+            declare("now that it is back")
             await until(lambda: said("True"), seconds=30)
             assert "warnings" not in (await ask(mesh, DOG, agent="desk", user="ada")).json()
             found = await mesh.client.get("/v1/memory/desk/episodes", params={"query": QUESTION, "user": "ada"})

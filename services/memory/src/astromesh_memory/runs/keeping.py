@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 from astromesh_core.bus.positions import Position
@@ -16,7 +17,9 @@ from astromesh_memory.runs.ledger import RunRow, Touched
 from astromesh_memory.runs.reading import LoggedRun
 from astromesh_memory.runs.scopes import EVERYBODY, Among
 
+SHORTEST_PAUSE_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 2.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 
 _log = logger(__name__)
@@ -95,7 +98,9 @@ class Keeper:
         self._in_step = False
         self._work: deque[_Work] = deque()
         self._changed = asyncio.Condition()
+        self._tries = 0
         self._wanted = asyncio.Event()
+        self._asked = asyncio.Event()
         self._using = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -117,11 +122,19 @@ class Keeper:
     async def sink(self, position: Position, seconds: float, among: Among = EVERYBODY) -> Sink:
         """The store, once it holds what the ledger knew of some runs up to the position: others' may be on their way.
 
-        Raises Unavailable when that takes longer, or at once where the store cannot be used.
+        A store that could not be used is tried again at once. Raises Unavailable where it still cannot, or when that
+        takes longer.
         """
+        tried = self._tries
+        self._asked.set()
+
+        def known() -> bool:
+            failed = self.failure is not None and (self._tries > tried or self._task is None or self._task.done())
+            return failed or self._reached(position, among)
+
         try:
             async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: self.failure is not None or self._reached(position, among))
+                await self._changed.wait_for(known)
         except TimeoutError:
             what = f"the {self.key.kind} memory of agent {self.key.agent!r}"
             raise Unavailable(f"{what} is behind the log: it is being built", retry_after=RETRY_SECONDS) from None
@@ -130,10 +143,8 @@ class Keeper:
         return self._sink
 
     async def check(self) -> None:
-        """Asks the store now. Raises what the store raises, or why it is not open."""
-        if self.failure is not None or self._sink is None:
-            raise self.failure or Unavailable("the store is being opened", retry_after=RETRY_SECONDS)
-        await self._sink.check()
+        """Asks the store now. Raises what the store raises, or why it cannot be used."""
+        await (await self.sink(Position.START, CHECK_SECONDS)).check()
 
     async def rewrite(self) -> None:
         """Makes everything that is kept again from the log; what is there already is found meanwhile.
@@ -174,8 +185,16 @@ class Keeper:
                 _log.warning("memory is not in step", kind=self.key.kind, agent=self.key.agent, reason=error.message)
                 if not isinstance(error, TemporaryError):
                     pause = LONGEST_PAUSE_SECONDS
-            await asyncio.sleep(pause)
+            await self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits before the next attempt: less where somebody asks for the store."""
+        self._asked.clear()
+        await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
 
     async def _catch_up(self, sink: Sink) -> None:
         self._in_step = False
@@ -220,6 +239,7 @@ class Keeper:
     async def _tell(self, trouble: str, failure: AstromeshError | None) -> None:
         async with self._changed:
             self.trouble, self.failure, self._in_step = trouble, failure, failure is None
+            self._tries += 1
             self._changed.notify_all()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
