@@ -10,9 +10,10 @@ from astromesh.v1.session_events_pb2 import SessionEvent, SessionExpired
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.conversations import AgentKey
+from astromesh_core.events.identity import user_key
 from astromesh_memory.expiry import Expiry
 
-from .desks import Desk, questions, recall, serving
+from .desks import KEY, Desk, questions, recall, serving
 
 SECOND = 1_000_000_000
 
@@ -54,6 +55,29 @@ async def test_the_owner_of_an_unused_session_is_asked_once_to_forget_it(bus: Bu
         await conversations.rebuild(AgentKey("default", "desk"), 10)
         assert questions(await recall(stub, desk, agent, last)) == []
         assert questions(await recall(stub, desk, agent, last, session="two")) == ["young"]
+
+
+async def test_a_turn_that_is_not_applied_yet_keeps_its_session(bus: Bus, tmp_path: Path) -> None:
+    desk, heard = Desk(bus), Heard()
+    agent, now = await desk.declare(ttl=60), time.time_ns()
+    async with serving(bus, tmp_path) as (stub, conversations):
+        await recall(stub, desk, agent, await desk.turn("old", at=now - 100 * SECOND))
+        expiry = Expiry(conversations, heard, lambda: now)
+        await desk.turn("young", at=now - 45 * SECOND)
+        assert await expiry.sweep() == 0
+    assert heard.signals == []
+
+
+async def test_whoever_is_to_be_forgotten_is_found_where_the_turn_is_only_in_the_log_yet(
+    bus: Bus, tmp_path: Path
+) -> None:
+    desk = Desk(bus)
+    agent = await desk.declare()
+    async with serving(bus, tmp_path) as (stub, conversations):
+        await recall(stub, desk, agent, await desk.turn("first", session="one", user="ada"))
+        await desk.turn("second", session="two", user="ada")
+        found = await conversations.of_user("default", user_key(KEY, "default", "ada"), 10)
+    assert {it.session_key for it in found} == {desk.session("one"), desk.session("two")}
 
 
 async def test_a_turn_after_the_pause_stays_when_what_was_before_it_expires(bus: Bus, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from astromesh_core.bus.positions import Position
 from astromesh_core.conversations import START, AgentKey, ConversationStore, Place, Recalled, Session, Turn
 from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.resources.agent_memory import ConversationalMemory
@@ -207,25 +208,34 @@ class Conversations:
         return () if lane is None else await lane.store.sessions(agent, before, most)
 
     async def idle(self, agent: AgentKey, until_unix_nano: int, most: int, seconds: float) -> Sequence[Session]:
-        """Sessions unused since a time. Raises as `last`."""
-        lane = await self._ready(agent, seconds)
+        """Sessions unused since a time, by all that the log holds now. Raises as `last`."""
+        # A turn that is not applied yet may be younger than the last one that is.
+        lane = await self._ready(agent, seconds, await self._end())
         return () if lane is None else await lane.store.idle(agent, until_unix_nano, most)
 
     async def of_user(self, namespace: str, user_key: str, seconds: float) -> list[Session]:
-        """Every session of a person, of all agents. Raises Unavailable where one of their backends is away."""
+        """Every session of a person, of all agents, by all that the log holds now: whoever asks may mean to forget it.
+
+        Raises Unavailable where one of their backends is away.
+        """
+        end = await self._end()
         agents = [agent for agent in self._placed if agent.namespace == namespace]
-        lanes = {agent.agent: await self._ready(agent, seconds) for agent in agents}
+        lanes = {agent.agent: await self._ready(agent, seconds, end) for agent in agents}
         found = list[Session]()
         for lane in {id(lane): lane for lane in lanes.values() if lane is not None}.values():
             sessions = await lane.store.of_user(namespace, user_key)
             found += [session for session in sessions if lanes.get(session.agent) is lane]
         return sorted(found, key=lambda session: (session.agent, session.session_key))
 
-    async def _ready(self, agent: AgentKey, seconds: float) -> Lane | None:
+    async def _ready(self, agent: AgentKey, seconds: float, after: bytes = START) -> Lane | None:
         lane = await self.lane_of(agent, seconds)
         if lane is not None:
-            await lane.reached(agent, START, seconds)
+            await lane.reached(agent, after, seconds)
         return lane
+
+    async def _end(self) -> bytes:
+        end = await self._log.end()
+        return end.encode() if end > Position.START else START
 
     # -- backends ------------------------------------------------------------------------------------------------------
 
