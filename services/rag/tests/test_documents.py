@@ -80,6 +80,8 @@ def test_an_empty_folder_that_held_documents_is_doubted(config: Path) -> None:
     # Another glob of the same folder finds something: it is there.
     two = [source(glob="*.pdf"), source(), source(glob="*.txt")]
     assert list_files(config, two).vanished(["file:knowledge/a.pdf"]) == Vanished(["file:knowledge/a.pdf"])
+    inner = [source("knowledge/deep", glob="*.pdf"), source()]
+    assert list_files(config, inner).vanished(["file:knowledge/deep/towers.md"]) == Vanished()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")

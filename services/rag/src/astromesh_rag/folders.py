@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ _READINGS: Final = 3
 _PAUSE_SECONDS: Final = 0.05
 
 
-def list_files(config: Path, sources: Iterable[DirectorySource], *, confined: bool = False) -> Listing:
+def list_files(config: Path, sources: Sequence[DirectorySource], *, confined: bool = False) -> Listing:
     """The files of declared folders, by name, as all that there is.
 
     Raises InvalidInput for a glob that cannot be, and, if `confined`, for a folder outside the config folder.
@@ -38,6 +38,12 @@ def list_files(config: Path, sources: Iterable[DirectorySource], *, confined: bo
         if confined and not folder.resolve().is_relative_to(config.resolve()):
             raise InvalidInput(f"{source.path} lies outside the config folder; only a pipeline in a file may name it")
         _list_folder(folder, source, listing)
+    # After all of them: what one does not find in a folder, another one may.
+    for source in sources:
+        prefix = _prefix(source)
+        known_missing = source.allow_empty or prefix in listing.kept
+        if not known_missing and not any(document.id.startswith(prefix) for document in listing.documents):
+            listing.doubted[prefix] = source.path
     return listing
 
 
@@ -60,7 +66,7 @@ def most_bytes(name: str) -> int:
 
 
 def _list_folder(folder: Path, source: DirectorySource, listing: Listing) -> None:
-    prefix = f"{FILE_PREFIX}{source.path.rstrip('/')}/"
+    prefix = _prefix(source)
     if not folder.is_dir():
         listing.kept.append(prefix)
         listing.failures.append(f"{source.path}: there is no such folder")
@@ -80,10 +86,11 @@ def _list_folder(folder: Path, source: DirectorySource, listing: Listing) -> Non
             listing.documents.append(Document(prefix + name, name, _loading(path, root)))
         else:
             listing.refused.append(f"{name}: is a link out of its folder")
-    if not source.allow_empty and not any(document.id.startswith(prefix) for document in listing.documents):
-        listing.doubted[prefix] = source.path
-    else:
-        listing.doubted.pop(prefix, None)
+
+
+def _prefix(source: DirectorySource) -> str:
+    """What the ids of the folder's documents begin with."""
+    return f"{FILE_PREFIX}{source.path.rstrip('/')}/"
 
 
 def _matches(folder: Path, source: DirectorySource) -> list[Path]:
