@@ -18,6 +18,7 @@ import cold_start
 import durable_runs
 import embedding
 import first_token
+import keyword_query
 import memory_growth
 import replaying
 import retrieval_quality
@@ -42,6 +43,7 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "retrieval-quality": retrieval_quality.measure,
     "embedding": embedding.measure,
     "vectors": vector_query.measure,
+    "keywords": keyword_query.measure,
 }
 
 
