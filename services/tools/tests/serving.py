@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,8 @@ from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_testing.contracts.placement import Placement
 from astromesh_tools.service import ToolsService
+from astromesh_tools.surroundings import Surroundings
+from astromesh_tools.tool import Clock
 from astromesh_tools.toolbox import Toolboxes
 
 if TYPE_CHECKING:
@@ -140,7 +143,9 @@ def function(name: str, **fields: object) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def running(folder: Path, placement: Placement, telemetry: Telemetry | None = None) -> AsyncGenerator[Mesh]:
+async def running(
+    folder: Path, placement: Placement, telemetry: Telemetry | None = None, clock: Clock = time.time_ns
+) -> AsyncGenerator[Mesh]:
     telemetry = telemetry or Telemetry()
     agents, book = Agents(), OneBook()
     threads = DaemonThreads(4)
@@ -149,7 +154,8 @@ async def running(folder: Path, placement: Placement, telemetry: Telemetry | Non
         add_RagServiceServicer_to_server(book, server)
 
     async with placement(register_rag) as rag, Outbound("astromesh-tests") as outbound:
-        toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), outbound, threads, time.time_ns)
+        around = Surroundings(threads, outbound, clock, os.environ, folder.parent / "config", folder.parent / "data")
+        toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), around)
 
         def register(server: RpcServer) -> None:
             add_ToolsServiceServicer_to_server(ToolsService(toolboxes, PlainValues(), time.time_ns, telemetry), server)

@@ -18,6 +18,7 @@ PROVIDER = "apiVersion: astromesh/v1\nkind: Provider\nmetadata: {name: p}\nspec:
 CONFIG = "apiVersion: astromesh/v1\nkind: RuntimeConfig\nmetadata: {name: r}\nspec:\n"
 INTERNAL = 'tools: [{name: t, type: internal, function: "m:f"'
 WEBHOOK = AGENT + "  tools:\n    - {name: t, type: webhook, parameters: {city: {type: string}}, %s}\n"
+BUILTIN = AGENT + "  tools:\n    - {type: builtin, %s}\n"
 
 BAD = [
     # not YAML, or more than YAML may be here
@@ -181,6 +182,16 @@ BAD = [
     (WEBHOOK % "url: https://x/y, headers: {Host: z}", 7, "spec.tools[0].headers", "set by itself"),
     (WEBHOOK % "url: https://x/y, response: {select: city}", 7, "spec.tools[0].response.select", "no JSONPath"),
     (WEBHOOK % "url: https://x/y, auth: {type: bearer, token: abc}", 7, "spec.tools[0].auth.token", "secret's value"),
+    # built-in tools
+    (BUILTIN % "name: datetime_nwo", 7, "spec.tools[0]", "did you mean 'datetime_now'?"),
+    (BUILTIN % "name: now, tool: clock", 7, "spec.tools[0]", "there are datetime_now, calculator"),
+    (BUILTIN % "name: datetime_now, config: {timezon: UTC}", 7, "spec.tools[0].config.timezon", "mean 'timezone'?"),
+    (BUILTIN % "name: now, tool: datetime_now, config: {timezon: UTC}", 7, "spec.tools[0].config.timezon", "timezone"),
+    (BUILTIN % "name: datetime_now, config: {timezone: Mars}", 7, "spec.tools[0].config.timezone", "no time zone"),
+    (BUILTIN % "name: calculator, config: {timezone: UTC}", 7, "spec.tools[0].config.timezone", "unknown field"),
+    (BUILTIN % "name: calculator, config: 3", 7, "spec.tools[0].config", "must be a mapping"),
+    (BUILTIN % "name: calculator, effect: write", 7, "spec.tools[0].effect", "unknown field"),
+    (BUILTIN % "name: 7", 7, "spec.tools[0].name", "must be text"),
     # providers and settings
     (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),
     (PROVIDER + "  type: ollama\n  models: [{name: m, quality_score: 2}]\n", 6, "spec.models[0].quality_score", "less"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_tools import BuiltinTool
+from astromesh_core.resources.builtin_configs import DatetimeNowConfig
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.features import unsupported
 from astromesh_core.resources.loading import load_text
@@ -40,11 +42,25 @@ def test_an_agent_loads_and_one_candidate_needs_no_strategy() -> None:
     assert agent.version == "1.2.0"
 
 
-def test_a_built_in_tool_is_refused_with_what_to_do_instead() -> None:
-    text = PARCEL_DESK + "  tools: [{name: datetime_now, type: builtin}]\n"
+def test_a_built_in_tool_keeps_its_name() -> None:
+    (agent,) = good(PARCEL_DESK + "  tools: [{name: datetime_now, type: builtin}]\n").resources
+    assert unsupported(agent) == []
+    assert isinstance(agent.spec, AgentSpec)
+    assert AgentSpec.from_json(agent.spec.to_json()) == agent.spec
+    (tool,) = agent.spec.tools
+    assert isinstance(tool, BuiltinTool)
+    assert (tool.name, tool.tool, tool.config) == ("datetime_now", "datetime_now", DatetimeNowConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("web_search", "type: webhook"), ("write_file", "Python function"), ("rag_query", "type: rag")],
+)
+def test_a_built_in_tool_that_is_gone_is_refused_with_what_to_do_instead(name: str, instead: str) -> None:
+    text = PARCEL_DESK + f"  tools: [{{name: {name}, type: builtin}}]\n"
     (problem,) = load_text(text, "desk.agent.yaml").problems
-    assert str(problem).startswith("desk.agent.yaml:12: spec.tools[0]: 'builtin' is not supported")
-    assert "type: internal" in problem.reason
+    assert str(problem).startswith(f"desk.agent.yaml:12: spec.tools[0]: names the built-in tool '{name}', which")
+    assert instead in problem.hint
 
 
 def test_fallback_as_a_mapping_is_a_list_of_one() -> None:

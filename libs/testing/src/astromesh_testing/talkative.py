@@ -1,8 +1,8 @@
 """A model for whole meshes that does what the question says, so that tests sharing a mesh do not share a script.
 
 `add 1 2` calls the tool add; `note x` calls note, a write; `hold x 3` calls hold, a write of that many seconds;
-`count x` calls count, an idempotent tool; `say x` and `slowly x` answer x; `what did I say` lists the earlier
-questions; `hang` never answers.
+`count x` calls count, an idempotent tool; `use t {…}` calls the tool t with these arguments; `say x` and `slowly x`
+answer x; `what did I say` lists the earlier questions; `hang` never answers.
 """
 
 from __future__ import annotations
@@ -46,11 +46,17 @@ def _hold(rest: str) -> Reply:
     return _call("hold", text=text, seconds=float(seconds))
 
 
+def _use(rest: str) -> Reply:
+    tool, _, arguments = rest.partition(" ")
+    return Reply(calls=(Call(tool, arguments, "call_1"),))
+
+
 _REPLIES: dict[str, Callable[[str], Scripted]] = {
     "add": _add,
     "note": lambda rest: _call("note", text=rest),
     "hold": _hold,
     "count": lambda rest: _call("count", text=rest),
+    "use": _use,
     "say": lambda rest: Reply(rest),
     "slowly": lambda rest: Reply(rest, pause=SLOW_PAUSE_SECONDS),
     "hang": lambda rest: Hang(),

@@ -218,6 +218,18 @@ ANSWERS: dict[str, Extra] = {
     },
     "POST /v1/memory/{agent}/rebuild": {"agent": "docs-agent", "turns": 412, "semantic": 398, "episodic": 405},
     "GET /v1/tools": {"tools": [_TOOL], "count": 1},
+    "GET /v1/tools/builtin": {
+        "tools": [
+            {
+                "name": "datetime_now",
+                "description": "Tells the current date and time.",
+                "effect": "read",
+                "parameters": {"type": "object", "properties": {"timezone": {"type": "string"}}},
+                "config": {"type": "object", "properties": {"timezone": {"type": "string", "default": "UTC"}}},
+            }
+        ],
+        "count": 1,
+    },
     "POST /v1/tools/execute": {
         "agent": "docs-agent",
         "tool": "search_docs",

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from cronsim import CronSim
 
-from astromesh_core.resources.rag_pipeline import Ingestion, zone_of
+from astromesh_core.resources.rag_pipeline import Ingestion
+from astromesh_core.resources.time_zones import zone_of
 
 
 def name_of(ingestion: Ingestion) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import time_ns
 from typing import Final
 
@@ -16,6 +16,7 @@ from astromesh_core.service import Platform
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.service import ToolsService
+from astromesh_tools.surroundings import Surroundings
 from astromesh_tools.toolbox import Toolboxes
 
 USER_AGENT: Final = "astromesh/0.1 (tools of agents)"
@@ -26,11 +27,13 @@ THREADS: Final = 32
 @asynccontextmanager
 async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     """Yields what adds the servicer to a server. Leaving starts no more functions and waits for none that hang."""
-    modules = Modules(Path(platform.settings.config_dir) / "tools")
+    settings = platform.settings
+    modules = Modules(settings.config_dir / "tools")
     threads = DaemonThreads(THREADS)
     rag = RagServiceStub(platform.connections.channel("rag"))
     async with Outbound(USER_AGENT) as outbound:
-        toolboxes = Toolboxes(platform.bus.resources, modules, rag, outbound, threads, time_ns)
+        around = Surroundings(threads, outbound, time_ns, os.environ, settings.config_dir, settings.data_dir)
+        toolboxes = Toolboxes(platform.bus.resources, modules, rag, around)
         service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
 
         def register(server: RpcServer) -> None:

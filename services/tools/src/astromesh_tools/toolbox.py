@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput, NotSupported
-from astromesh_core.outbound import Outbound
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_tools import BuiltinTool as BuiltIn
 from astromesh_core.resources.agent_tools import InternalTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.agent_tools import WebhookTool as Webhook
@@ -19,9 +18,12 @@ from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
+from astromesh_tools.builtin.opening import opened
+from astromesh_tools.builtin.tool import BuiltinTool
 from astromesh_tools.functions import FunctionTool
 from astromesh_tools.retrieval import RetrievalTool
-from astromesh_tools.tool import Clock, Tool
+from astromesh_tools.surroundings import Surroundings
+from astromesh_tools.tool import Tool
 from astromesh_tools.webhooks import WebhookTool
 
 if TYPE_CHECKING:
@@ -38,21 +40,11 @@ Toolbox = dict[str, Tool]
 class Toolboxes:
     """The toolboxes of all agents. Users' modules are imported in one thread of their own."""
 
-    def __init__(
-        self,
-        specs: Specs,
-        modules: Modules,
-        rag: RagServiceAsyncStub,
-        outbound: Outbound,
-        threads: DaemonThreads,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, specs: Specs, modules: Modules, rag: RagServiceAsyncStub, around: Surroundings) -> None:
         self._agents = Compiled(specs, _tools_of)
         self._modules = modules
         self._rag = rag
-        self._outbound = outbound
-        self._threads = threads
-        self._clock = clock
+        self._around = around
         self._made: dict[tuple[str, str, bytes], tuple[int, Toolbox]] = {}
         # One thread: no two imports at once. Of its own: functions that hang cannot keep it.
         self._importing = DaemonThreads(1)
@@ -97,17 +89,20 @@ class Toolboxes:
         return self._modules.generation, {tool.name: self._tool(tool, agent) for tool in declared}
 
     def _tool(self, declared: Declared, agent: ResourceRef) -> Tool:
+        around = self._around
         match declared:
             case InternalTool():
                 try:
                     function = self._modules.find(declared.function)
-                    return FunctionTool(declared, function, self._threads, self._clock)
+                    return FunctionTool(declared, function, around.threads, around.clock)
                 except InvalidInput as error:
                     raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
             case RagTool():
-                return RetrievalTool(declared, agent.namespace, self._rag, self._clock)
+                return RetrievalTool(declared, agent.namespace, self._rag, around.clock)
             case Webhook():
-                return WebhookTool(declared, self._outbound, os.environ, self._clock)
+                return WebhookTool(declared, around.outbound, around.environ, around.clock)
+            case BuiltIn():
+                return BuiltinTool(declared, opened(declared, around), around.clock)
             case _:
                 raise NotSupported(f"agent {agent.name}, tool {declared.name}: type {declared.type} is not built yet")
 

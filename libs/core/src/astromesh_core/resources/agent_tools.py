@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.errors import InvalidInput
+from astromesh_core.resources.builtin_configs import BuiltinConfig, CalculatorConfig
+from astromesh_core.resources.builtin_tools import BUILTINS, advice
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.urls import HttpAddress, HttpUrl
@@ -135,6 +137,40 @@ class WebhookTool(ToolSpec, Webhook):
         return self
 
 
+class BuiltinTool(ToolSpec):
+    """A tool that comes with Astromesh."""
+
+    type: Literal["builtin"]
+    tool: str = ""
+    """Which one. Without it, the one that `name` names; with it, the model knows the tool by another name."""
+    config: BuiltinConfig = CalculatorConfig()
+    timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_there(cls, value: object) -> object:
+        if not is_mapping(value):
+            return value
+        which = value.get("tool", value.get("name"))
+        if not isinstance(which, str):
+            return value
+        if which not in BUILTINS:
+            context = {"name": repr(which[:80]), "hint": advice(which)}
+            raise PydanticCustomError("builtin", "names the built-in tool {name}, which there is not", context)
+        needed = [name for name, field in BUILTINS[which].config.model_fields.items() if field.is_required()]
+        if needed and "config" not in value:
+            context = {"name": which, "needed": ", ".join(needed)}
+            raise PydanticCustomError("config", "needs a config, with {needed}", context)
+        return {**value, "tool": which, "config": value.get("config", {})}
+
+    @field_validator("config", mode="wrap")
+    @classmethod
+    def _is_of_this_tool(cls, value: object, _: object, info: ValidationInfo) -> object:
+        builtin = BUILTINS.get(info.data.get("tool", ""))
+        # Without one, what is wrong with the tool is told already.
+        return value if builtin is None else builtin.config.model_validate(value)
+
+
 class McpTool(ToolSpec):
     """The tools of an MCP server."""
 
@@ -147,4 +183,4 @@ class McpTool(ToolSpec):
     headers: dict[str, str] = Field(default_factory=dict[str, str])
 
 
-Tool = Annotated[InternalTool | RagTool | WebhookTool | McpTool, Field(discriminator="type")]
+Tool = Annotated[InternalTool | RagTool | WebhookTool | BuiltinTool | McpTool, Field(discriminator="type")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, ValidationError
 
 from astromesh_core.resources import refused
-from astromesh_core.resources.fields import Models, descend, field_names
+from astromesh_core.resources.fields import Models, descend, field_names, spellings
 from astromesh_core.resources.problems import Problem, did_you_mean, dotted
 from astromesh_core.resources.spelling import Spec, snake
 from astromesh_core.resources.yaml_documents import Path
@@ -81,10 +81,23 @@ class Explainer:
         known = refused.FIELDS.get(self._kind, {}).get(key)
         if known:
             return f"is not supported: {known}", "", "RefusedField"
-        names = field_names(models)
-        if name in names:
+        if self._given_otherwise(below, models):
             return "is given twice, under two spellings", "keep one", "DuplicateField"
+        # A field of another type that may stand here is none of this one.
+        names = [other for other in field_names(models) if other != name]
         return "is an unknown field", did_you_mean(name, names), "UnknownField"
+
+    def _given_otherwise(self, below: Path, models: Models) -> bool:
+        """Whether the field of this path is there in another spelling, too."""
+        value = self._value
+        for segment in below[:-1]:
+            if isinstance(value, dict):
+                value = value[str(segment)]
+            elif isinstance(value, list) and isinstance(segment, int):
+                value = value[segment]
+        others = value.keys() - {str(below[-1])} if isinstance(value, dict) else set[str]()
+        spelt = [names for model in models for names in spellings(model).values() if below[-1] in names]
+        return any(others & set(names) for names in spelt)
 
     def _wrong_choice(self, detail: ErrorDetails, below: Path) -> tuple[str, str, str]:
         context = detail.get("ctx", {})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import urldefrag, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from cronsim import CronSim, CronSimError
@@ -17,6 +16,7 @@ from astromesh_core.resources.reranking import Reranking
 from astromesh_core.resources.secrets import Secret
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
 from astromesh_core.resources.stores import Connection, IndexKind, Metric, StoreName, StorePlace, check_place
+from astromesh_core.resources.time_zones import TimeZone
 from astromesh_core.resources.urls import HttpUrl, check_http_url
 
 DEFAULT_SEPARATORS = ("\n\n", "\n", ". ", " ")
@@ -191,21 +191,6 @@ def _check_schedule(text: str) -> str:
     return text
 
 
-def _check_timezone(text: str) -> str:
-    try:
-        zone_of(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        context = {"hint": "such as UTC or Europe/Zurich"}
-        raise PydanticCustomError("timezone", "is no time zone of the IANA database", context) from error
-    return text
-
-
-def zone_of(name: str) -> tzinfo:
-    """The time zone of this name. Raises ZoneInfoNotFoundError, ValueError."""
-    # UTC is there too where the machine has no time zones installed.
-    return UTC if name == "UTC" else ZoneInfo(name)
-
-
 class Ingestion(Spec):
     """What a pipeline takes in by itself, and when."""
 
@@ -219,7 +204,7 @@ class Ingestion(Spec):
         | None
     ) = None
     """Five cron fields."""
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
+    timezone: TimeZone = "UTC"
     """Of the schedule."""
 
     @model_validator(mode="after")

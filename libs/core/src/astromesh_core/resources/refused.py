@@ -53,7 +53,6 @@ VALUES: dict[str, dict[str, str]] = {
     "spec.defaults.orchestration.pattern": {"glyph": "the glyph pattern does not exist"},
     "spec.memory.conversational.backend": {"in_memory": "memory that forgets does not exist; use sqlite"},
     "spec.tools": {
-        "builtin": f"there are no built-in tools; {_OWN_CALL}",
         "agent": _AGENT_TOOL,
         "a2a": _AGENT_TOOL,
         "client": "tools that the caller executes do not exist",

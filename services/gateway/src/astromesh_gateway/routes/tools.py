@@ -14,6 +14,7 @@ from astromesh.v1.tools_pb2 import DescribeToolsRequest, ExecuteToolRequest
 from astromesh.v1.values_pb2 import ResourceRef, ToolCall, ToolEffectKind, ToolSpec
 from astromesh_core.errors import ERRORS, Bug, Conflict, NotFound
 from astromesh_core.events.contents import text_content
+from astromesh_core.resources.builtin_tools import BUILTINS
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.access import TheGateway, User, Viewer
 from astromesh_gateway.bodies import ToolCallBody
@@ -47,6 +48,23 @@ class ToolList(TypedDict):
     count: int
 
 
+class BuiltinReply(TypedDict):
+    """A tool that comes with Astromesh. `config` is the JSON Schema of what an agent's file may say of it."""
+
+    name: str
+    description: str
+    effect: str
+    parameters: dict[str, JsonValue]
+    config: dict[str, JsonValue]
+
+
+class BuiltinList(TypedDict):
+    """The tools that an agent may declare with `type: builtin`."""
+
+    tools: list[BuiltinReply]
+    count: int
+
+
 class ToolResultReply(TypedDict):
     """What a tool answered. `ok` is false where the tool itself says that it could not."""
 
@@ -67,6 +85,22 @@ async def list_tools(caller: Viewer, gateway: TheGateway, agent: str = "") -> To
         for spec in await _described(gateway, ref)
     ]
     return ToolList(tools=tools, count=len(tools))
+
+
+@router.get("/builtin", summary="List built-in tools")
+async def list_builtin_tools(caller: Viewer) -> BuiltinList:
+    """The tools that any agent may declare with `type: builtin`."""
+    tools = [
+        BuiltinReply(
+            name=name,
+            description=builtin.description,
+            effect="read",
+            parameters=builtin.parameters,
+            config=builtin.config.model_json_schema(),
+        )
+        for name, builtin in BUILTINS.items()
+    ]
+    return BuiltinList(tools=tools, count=len(tools))
 
 
 @router.post(

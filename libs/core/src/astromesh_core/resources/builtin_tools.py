@@ -1,0 +1,101 @@
+"""The tools that come with Astromesh: what each is told to a model, and what an agent's file may say of it.
+
+What they do stands in the tools service. All of them read and change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from astromesh_core.resources.builtin_configs import CalculatorConfig, DatetimeNowConfig, JsonQueryConfig
+from astromesh_core.resources.problems import did_you_mean
+from astromesh_core.resources.spelling import Spec
+
+LONGEST_EXPRESSION: Final = 1_000
+LONGEST_PATH: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """One built-in tool: its description and the JSON Schema of its arguments for models, its config for files."""
+
+    description: str
+    parameters: dict[str, JsonValue]
+    config: type[Spec]
+
+
+def _taking(required: list[str], **properties: JsonValue) -> dict[str, JsonValue]:
+    schema: dict[str, JsonValue] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, "required": [*required]} if required else schema
+
+
+BUILTINS: Final[dict[str, Builtin]] = {
+    "datetime_now": Builtin(
+        "Tells the current date and time.",
+        _taking(
+            [],
+            timezone={"type": "string", "description": "Name of the IANA database, such as UTC or Europe/Zurich."},
+        ),
+        DatetimeNowConfig,
+    ),
+    "calculator": Builtin(
+        "Computes an arithmetic expression, exactly where that is possible. Use it for every calculation.",
+        _taking(
+            ["expression"],
+            expression={
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LONGEST_EXPRESSION,
+                "description": "Such as (1299.90 - 200) * 1.081 or sqrt(2) ** 3. Operators: + - * / // % **. "
+                "Functions: abs, round, floor, ceil, min, max, sum, mean, sqrt, exp, ln, log, log2, log10, sin, cos, "
+                "tan, asin, acos, atan, degrees, radians, factorial, gcd, lcm. Constants: pi, e.",
+            },
+        ),
+        CalculatorConfig,
+    ),
+    "json_query": Builtin(
+        "Reads values out of JSON by a JSONPath, so that you need not look for them yourself.",
+        _taking(
+            ["data", "path"],
+            data={"type": ["string", "object", "array"], "description": "The JSON, as text or as it is."},
+            path={
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LONGEST_PATH,
+                "description": "A JSONPath (RFC 9535), such as $.orders[?@.total > 100].id. Of a path to one place "
+                "its value is returned, else the list of all that is found.",
+            },
+        ),
+        JsonQueryConfig,
+    ),
+}
+"""By name, in the order in which they are listed."""
+
+_WEBHOOK: Final = "declare an endpoint with type: webhook"
+_FUNCTION: Final = "write a Python function and declare it with type: internal"
+
+_ELSEWHERE: Final = {
+    "cache_store": _FUNCTION,
+    "graphql_query": _WEBHOOK,
+    "http_request": _WEBHOOK,
+    "json_transform": "use json_query",
+    "rag_ingest": "documents are taken in by the pipeline: see its ingestion",
+    "rag_query": "declare a pipeline with type: rag",
+    "send_email": _FUNCTION,
+    "send_message": "channels answer by themselves",
+    "send_slack": _WEBHOOK,
+    "send_webhook": _WEBHOOK,
+    "text_summarize": "the agent's own model summarizes",
+    "web_search": _WEBHOOK,
+    "wikipedia": _WEBHOOK,
+    "write_file": _FUNCTION,
+}
+"""Names that earlier versions had, and what to do instead."""
+
+
+def advice(name: str) -> str:
+    """What to write instead of the name of a built-in that there is not."""
+    return _ELSEWHERE.get(name) or did_you_mean(name, BUILTINS) or f"there are {', '.join(BUILTINS)}"

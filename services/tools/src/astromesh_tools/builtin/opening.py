@@ -1,0 +1,29 @@
+"""Makes the built-in that a declaration names. What only one of them needs is imported when it is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from astromesh_core.resources.builtin_configs import CalculatorConfig, DatetimeNowConfig, JsonQueryConfig
+
+if TYPE_CHECKING:
+    from astromesh_core.resources.agent_tools import BuiltinTool as Declared
+    from astromesh_tools.builtin.tool import Builtin
+    from astromesh_tools.surroundings import Surroundings
+
+
+def opened(declared: Declared, around: Surroundings) -> Builtin:
+    """The built-in, configured. Raises InvalidInput or NotSupported where it cannot be offered."""
+    match declared.config:
+        case DatetimeNowConfig() as config:
+            from astromesh_tools.builtin.datetime_now import DatetimeNow
+
+            return DatetimeNow(config, around.clock)
+        case CalculatorConfig():
+            from astromesh_tools.builtin.calculator import Calculator
+
+            return Calculator()
+        case JsonQueryConfig():
+            from astromesh_tools.builtin.json_query import JsonQuery
+
+            return JsonQuery(around.threads)
