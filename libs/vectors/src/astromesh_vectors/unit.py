@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,3 +26,13 @@ def unit_rows(vectors: NDArray[np.float32] | Sequence[NDArray[np.float32]], dime
     if not np.all(np.isfinite(lengths)) or not np.all(lengths > 0):
         raise InvalidInput("a vector is zero or holds a value that is no finite number")
     return np.ascontiguousarray(rows / lengths, dtype="<f4")
+
+
+def unit_row(vector: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """One vector, `(dimension,)`, as `unit_rows` has it. Raises InvalidInput."""
+    if np.shape(vector) == (dimension,):
+        row = np.asarray(vector, dtype=np.float64)
+        squared = float(row @ row)
+        if 0.0 < squared < math.inf:
+            return (row / math.sqrt(squared)).astype("<f4")
+    return unit_rows([vector], dimension)[0]

@@ -37,7 +37,7 @@ VALUES: tuple[MetadataValue, ...] = (
 )
 """Such as compare in surprising ways somewhere."""
 
-EXAMPLES = 100
+EXAMPLES = 70
 PASSAGES = 60
 
 _keys = st.sampled_from(KEYS)

@@ -18,7 +18,7 @@ from astromesh_vectors.faiss_store.index import Among, Index, use_threads
 from astromesh_vectors.faiss_store.remaking import Remaking, is_due
 from astromesh_vectors.faiss_store.sidecar import Change, PassageRow, Row, Sidecar, read
 from astromesh_vectors.ports import Match, Matches
-from astromesh_vectors.unit import unit_rows
+from astromesh_vectors.unit import unit_row, unit_rows
 
 if TYPE_CHECKING:
     from astromesh.v1.values_pb2 import Passage
@@ -78,7 +78,7 @@ class OpenCollection:
         """See `VectorStore.search`."""
         if limit < 1:
             raise InvalidInput(f"the limit is {limit}; it must be at least 1")
-        query = None if vector is None else unit_rows([vector], self._dimension)
+        query = None if vector is None else unit_row(vector, self._dimension)
         with self.sidecar.snapshot():
             nearest = [] if query is None else self._nearest(query, limit, where)
             near = [(score, number) for score, number in nearest if score >= min_score]

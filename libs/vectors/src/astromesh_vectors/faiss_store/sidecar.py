@@ -22,6 +22,9 @@ from astromesh_vectors.passages import Kept, passage_of
 
 SCHEMA = 2
 BUSY_SECONDS = 10.0
+MAPPED_BYTES = 1 << 30
+"""Of the file, read without a call of the system for each page."""
+
 MOST_MARKS = 10_000
 """Of one statement; SQLite allows 32,766."""
 
@@ -83,6 +86,7 @@ class Sidecar:
         self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._open(path, model, dimension)
         except BaseException:

@@ -124,11 +124,11 @@ class PointStore:
         where: Filter | None = None,
         min_score: float = -1.0,
     ) -> Matches:
-        from astromesh_vectors.unit import unit_rows
+        from astromesh_vectors.unit import unit_row
 
         if limit < 1:
             raise InvalidInput(f"the limit is {limit}; it must be at least 1")
-        query = None if vector is None else unit_rows([vector], self.dimension)[0]
+        query = None if vector is None else unit_row(vector, self.dimension)
         await self._follow(known=True)
         for _ in range(ATTEMPTS):
             with self._generations.reading() as view:
