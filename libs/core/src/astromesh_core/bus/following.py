@@ -125,11 +125,11 @@ class LiveCommits:
 
     async def listen(self, aggregate: Aggregate, arrivals: _Arrivals) -> Callable[[], None]:
         """Has the aggregate's commits heard, until the answered function is called."""
-        forget = self._client.on_reconnect(arrivals.break_off)
         stop = self._feed.hear(aggregate, arrivals.hear) if self._feed is not None else None
         if stop is None:
             listening = await self._client.listen(aggregate.live, lambda message: arrivals.hear(_Repeated(message)))
             stop = listening.close
+        forget = self._client.on_reconnect(arrivals.break_off)
 
         def close() -> None:
             stop()
