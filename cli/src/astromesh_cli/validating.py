@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astromesh_core.errors import InvalidInput
-from astromesh_core.resources.features import unsupported
+from astromesh_core.resources.features import fallbacks, unsupported
 from astromesh_core.resources.loading import load_folder, load_text, resource_files
 from astromesh_core.resources.parsing import Loaded
 from astromesh_core.resources.problems import Problem
@@ -17,11 +17,13 @@ _FOLDERS = ("agents", "rag")
 
 @dataclass(frozen=True)
 class Findings:
-    """What was checked. `gaps` ask for what this release does not have: stored, and not Ready."""
+    """What was checked. `gaps` ask for what this release does not have: stored, and not Ready. `stand_ins` are served by
+    something else than what they name, for it is not installed here."""
 
     resources: int
     problems: tuple[Problem, ...]
     gaps: tuple[Problem, ...]
+    stand_ins: tuple[Problem, ...] = ()
 
 
 def read_path(path: Path) -> Loaded:
@@ -49,7 +51,12 @@ def validate(path: Path) -> Findings:
         for resource in loaded.resources
         for gap in unsupported(resource)
     ]
-    return Findings(len(loaded.resources), (*loaded.problems, *among), tuple(gaps))
+    stand_ins = [
+        Problem(it.file, it.line, it.field, it.message, code=it.reason, resource=str(resource.key))
+        for resource in loaded.resources
+        for it in fallbacks(resource)
+    ]
+    return Findings(len(loaded.resources), (*loaded.problems, *among), tuple(gaps), tuple(stand_ins))
 
 
 def config_folder_of(file: Path) -> Path | None:

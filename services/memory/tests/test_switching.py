@@ -17,6 +17,7 @@ from astromesh_core.bus.positions import Position
 from astromesh_core.conversations import AgentKey
 from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.events.identity import user_key
+from astromesh_core.resources import extras
 from astromesh_core.resources.connections import redis_address
 from astromesh_core.resources.stores import Connection
 from astromesh_memory.backends.redis import RedisConversations
@@ -232,3 +233,24 @@ async def _left_sqlite(folder: Path) -> bool:
 
 async def _reached(position: bytes, upto: bytes) -> bool:
     return position >= upto
+
+
+async def test_without_the_driver_conversations_are_kept_in_sqlite_and_that_is_said(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(extras, "find_spec", missing)
+    desk, strict = Desk(bus), Desk(bus, "strict")
+    agent, refused = await desk.declare(**REDIS), await strict.declare(**REDIS, strict=True)
+    async with serving(bus, tmp_path) as (stub, _):
+        assert questions(await recall(stub, desk, agent, await desk.turn("one"))) == ["one"]
+        health = (await stub.CheckMemory(CheckMemoryRequest(agent=agent), timeout=10)).stores[0]
+        assert (health.connected, health.reason) == (True, "FallbackSQLite")
+        assert health.message.endswith("pip install 'astromesh[redis]'")
+        with pytest.raises(AstromeshError, match="redis is not installed"):
+            await recall(stub, strict, refused)
+    store = await SqliteConversations.open(tmp_path / "conversations.sqlite")
+    assert DESK in await store.followed()
+    await store.close()

@@ -47,6 +47,7 @@ def validate(
                     "resources": findings.resources,
                     "problems": [asdict(problem) for problem in findings.problems],
                     "not_supported": [asdict(gap) for gap in findings.gaps],
+                    "stand_ins": [asdict(stand_in) for stand_in in findings.stand_ins],
                 }
             )
         else:
@@ -95,6 +96,8 @@ def _print_findings(path: Path, findings: Findings) -> None:
         print(problem)
     for gap in findings.gaps:
         print(f"{gap} (stored, but not Ready)")
+    for stand_in in findings.stand_ins:
+        print(f"{stand_in} (served by a stand-in)")
     count = f"{findings.resources} resource{'s' * (findings.resources != 1)}"
     if findings.problems:
         problems = len(findings.problems)

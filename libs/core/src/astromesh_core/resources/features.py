@@ -52,6 +52,8 @@ class Fallback:
     field: str
     reason: str
     message: str
+    file: str = ""
+    line: int = 0
 
 
 def unsupported(resource: Resource) -> list[Unsupported]:
@@ -75,9 +77,9 @@ def fallbacks(resource: Resource) -> list[Fallback]:
     ):
         extra = None if declared is None else CONVERSATION_EXTRAS.get(declared.backend)
         if declared is not None and not declared.strict and extra is not None and not extra.installed:
-            _, field, _ = resource.locate(("memory", kind, "backend"))
+            file, field, line = resource.locate(("memory", kind, "backend"))
             message = f"{what} are kept in SQLite: {extra.missing}; for {declared.backend} {extra.advice}"
-            found.append(Fallback(field, "FallbackSQLite", message))
+            found.append(Fallback(field, "FallbackSQLite", message, file, line))
     return found
 
 

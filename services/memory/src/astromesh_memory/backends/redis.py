@@ -57,7 +57,7 @@ class RedisConversations:
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             max_connections=CONNECTIONS,
-            # Once, for a connection that the server closed meanwhile; who does not answer in time will not the next time.
+            # Once, for a connection that the server closed meanwhile; not for an answer that does not come in time.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             health_check_interval=0,
         )

@@ -1,0 +1,38 @@
+"""What is served by a stand-in here is told with its place, and makes nothing invalid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from astromesh_cli.validating import validate
+from astromesh_core.resources import extras
+
+AGENT = """\
+apiVersion: astromesh/v1
+kind: Agent
+metadata: {name: a}
+spec:
+  model: {primary: {provider: ollama, model: m}}
+  memory:
+    conversational:
+      backend: redis
+"""
+
+
+def test_a_missing_driver_is_told_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        del name
+
+    file = tmp_path / "a.agent.yaml"
+    file.write_text(AGENT)
+    assert validate(file).stand_ins == ()
+    monkeypatch.setattr(extras, "find_spec", missing)
+    findings = validate(file)
+    (told,) = findings.stand_ins
+    assert (told.line, told.path, told.code) == (8, "spec.memory.conversational.backend", "FallbackSQLite")
+    assert str(told).endswith("run: pip install 'astromesh[redis]'")
+    assert (findings.problems, findings.gaps) == ((), ())
