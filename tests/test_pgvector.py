@@ -66,6 +66,7 @@ def written(server: PostgresServer) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.serial
+@pytest.mark.timeout(180)
 async def test_a_pipeline_on_postgresql_answers_over_restarts_and_outages(
     own_postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

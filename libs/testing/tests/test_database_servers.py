@@ -108,6 +108,22 @@ def test_binaries_in_a_private_folder_are_copied_and_the_folder_stays_private(tm
         server.close()
 
 
+def test_a_port_that_somebody_took_meanwhile_is_left_to_them() -> None:
+    server = RedisServer()
+    try:
+        with socket.create_server(("127.0.0.1", server.port)):
+            server.start()
+            assert server.ask("PING") == "+PONG"
+        port = server.port
+        server.stop()
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(NotStarted):
+            server.start()
+        server.start()
+        assert server.port == port
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
 def test_a_server_ends_with_a_session_that_is_killed_and_leaves_no_file(kind: str) -> None:
     with subprocess.Popen(

@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 
 from astromesh_testing.mesh import free_ports
-from astromesh_testing.server_process import NotStarted, ServerProcess, group_of, new_folder
+from astromesh_testing.server_process import NotStarted, ServerProcess, group_of, new_folder, ready, started_at
 
 USER = "postgres"
 NOT_ROOT = "nobody"
@@ -87,10 +87,15 @@ class PostgresServer:
         """Runs it, at its port and on its data, and waits until it answers. Raises NotStarted."""
         if self._process is not None and self._process.running:
             return
-        options = [f"--{name}={value}" for name, value in {**self._settings, "port": str(self.port)}.items()]
+        self.port = started_at(self.port, self._start, known=self._process is not None)
+
+    def _start(self, port: int) -> None:
+        options = [f"--{name}={value}" for name, value in {**self._settings, "port": str(port)}.items()]
         command = [*self._before, str(self._bin / "postgres"), "-D", str(self._data), *options]
-        self._process = ServerProcess(command, self.folder, ending=signal.SIGINT, user=self._user)
-        self._process.wait_until(self._answers)
+        self.port = port
+        process = ServerProcess(command, self.folder, ending=signal.SIGINT, user=self._user)
+        ready(process, self._answers)
+        self._process = process
 
     def stop(self) -> None:
         """Ends its connections and itself, in order."""

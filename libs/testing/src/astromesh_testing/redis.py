@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from astromesh_testing.mesh import free_ports
-from astromesh_testing.server_process import NotStarted, ServerProcess, new_folder
+from astromesh_testing.server_process import NotStarted, ServerProcess, new_folder, ready, started_at
 
 _ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 _IN_MEMORY = ("--appendonly", "no")
@@ -41,13 +41,18 @@ class RedisServer:
         """Runs it, at its port and on its data, and waits until it answers. Raises NotStarted."""
         if self._process is not None and self._process.running:
             return
+        self.port = started_at(self.port, self._start, known=self._process is not None)
+
+    def _start(self, port: int) -> None:
+        self.port = port
         config = self.folder / "redis.conf"
         config.touch(mode=0o600)
         config.write_text(f"requirepass {self.password}\n")
-        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", ""]
+        options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(self.folder), "--save", ""]
         options += _ON_DISK if self._append_only else _IN_MEMORY
-        self._process = ServerProcess([str(redis_binary()), str(config), *options], self.folder)
-        self._process.wait_until(self._answers)
+        process = ServerProcess([str(redis_binary()), str(config), *options], self.folder)
+        ready(process, self._answers)
+        self._process = process
 
     def stop(self) -> None:
         """Ends its connections and itself, in order."""

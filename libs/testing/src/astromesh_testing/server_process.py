@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from astromesh_testing.mesh import free_ports
+
 READY_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 
@@ -142,6 +144,29 @@ def _lives(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def ready(process: ServerProcess, answers: Callable[[], bool]) -> None:
+    """Waits until the server answers; one that does not is stopped. Raises NotStarted."""
+    try:
+        process.wait_until(answers)
+    except NotStarted:
+        process.stop()
+        raise
+
+
+def started_at(port: int, start: Callable[[int], None], *, known: bool) -> int:
+    """The port that a server was started at: another than this one where somebody took it meanwhile and nobody knows it
+    yet. Raises NotStarted."""
+    for _ in range(0 if known else 2):
+        try:
+            start(port)
+        except NotStarted:
+            (port,) = free_ports(1)
+        else:
+            return port
+    start(port)
+    return port
 
 
 def new_folder(name: str, owner: str | None = None) -> Path:
