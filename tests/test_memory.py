@@ -182,12 +182,12 @@ class Movable:
 
     mesh: Mesh
     folder: ConfigFolder
-    endpoint: str
+    model: OpenAIChatServer
 
     async def declare(self, **memory: JsonValue) -> None:
         """Writes the agent's file with this conversational memory; returns when it is served."""
         before = (await self.mesh.client.get("/v1/agents/talker")).json()["generation"]
-        self.folder.agent("talker", [self.endpoint], memory={"conversational": memory})
+        self.folder.agent("talker", [self.model.endpoint], memory={"conversational": memory})
 
         async def served() -> bool:
             return (await self.mesh.client.get("/v1/agents/talker")).json()["generation"] > before
@@ -211,7 +211,7 @@ async def movable(
         folder = ConfigFolder(tmp_path / "config")
         folder.agent("talker", [model.endpoint], memory={"conversational": {}})
         async with running_mesh(folder.path, tmp_path / "data") as mesh:
-            yield Movable(mesh, folder, model.endpoint)
+            yield Movable(mesh, folder, model)
 
 
 REDIS: Json = {"backend": "redis", "connection": {"url": "${MEMORY_REDIS}"}}
@@ -285,3 +285,22 @@ async def test_a_session_expires_and_stays_forgotten(movable: Movable) -> None:
     await movable.declare()
     assert (await mesh.client.post("/v1/memory/talker/rebuild")).status_code == 200
     assert await said(mesh, "s") == []
+
+
+async def test_a_summary_is_made_once_kept_through_a_rebuild_and_never_asked_for_again(movable: Movable) -> None:
+    mesh = movable.mesh
+    await movable.declare(strategy="summary", max_turns=2)
+    runs = [(await ask(mesh, f"say word{number}", session_id="s")).json() for number in range(4)]
+    assert [len(run["steps"]) for run in runs] == [1, 1, 1, 2]
+    assert await proven(mesh, runs[3]["run_id"])
+    export = await get(mesh, "talker/sessions/s/export")
+    assert export["summary"]
+    assert export["turns"] == 4
+    answered = len(movable.model.requests)
+    assert (await mesh.client.post("/v1/memory/talker/rebuild")).status_code == 200
+    assert (await get(mesh, "talker/sessions/s/export"))["summary"] == export["summary"]
+    assert len(movable.model.requests) == answered
+    await ask(mesh, "say last", session_id="s")
+    prompt, *told = [str(message["content"]) for message in movable.model.requests[-1].messages]
+    assert prompt.endswith(export["summary"])
+    assert told == ["say word2", "word2", "say word3", "word3", "say last"]

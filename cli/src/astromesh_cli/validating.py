@@ -17,7 +17,7 @@ _FOLDERS = ("agents", "rag")
 
 @dataclass(frozen=True)
 class Findings:
-    """What was checked. `gaps` ask for what this release does not have: stored, and not Ready. `stand_ins` are served by
+    """What was checked. `gaps` ask for what this release does not have: stored, not Ready. `stand_ins` are served by
     something else than what they name, for it is not installed here."""
 
     resources: int
