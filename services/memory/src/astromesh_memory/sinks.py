@@ -14,6 +14,7 @@ from astromesh_core.resources.extras import POSTGRES
 from astromesh_memory.declared import Declared, collection_of, embeddings_of, in_sqlite
 from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.episodes.sqlite import SqliteEpisodes
+from astromesh_memory.latest_vectors import LatestVectors
 from astromesh_memory.runs.keeping import AgentKey, Sink
 from astromesh_memory.semantic.memory import SemanticMemory
 
@@ -60,6 +61,7 @@ class Sinks:
         self._mesh = mesh
         self._environ = environ
         self._episodes: dict[str, EpisodeStore] = {}
+        self._latest: dict[EmbeddingsSpec, LatestVectors] = {}
         self._vectors: dict[tuple[StorePlace, Collection, bool], _SharedStore] = {}
 
     async def open(self, key: AgentKey, declared: Declared, *, confined: bool) -> Sink:
@@ -67,13 +69,17 @@ class Sinks:
 
         Raises NotSupported, InvalidInput, or a TemporaryError.
         """
-        embedder = await self._embedders.of(embeddings_of(declared))
+        embedder = await self._embedder(embeddings_of(declared))
         if isinstance(declared, agent_memory.EpisodicMemory):
             return EpisodicMemory(key.namespace, key.agent, self._episodes_of(declared), embedder)
         shared = declared.collection or key.agent
         collection = collection_of(self._mesh, key.namespace, shared, embedder.name, embedder.dimension)
         store = self._shared(declared, collection, confined=confined)
         return SemanticMemory(f"{self._mesh}/{key.namespace}/{key.agent}", store.store, embedder, store.leave)
+
+    async def _embedder(self, embeddings: EmbeddingsSpec) -> LatestVectors:
+        opened = await self._embedders.of(embeddings)
+        return self._latest.setdefault(embeddings, LatestVectors(opened))
 
     async def close(self) -> None:
         """Closes what sinks share; the sinks themselves are closed before."""
