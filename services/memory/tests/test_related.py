@@ -13,10 +13,16 @@ from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
 from astromesh_core.errors import Unavailable
+from astromesh_core.events.identity import user_key
 from astromesh_memory.lifetimes import Lifetimes
+from astromesh_memory.runs.keeping import AgentKey
+from astromesh_testing.waiting import until
 
 from .told_runs import (
+    KEY,
+    NAMESPACE,
     Told,
+    World,
     cleared,
     erased,
     expired,
@@ -107,6 +113,28 @@ async def test_other_agents_of_one_collection_find_nothing(bus: Bus, tmp_path: P
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
         assert await memory.said(other, DOG.question, user="ada", session="monday", after=after) == []
+
+
+async def test_a_person_is_found_and_forgotten_with_an_agent_that_declares_no_memory_for_the_moment(
+    bus: Bus, tmp_path: Path
+) -> None:
+    await put_agent(bus, BOTH)
+    await put_agent(bus, BOTH, "other")
+    async with world(bus, tmp_path) as memory:
+        await store(bus, DOG)
+        await put_agent(bus, {})
+        await until_gone(memory)
+        (found,) = await memory.related.kept.sessions_of(NAMESPACE, user_key(KEY, NAMESPACE, "ada"), 10)
+        assert (found.session_key, found.agent) == (key_of("monday", "desk"), "desk")
+        await in_session(bus, erased("ada"), "monday")
+        assert await memory.related.kept.sessions_of(NAMESPACE, user_key(KEY, NAMESPACE, "ada"), 10) == []
+
+
+async def until_gone(memory: World) -> None:
+    async def gone() -> bool:
+        return memory.related.keepers.of(AgentKey(NAMESPACE, "desk", "semantic")) is None
+
+    await until(gone)
 
 
 async def test_clearing_erasing_and_expiry_forget_what_they_name_and_nothing_else(bus: Bus, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class Kept:
     async def sessions_of(self, namespace: str, user_key: str, seconds: float) -> list[RememberedSession]:
         """The sessions in which something of a person is remembered, by agent. Their callers' names are not known.
 
+        Those of an agent that declares no such memory any more are among them: declared again, it would remember.
+
         Raises Unavailable where memory is that far behind the log.
         """
         rows, _ = await self._rows(namespace, "", user_key, seconds)
@@ -65,8 +67,7 @@ class Kept:
     async def _rows(
         self, namespace: str, session_key: str, user_key: str, seconds: float
     ) -> tuple[list[RunRow], Position]:
-        """Of a session or a person, or of both, with agents that declare such memory now: of others nothing is left.
-        And up to where in the log."""
+        """Of a session or a person, or of both, and up to where in the log."""
         if not self._keepers.agents():
             return [], Position.START
         end = await self._reached(seconds)
@@ -74,11 +75,7 @@ class Kept:
             rows = await self._ledger.of_session(namespace, session_key)
         else:
             rows = await self._ledger.of_user(namespace, user_key)
-        return [row for row in rows if user_key in ("", row.user_key) and self._is_kept(row)], end
-
-    def _is_kept(self, row: RunRow) -> bool:
-        keepers = (self._keepers.of(AgentKey(row.namespace, row.agent, kind)) for kind in KINDS if row.has(kind))
-        return any(keeper is not None for keeper in keepers)
+        return [row for row in rows if user_key in ("", row.user_key)], end
 
     async def _health(self, ref: ResourceRef, kind: Kind, declared: Declared) -> MemoryStoreHealth:
         keeper = self._keepers.of(AgentKey(ref.namespace, ref.name, kind))
