@@ -22,6 +22,7 @@ from astromesh_testing.models import cross_encoder
 from astromesh_vectors.embedders import torch_model
 from astromesh_vectors.embedders.opening import Embedders
 from astromesh_vectors.embedders.protocol import EmbedderProtocol
+from astromesh_vectors.embedders.recent import RecentEmbedder
 
 ENVIRON: Mapping[str, str] = {"KEY": "s3cret-key"}
 
@@ -178,6 +179,23 @@ class Made(Protocol):
 def made_of(embedders: Embedders, name: str) -> list[Made]:
     found = embedders._classes._modules.find(f"own:{name}")  # pyright: ignore[reportPrivateUsage] - the test's own class
     return cast("list[Made]", vars(found)["made"])
+
+
+async def test_a_question_of_a_moment_ago_is_embedded_once_for_all_services(own: Path) -> None:
+    async with opened(own) as rag, opened(own) as memory:
+        one, other = await rag.of(named("Letters")), await memory.of(named("Letters"))
+        first = await one.embed(["who hunts?"])
+        first[0, 0] = 7.0  # what a caller does to its vectors is its own affair
+        again = await other.embed(["who hunts?"])
+        (made,) = made_of(rag, "Letters")
+        assert made.calls == [1]
+        assert np.linalg.norm(again) == pytest.approx(1.0)
+        for number in range(256):
+            await one.embed([f"question {number}"])
+        await other.embed(["who hunts?"])
+        await other.embed(["x" * 3_000])
+        await other.embed(["x" * 3_000])
+        assert len(made.calls) == 1 + 256 + 1 + 2
 
 
 async def test_a_service_that_stops_opens_no_more(own: Path) -> None:
@@ -383,7 +401,9 @@ async def test_minilm_is_served_by_onnx_but_where_there_is_a_gpu(
     async with opened(tmp_path) as embedders:
         embedder = await embedders.of(EmbeddingsSpec(provider=provider))
         assert (embedder.name, embedder.dimension) == ("all-MiniLM-L6-v2", 384)
-        assert type(vars(embedder)["_embedder"]).__name__ == served
+        shared = vars(embedder)["_embedder"]
+        assert isinstance(shared, RecentEmbedder)
+        assert type(shared.embedder).__name__ == served
 
 
 async def test_a_call_of_many_texts_leaves_the_event_loop_free(own: Path) -> None:

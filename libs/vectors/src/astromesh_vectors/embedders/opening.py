@@ -14,6 +14,7 @@ from astromesh_vectors.embedders.built_in import BuiltInEmbedder
 from astromesh_vectors.embedders.cache import VectorCache
 from astromesh_vectors.embedders.custom import open_custom
 from astromesh_vectors.embedders.onnx_model import open_onnx
+from astromesh_vectors.embedders.recent import RecentEmbedder
 from astromesh_vectors.embedders.served import CachedEmbedder, CheckedEmbedder, ServedEmbedder
 from astromesh_vectors.embedders.torch_model import TorchEmbedder, TorchModel, has_gpu, open_torch
 from astromesh_vectors.minilm.graph import DIMENSION
@@ -69,7 +70,7 @@ class Embedders:
             held.users += 1
         async with held.opening:
             if held.embedder is None:
-                held.embedder = await self._open(spec)
+                held.embedder = RecentEmbedder(await self._open(spec))
         return self._served.setdefault(spec, CachedEmbedder(held.embedder, self._cache))
 
     async def close(self) -> None:
