@@ -22,6 +22,8 @@ from astromesh.v1.rag_pb2 import (
     QueryRequest,
 )
 from astromesh.v1.rag_pb2_grpc import RagServiceStub, add_RagServiceServicer_to_server
+from astromesh.v1.values_pb2 import Content, StoredValue
+from astromesh_core.events.contents import text_content
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.rpc.serving import serve
 from astromesh_gateway.bodies import MAX_BODY_BYTES, MAX_QUESTION_BYTES
@@ -147,3 +149,15 @@ async def test_grpc_callers_do_the_same_in_their_own_namespace(mesh: Mesh) -> No
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.GetIngestion(GetIngestionRequest(pipeline="docs", ingestion_id="02"))
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_grpc_callers_refer_to_nothing_that_others_stored(mesh: Mesh) -> None:
+    elsewhere = Content(stored=StoredValue(sha256=bytes(32), size_bytes=7))
+    async with over_grpc(mesh) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Query(QueryRequest(pipeline="docs", query=elsewhere))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        documents = [Document(source="a", text=text_content("mine")), Document(source="b", text=elsewhere)]
+        with pytest.raises(grpc.aio.AioRpcError, match="sent as text"):
+            await anext(aiter(stub.Ingest(IngestRequest(pipeline="docs", documents=documents))))
+    assert (mesh.services.rag.asked, mesh.services.rag.ingested) == ([], [])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from astromesh.v1 import rag_pb2
 from astromesh.v1.rag_pb2_grpc import RagServiceServicer
+from astromesh_core.errors import InvalidInput
+from astromesh_core.events.contents import iter_contents
 from astromesh_core.rpc.identity import current_caller
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.rpc.streams import reading
@@ -25,15 +27,20 @@ class RagServicer(RagServiceServicer):
         self._gateway = gateway
 
     async def Query(self, request: rag_pb2.QueryRequest, context: ServicerContext) -> rag_pb2.QueryResponse:
-        """The passages nearest to the query."""
+        """The passages nearest to the query. Raises InvalidInput for one that is not sent as text."""
         request.namespace = _namespace("viewer")
+        _check_contents(request)
         return await self._rag.Query(request, timeout=QUERY_SECONDS)
 
     async def Ingest(
         self, request: rag_pb2.IngestRequest, context: ServicerContext
     ) -> AsyncIterator[rag_pb2.IngestResponse]:
-        """Progress as it goes, the summary last. It ends when the caller leaves."""
+        """Progress as it goes, the summary last. It ends when the caller leaves.
+
+        Raises InvalidInput for documents that are not sent as text or as files.
+        """
         request.namespace = _namespace("admin")
+        _check_contents(request)
         async with reading(self._rag.Ingest(request, timeout=INGEST_SECONDS)) as parts:
             async for part in parts:
                 yield part
@@ -76,6 +83,12 @@ class RagServicer(RagServiceServicer):
     @property
     def _rag(self) -> RagServiceAsyncStub:
         return self._gateway.services.rag
+
+
+def _check_contents(request: rag_pb2.QueryRequest | rag_pb2.IngestRequest) -> None:
+    """Raises InvalidInput for a reference: what lies in the object store may be another namespace's."""
+    if any(content.WhichOneof("form") not in (None, "text") for content in iter_contents(request)):
+        raise InvalidInput("contents are sent as text, and not by a reference to what is stored")
 
 
 def _namespace(role: Role) -> str:
