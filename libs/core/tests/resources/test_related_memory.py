@@ -23,7 +23,11 @@ def agent(memory: str) -> Resource:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment without any extra."""
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+
+    def nothing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(extras, "find_spec", nothing)
 
 
 @pytest.mark.parametrize(
