@@ -265,6 +265,20 @@ async def test_one_line_moves_a_history_and_a_backend_that_is_away_is_said(
 
 @pytest.mark.serial
 @pytest.mark.timeout(120)
+async def test_a_run_whose_memory_is_away_for_a_moment_waits_for_it(movable: Movable, own_redis: RedisServer) -> None:
+    mesh = movable.mesh
+    await movable.declare(**REDIS)
+    await ask(mesh, "say one", session_id="s")
+    own_redis.kill()
+    asking = asyncio.create_task(recalled(mesh))
+    await asyncio.sleep(1)
+    assert not asking.done()
+    own_redis.start()
+    assert await asking == "You said: say one"
+
+
+@pytest.mark.serial
+@pytest.mark.timeout(120)
 async def test_a_session_expires_and_stays_forgotten(movable: Movable) -> None:
     mesh = movable.mesh
     await movable.declare(ttl=2)
@@ -287,6 +301,8 @@ async def test_a_session_expires_and_stays_forgotten(movable: Movable) -> None:
     assert await said(mesh, "s") == []
 
 
+@pytest.mark.serial
+@pytest.mark.timeout(120)
 async def test_a_summary_is_made_once_kept_through_a_rebuild_and_never_asked_for_again(movable: Movable) -> None:
     mesh = movable.mesh
     await movable.declare(strategy="summary", max_turns=2)

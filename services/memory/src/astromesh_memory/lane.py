@@ -21,6 +21,9 @@ Value = TypeVar("Value")
 SAVE_EVERY: Final = 1_000
 """Commits without a change after which positions are saved all the same: that many are read again at most."""
 
+SAVE_SECONDS: Final = 3.0
+"""For the positions at the end: without them, the log is read again from a while before."""
+
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
 """Between attempts at a backend that is away."""
@@ -112,9 +115,10 @@ class Lane:
     async def save(self) -> None:
         """Stores how far everyone is, which `handle` puts off while nothing changes. Gives up where that fails."""
         try:
-            await self.store.apply((), self._advances(self._saved, self.position))
-        except AstromeshError as error:
-            _log.warning("positions are not saved", backend=self.name, reason=error.message)
+            async with asyncio.timeout(SAVE_SECONDS):
+                await self.store.apply((), self._advances(self._saved, self.position))
+        except (AstromeshError, TimeoutError) as error:
+            _log.warning("positions are not saved", backend=self.name, reason=str(error))
 
     async def patiently(self, call: Callable[[], Awaitable[Value]]) -> Value:
         """Tries until the backend answers. What is wrong meanwhile stands in `trouble`."""

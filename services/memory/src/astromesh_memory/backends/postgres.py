@@ -32,6 +32,8 @@ from astromesh_memory.backends import postgres_statements as sql
 CONNECTIONS: Final = 8
 """At most, to one database; a call waits for a free one."""
 ANSWER_SECONDS: Final = 10.0
+DROP_SECONDS: Final = 600.0
+"""An agent may have left millions of turns."""
 
 _LATEST: Final = (2**63 - 1, "\U0010ffff")
 
@@ -109,7 +111,7 @@ class PostgresConversations:
         return [_session(row) for row in await self._rows(sql.OF_USER, [*place, *place, user_key])]
 
     async def drop(self, agent: AgentKey) -> None:
-        async with self._transaction() as connection:
+        async with self._transaction(DROP_SECONDS) as connection:
             for statement in sql.DROP:
                 await connection.execute(statement, [self._mesh, *agent])
 
@@ -123,9 +125,11 @@ class PostgresConversations:
                 yield connection
 
     @asynccontextmanager
-    async def _transaction(self, *, one_state: bool = False) -> AsyncGenerator[Connection]:
+    async def _transaction(
+        self, seconds: float = ANSWER_SECONDS, *, one_state: bool = False
+    ) -> AsyncGenerator[Connection]:
         with self._told():
-            async with self._database.transaction(seconds=ANSWER_SECONDS, one_state=one_state) as connection:
+            async with self._database.transaction(seconds=seconds, one_state=one_state) as connection:
                 yield connection
 
     @contextmanager
