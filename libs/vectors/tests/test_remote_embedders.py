@@ -281,3 +281,33 @@ async def test_a_key_that_is_not_set_is_named(tmp_path: Path) -> None:
         await embedders.of(EmbeddingsSpec(provider="huggingface", model="m"))
     await embedders.close()
     modules.close()
+
+
+async def test_an_endpoint_may_be_named_by_a_variable(tmp_path: Path) -> None:
+    async with TextEmbeddingsServer() as fake:
+        modules = Modules(tmp_path)
+        embedders = Embedders(tmp_path, modules, {"WHERE": fake.url})
+        embedder = await embedders.of(EmbeddingsSpec(provider="huggingface", model="m", endpoint="${WHERE}"))
+        assert embedder.dimension == 16
+        assert fake.requests[0].path == "/embed"
+        for endpoint, told in (
+            ("http://u:p@h", "a user name"),
+            ("http://h?key=1", "no query"),
+            ("h", "no http address"),
+        ):
+            wrong = Embedders(tmp_path, modules, {"WHERE": endpoint})
+            with pytest.raises(InvalidInput, match=told):
+                await wrong.of(EmbeddingsSpec(provider="ollama", model="m", endpoint="${WHERE}"))
+            await wrong.close()
+        await embedders.close()
+        modules.close()
+
+
+def test_hugging_faces_own_address_is_spoken_to_as_the_inference_api() -> None:
+    for url, path in (
+        ("https://router.huggingface.co/hf-inference", "/models/own/model/pipeline/feature-extraction"),
+        ("https://x.endpoints.huggingface.cloud", "/embed"),
+        ("https://nothuggingface.co", "/embed"),
+    ):
+        spec = EmbeddingsSpec(provider="huggingface", model="own/model", endpoint=url)
+        assert opening.format_of(spec, url).path == path

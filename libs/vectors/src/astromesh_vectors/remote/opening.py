@@ -24,8 +24,9 @@ async def open_remote(spec: EmbeddingsSpec, environ: Mapping[str, str]) -> Remot
 
     Raises InvalidInput for a variable that is not set, and what the server answers where it is asked.
     """
-    server = Server(_address(spec, environ))
-    model = RemoteModel(server, _format(spec))
+    found = _address(spec, environ)
+    server = Server(found)
+    model = RemoteModel(server, format_of(spec, found.url))
     try:
         dimension = spec.dimension or spec.known_dimension or await model.dimension()
     except BaseException:
@@ -61,10 +62,11 @@ def _address(spec: EmbeddingsSpec, environ: Mapping[str, str]) -> Address:
     return address("huggingface", spec.endpoint or HUGGING_FACE, key, environ)
 
 
-def _format(spec: EmbeddingsSpec) -> EmbeddingFormat:
+def format_of(spec: EmbeddingsSpec, url: str) -> EmbeddingFormat:
+    """How the server at a URL is spoken to."""
     if spec.provider == "ollama":
         return Ollama(spec.model, _shortened(spec))
-    if spec.endpoint is None or (urlsplit(spec.endpoint).hostname or "").endswith("huggingface.co"):
+    if spec.endpoint is None or f".{urlsplit(url).hostname}".endswith(".huggingface.co"):
         return InferenceApi(f"sentence-transformers/{MINILM}" if spec.model == MINILM else spec.model)
     return TextEmbeddingsInference()
 
