@@ -84,6 +84,18 @@ async def test_nobody_is_told_of_anothers_runs(bus: Bus, tmp_path: Path, user: s
             assert (len(found.memories), len(found.episodes)) == (0, 0)
 
 
+async def test_the_ledger_holds_nobodys_words_and_nobodys_name(bus: Bus, tmp_path: Path) -> None:
+    agent = await put_agent(bus, BOTH)
+    named = Told("my dog is called Rex", "good to know", user="ada-lovelace", session="monday-morning")
+    after = await store(bus, named)
+    async with world(bus, tmp_path) as memory:
+        assert await memory.happened(agent, named.question, user="ada-lovelace", after=after) == [named.question]
+    files = {path.name: path.read_bytes() for path in tmp_path.rglob("*.sqlite*")}
+    assert b"Rex" in files["episodes.sqlite"]
+    for word in (b"Rex", b"ada-lovelace", b"monday-morning"):
+        assert word not in files["remembered.sqlite"]
+
+
 async def test_anonymous_callers_share_nothing_but_a_session(bus: Bus, tmp_path: Path) -> None:
     agent = await put_agent(bus, BOTH)
     after = await store(bus, Told("my cat is called Tom", "fine", session="a"))
