@@ -306,7 +306,8 @@ class ConversationsContract:
             for store in stores
             for cut in range(1, 101, 5)
         ]
-        reads = [questions(store) for store in stores for _ in range(5)]
+        # More at a time than any backend has connections.
+        reads = [questions(store) for store in stores for _ in range(100)]
         await asyncio.gather(*work, *reads)
         assert await questions(stores[0], most=1000) == [f"q{place}" for place in range(1, 106)]
         (session,) = await stores[1].sessions(DESK, None, 9)

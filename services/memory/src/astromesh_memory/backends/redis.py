@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Collection, Iterator, Map
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -52,8 +52,10 @@ class RedisConversations:
     @classmethod
     async def open(cls, address: BackendAddress, mesh: str) -> RedisConversations:
         """Connects; `mesh` sets this mesh's keys apart from another's. The caller closes. Raises Unavailable."""
-        client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed
+        # A plain pool fails the call for which it has no connection.
+        pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed
             address.text,
+            timeout=ANSWER_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             max_connections=CONNECTIONS,
@@ -61,6 +63,7 @@ class RedisConversations:
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             health_check_interval=0,
         )
+        client = Redis.from_pool(pool)
         store = cls(client, address.shown, mesh)
         try:
             await store.followed()
