@@ -17,7 +17,9 @@ import orjson
 import uvloop
 
 from astromesh.v1 import values_pb2 as values
+from astromesh.v1.memory_pb2 import RecallResponse
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
+from astromesh.v1.run_events_pb2 import RecalledTurns
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, CancelSignal, ResolveSignal, Signal
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.values_pb2 import Failure, Image, Message, Passage, ToolCall, ToolResult, ToolSpec
@@ -26,6 +28,7 @@ from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import TimedOut, Unavailable
 from astromesh_core.events.chain import build_commit
 from astromesh_core.events.contents import text_content
+from astromesh_core.events.runs import FRAME_PATH
 from astromesh_core.readiness import Readiness
 from astromesh_core.rpc.connections import Connections
 from astromesh_core.rpc.inprocess import InProcessServer
@@ -140,6 +143,14 @@ async def thinks(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
     yield whole
 
 
+async def no_summary(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """Nobody folds the session's turns; the question is answered all the same."""
+    if request.path == FRAME_PATH:
+        raise Unavailable("no provider answered")
+    async for part in one_tool(request):
+        yield part
+
+
 async def no_answer(request: ExecuteToolRequest) -> ExecuteToolResponse:
     """The connection to the tool breaks."""
     raise TimedOut("the connection broke")
@@ -199,6 +210,11 @@ def scenarios() -> dict[str, Scenario]:
                 },
             },
         ),
+        "summarised": Scenario(session="s", spec={"memory": {"conversational": {"strategy": "summary"}}}),
+        "summary-failed": Scenario(session="s", spec={"memory": {"conversational": {"strategy": "summary"}}}),
+        "without-memory": Scenario(
+            session="s", spec={"memory": {"conversational": {"backend": "redis", "on_unavailable": "continue"}}}
+        ),
         "corrected": Scenario(spec={"output_schema": SCHEMA}),
         "mismatched": Scenario(asked={"output_schema_json": orjson.dumps(SCHEMA).decode()}),
         "seeing-and-thinking": Scenario(
@@ -233,6 +249,19 @@ def scenarios() -> dict[str, Scenario]:
         Message(role=values.ROLE_USER, content=text_content("before")),
         Message(role=values.ROLE_ASSISTANT, content=text_content("then")),
     ]
+    found["without-memory"].services.memory.gone = Unavailable("redis at redis://cache:6379/0: gone")
+    for name in ("summarised", "summary-failed"):
+        found[name].services.memory.recalled = RecallResponse(
+            messages=found["guarded-remembered"].services.memory.messages,
+            run_ids=["07-before"],
+            summary=text_content("they met"),
+            to_fold=RecalledTurns(
+                messages=[Message(role=values.ROLE_USER, content=text_content("long ago"))], through_run_id="07-first"
+            ),
+        )
+        found[name].services.tools.specs = (READ,)
+        found[name].services.router.parts = one_tool
+    found["summary-failed"].services.router.parts = no_summary
     return found
 
 
