@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 import httpx
 import numpy as np
+import stamina
 from chromadb.api.collection_configuration import CreateCollectionConfiguration, CreateHNSWConfiguration
 from chromadb.errors import ChromaError
 
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
     from chromadb import Collection as ChromaCollection
     from chromadb.api import ClientAPI
     from chromadb.api.types import Metadata as ChromaMetadata
+    from chromadb.api.types import QueryResult, Where
 
     from astromesh_core.resources.stores import Metric
     from astromesh_vectors.ports import Vectors
 
 PAGE: Final = 1_000
+UNBORN_ATTEMPTS: Final = 4
 _NO_VECTOR: Final = [1.0]
 _PURPOSE: Final = "purpose"
 
@@ -64,6 +67,11 @@ class _StoredManifest(TypedDict):
     generation: str
     count: int
     metadata: str
+
+
+def _is_unborn(error: Exception) -> bool:
+    """Whether a server has just got the first points of a collection: asked in that moment, it misses its index."""
+    return isinstance(error, ChromaError) and "Nothing found on disk" in str(error)
 
 
 class ChromaPoints:
@@ -128,12 +136,7 @@ class ChromaPoints:
         conditions: list[Condition] = [] if where is None else [condition_of(where)]
         if without:
             conditions.append({"generation": {"$nin": sorted(without)}})
-        found = self._passages.query(
-            query_embeddings=vector.reshape(1, -1),
-            n_results=limit,
-            where=where_of(conditions),
-            include=["metadatas", "documents", "embeddings", "distances"],
-        )
+        found = self._queried(vector, limit, where_of(conditions))
         metadatas, documents, embeddings = found["metadatas"], found["documents"], found["embeddings"]
         distances = found["distances"]
         assert metadatas is not None
@@ -144,6 +147,15 @@ class ChromaPoints:
         # Chroma's "l2" is the square of the distance; of unit vectors each tells the cosine.
         half = 0.5 if self._metric == "l2" else 1.0
         return [Found(point, 1.0 - half * distance) for point, distance in zip(points, distances[0], strict=True)]
+
+    @stamina.retry(on=_is_unborn, attempts=UNBORN_ATTEMPTS, wait_initial=0.05, wait_max=0.2)
+    def _queried(self, vector: Vectors, limit: int, where: Where | None) -> QueryResult:
+        return self._passages.query(
+            query_embeddings=vector.reshape(1, -1),
+            n_results=limit,
+            where=where,
+            include=["metadatas", "documents", "embeddings", "distances"],
+        )
 
     def manifests(self) -> list[Manifest]:
         found: list[Manifest] = []

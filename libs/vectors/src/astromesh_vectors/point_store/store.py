@@ -70,6 +70,8 @@ class PointStore:
         self._writer = uuid.uuid4().hex
         self._unmarked = False
         self._loading = asyncio.Lock()
+        self._loads = 0
+        """How many have begun."""
         self._writing = asyncio.Lock()
         self._words: WordCache | None = None
         self._changes: set[asyncio.Task[bool]] = set()
@@ -214,6 +216,8 @@ class PointStore:
             self._marks[self._writer] = mark
 
     async def _near(self, view: View, query: Vectors, limit: int, where: Filter | None) -> list[Found]:
+        if not view.documents:
+            return []
         without = view.hidden
         while True:
             look = partial(self._points.nearest, query, limit, where, without)
@@ -247,7 +251,11 @@ class PointStore:
         return self._marks is not None and (not self._shared or await self._call(self._points.marks) == self._marks)
 
     async def _load(self) -> None:
+        asked = self._loads
         async with self._loading:
+            if self._loads > asked and self._marks is not None:
+                return  # begun after it was asked for, by somebody else
+            self._loads += 1
             marks, manifests = await self._call(self._loaded)
             self._generations.replace(manifests)
             self._marks = marks
