@@ -141,3 +141,10 @@ async def test_a_schedules_record_is_replaced_by_one_replica(bus: Bus) -> None:
     stored = await schedules.get("default", "docs")
     assert stored.record is not None
     assert stored.record.dealt_with_unix_seconds == 60
+
+
+@pytest.mark.parametrize("name", ["*", ">", "", "01.02"])
+async def test_what_is_no_id_names_no_ingestion_and_not_all_of_them(bus: Bus, name: str) -> None:
+    await begin(bus, "01").append(REQUESTED, CLAIMED)
+    with pytest.raises(InvalidInput, match="cannot stand in a subject"):
+        await bus.ingestions.events("default", "docs.v2", name)

@@ -102,9 +102,12 @@ def ingestion_aggregate(namespace: str, pipeline: str, ingestion: str, *, given:
     return Aggregate(AGGREGATE_TYPE_INGESTION, check_namespace(namespace), 0, name)
 
 
-def ingestion_filter(namespace: str, pipeline: str, *, kind: str = "*", ingestion: str = "*") -> str:
-    """Every event of a pipeline's ingestions, or of those of a kind (`sources`, `given`), or of one."""
-    one = ingestion if ingestion == "*" else _token(ingestion)
+def ingestion_filter(namespace: str, pipeline: str, *, kind: str = "*", ingestion: str | None = None) -> str:
+    """Every event of a pipeline's ingestions, or of those of a kind (`sources`, `given`), or of one.
+
+    Raises InvalidInput for a name that is none: `*`, too, stands for no ingestion.
+    """
+    one = "*" if ingestion is None else _token(ingestion)
     return f"mesh.{check_namespace(namespace)}.ingestion.{pipeline_token(pipeline)}.{kind}.{one}.log"
 
 
