@@ -81,6 +81,7 @@ class Recorded:
     output_checked: OutputChecked | None = None
     memory: MemoryStored | None = None
     summary: MemoryStored | None = None
+    summary_index: int = 0
     suspended: Suspended | None = None
     ended: RunEvent | None = None
     requested_unix_nano: int = 0
@@ -235,7 +236,7 @@ class Recorded:
                 self.output_checked = run.output_checked
             case "memory_stored":
                 if run.memory_stored.HasField("summary"):
-                    self.summary = run.memory_stored
+                    self.summary, self.summary_index = run.memory_stored, envelope.index
                 else:
                     self.memory = run.memory_stored
             case _:

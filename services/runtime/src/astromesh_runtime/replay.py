@@ -112,7 +112,7 @@ def _same_content(recorded: Recorded, plan: Plan, effect: SagaEffect) -> None:
     if isinstance(effect, RememberSummary) and recorded.summary is not None:
         told = recorded.summary.summary
         if (plain(told.text), told.through_run_id) != (effect.text, effect.through_run_id):
-            raise Diverged(recorded.indexes["memory_stored"], "", "another summary for the memory", "this summary")
+            raise Diverged(recorded.summary_index, "", "another summary for the memory", "this summary")
     if isinstance(effect, Remember) and recorded.memory is not None and tuple(recorded.memory.turn) != effect.turn:
         raise Diverged(recorded.indexes["memory_stored"], "", "another turn for the memory", "this turn")
 
