@@ -140,7 +140,7 @@ async def declare(
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- what is waited for happens in the service, which tells nobody
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in the service, which tells nobody
             await asyncio.sleep(0.01)
 
 
