@@ -21,6 +21,7 @@ class RerankerProtocol(Protocol):
     async def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """One number a text, in their order: the more, the better it answers. The same question and text, the same.
 
+        0 and less say that the text answers nothing: such a passage is found, and is no knowledge of an agent.
         At most 100 texts at a time.
         """
         ...
