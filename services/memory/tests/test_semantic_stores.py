@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,19 @@ DECLARED = {
     "pgvector": {"backend": "pgvector", "connection": {"url": "${DSN}"}},
     "qdrant": {"backend": "qdrant", "path": "vectors"},
     "chroma": {"backend": "chroma", "path": "vectors"},
+    "own": {"backend": "own_store:Mine"},
 }
+OWN_STORE = Path(__file__).parents[3] / "libs" / "vectors" / "tests" / "own_store.py"
+"""The class that docs/vector-stores.md shows."""
 
 
 @pytest.mark.parametrize("backend", DECLARED)
 async def test_it_does_the_same_in_every_store(
     bus: Bus, tmp_path: Path, backend: str, request: pytest.FixtureRequest
 ) -> None:
+    if backend == "own":
+        (tmp_path / "code").mkdir()
+        shutil.copy(OWN_STORE, tmp_path / "code")
     environ = {"DSN": request.getfixturevalue("postgres")} if backend == "pgvector" else {}
     memory = {"semantic": {**DECLARED[backend], "collection": "all"}}
     agent, other = await put_agent(bus, memory), await put_agent(bus, memory, "other")

@@ -103,6 +103,7 @@ async def open_beside(platform: Platform) -> AsyncGenerator[Related]:
     finally:
         await sinks.close()
         await embedders.close()
+        stores.close()
         own_embedders.close()
         own_stores.close()
 
