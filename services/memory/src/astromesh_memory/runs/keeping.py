@@ -96,6 +96,8 @@ class Keeper:
         self._runs = runs
         self._sink: Sink | None = None
         self._in_step = False
+        self._doubted = False
+        """Somebody else took something out since the store was last compared."""
         self._work: deque[_Work] = deque()
         self._changed = asyncio.Condition()
         self._tries = 0
@@ -116,7 +118,7 @@ class Keeper:
 
     def again(self) -> None:
         """Has the whole store compared with the ledger once more: somebody else took something out."""
-        self._in_step = False
+        self._in_step, self._doubted = False, True
         self._wanted.set()
 
     async def sink(self, position: Position, seconds: float, among: Among = EVERYBODY) -> Sink:
@@ -197,7 +199,7 @@ class Keeper:
                 await self._asked.wait()
 
     async def _catch_up(self, sink: Sink) -> None:
-        self._in_step = False
+        self._in_step = self._doubted = False
         # Whatever was told until now stands in the ledger that is read next.
         self._work.clear()
         await self._align(sink, await sink.versions())
@@ -213,13 +215,14 @@ class Keeper:
 
     async def _follow(self, sink: Sink) -> None:
         while self._in_step:
+            # Before the work is done, or what is wanted meanwhile would be forgotten.
+            self._wanted.clear()
             while self._work:
                 async with self._using:
                     await self._keep(sink, self._work[0].run.run_id)
                 async with self._changed:
                     self._work.popleft()
                     self._changed.notify_all()
-            self._wanted.clear()
             await self._wanted.wait()
 
     async def _keep(self, sink: Sink, run_id: str) -> None:
@@ -238,7 +241,8 @@ class Keeper:
 
     async def _tell(self, trouble: str, failure: AstromeshError | None) -> None:
         async with self._changed:
-            self.trouble, self.failure, self._in_step = trouble, failure, failure is None
+            self.trouble, self.failure = trouble, failure
+            self._in_step = failure is None and not self._doubted
             self._tries += 1
             self._changed.notify_all()
 
