@@ -110,6 +110,26 @@ async def test_runs_that_end_during_a_rebuild_are_not_lost(bus: Bus, tmp_path: P
         assert await dumped(memory) == live
 
 
+async def test_whoever_asks_during_a_rebuild_is_told_what_was_there(bus: Bus, tmp_path: Path) -> None:
+    agent = await put_agent(bus, SQLITE)
+    after = await tell(bus)
+    async with world(bus, tmp_path) as memory:
+
+        async def told() -> tuple[list[str], list[str]]:
+            found = await memory.recall(agent, "keep 1", user="ada", after=after)
+            return sorted(it.source for it in found.memories), sorted(it.run_id for it in found.episodes)
+
+        before = await told()
+        assert all(before)
+        rebuilding = asyncio.create_task(memory.related.rebuilder.rebuild(NAMESPACE, "desk"))
+        asked = 0
+        while not rebuilding.done():
+            assert await told() == before
+            asked += 1
+        await rebuilding
+        assert asked > 2
+
+
 async def test_lost_files_are_made_again_from_the_log(bus: Bus, tmp_path: Path) -> None:
     agent = await put_agent(bus, SQLITE)
     after = await tell(bus)

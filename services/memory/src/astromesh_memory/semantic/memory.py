@@ -56,8 +56,10 @@ class SemanticMemory:
         }
         document, version = self._document(row.run_id), self.version(row)
         if not await self._store.put(document, version, passages, vectors, metadata) and afresh:
-            # It stands there in this version, and whoever puts it afresh does not trust what stands there.
-            await self._store.remove(document)
+            # It stands there in this version, and whoever puts it afresh does not trust what stands there. Replaced by
+            # way of another version it is never missing.
+            other = hashlib.sha256(b"afresh" + version).digest()
+            await self._store.put(document, other, passages, vectors, metadata)
             await self._store.put(document, version, passages, vectors, metadata)
 
     async def remove(self, run_ids: Sequence[str]) -> None:
