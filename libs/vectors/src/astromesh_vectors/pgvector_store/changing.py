@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from pgvector import Vector
 from psycopg.sql import SQL
@@ -38,36 +38,47 @@ _LOCK = SQL("SELECT true FROM {documents} WHERE key = %s FOR UPDATE")
 _COUNT = SQL("UPDATE astromesh.vector_collections SET passages = passages + %s, words = words + %s WHERE id = %s")
 
 
+_AT_A_TIME: Final = 500
+"""Rows sent without a look at what else there is to do."""
+
+Row: TypeAlias = tuple[object, ...]
+
+
 class NewDocument(NamedTuple):
-    """What a document is besides its passages."""
+    """A document as it is to be: its row, the rows of its passages, and how many words these have."""
 
-    name: str
-    sha256: bytes
-    text: str
+    key: bytes
+    values: Row
+    passages: list[Row]
+    words: int
 
 
-async def put(
-    session: Session, tables: Tables, document: NewDocument, passages: Sequence[Passage], content: Checked
-) -> bool:
-    """Makes these the document's passages; False where it is at this hash already."""
-    key = key_of(document.name)
-    values = (key, stored(document.name), document.sha256, Jsonb(content.metadata), stored(document.text))
-    cursor = await session.execute(_PUT.format(documents=tables.documents), values)
-    if await cursor.fetchone() is None:
-        return False
-    gone = await _take_out(session, tables, key)
+def new_document(name: str, sha256: bytes, text: str, passages: Sequence[Passage], content: Checked) -> NewDocument:
+    """Cuts the passages into words. Takes its time: call it off the event loop."""
+    key = key_of(name)
     texts = [(plain_words(each.text.text), plain_words(" ".join(each.headings))) for each in passages]
-    lengths = [len(text) + len(headings) for text, headings in texts]
-    rows = [
+    lengths = [len(body) + len(headings) for body, headings in texts]
+    rows: list[Row] = [
         (key, ordinal, *_place(passage), Jsonb(metadata), length, " ".join(words[0]), " ".join(words[1]), Vector(unit))
         for ordinal, (passage, metadata, length, words, unit) in enumerate(
             zip(passages, content.each, lengths, texts, content.units, strict=True)
         )
     ]
-    if rows:
+    values = (key, stored(name), sha256, Jsonb(content.metadata), stored(text))
+    return NewDocument(key, values, rows, sum(lengths))
+
+
+async def put(session: Session, tables: Tables, new: NewDocument) -> bool:
+    """Makes the document this one; False where it is at its hash already."""
+    cursor = await session.execute(_PUT.format(documents=tables.documents), new.values)
+    if await cursor.fetchone() is None:
+        return False
+    gone = await _take_out(session, tables, new.key)
+    for first in range(0, len(new.passages), _AT_A_TIME):
+        rows = new.passages[first : first + _AT_A_TIME]
         await session.cursor().executemany(_ADD.format(passages=tables.passages), rows)
     # Last, because whoever else changes the collection waits here until we have committed.
-    await _count(session, tables, Totals(len(rows) - gone.passages, sum(lengths) - gone.words))
+    await _count(session, tables, Totals(len(new.passages) - gone.passages, new.words - gone.words))
     return True
 
 
