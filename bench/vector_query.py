@@ -87,7 +87,9 @@ def measure(share: float) -> Iterator[Figure]:
     faiss.omp_set_num_threads(1)
     data = drawn(max(10_000, int(PASSAGES * min(share, 1.0))), max(50, int(QUERIES * min(share, 1.0))))
     try:
-        yield from uvloop.run(_measured(data))
+        with tempfile.TemporaryDirectory(prefix="astromesh-bench-") as made:
+            for asked in (_ours, _bare_faiss, _chroma, _pgvector, _qdrant):
+                yield from uvloop.run(asked(Path(made), data))
     finally:
         os.sched_setaffinity(0, affinity)
 
@@ -103,15 +105,6 @@ def drawn(passages: int, questions: int) -> Data:
         return near / np.linalg.norm(near, axis=1, keepdims=True)
 
     return Data(points(passages), points(questions))
-
-
-async def _measured(data: Data) -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="astromesh-bench-") as made:
-        folder = Path(made)
-        figures = list[Figure]()
-        for asked in (_ours, _bare_faiss, _chroma, _pgvector, _qdrant):
-            figures += await asked(folder, data)
-        return figures
 
 
 async def _ours(folder: Path, data: Data) -> list[Figure]:
