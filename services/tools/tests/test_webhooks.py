@@ -138,6 +138,16 @@ async def test_a_model_reads_what_is_selected(mesh: Mesh, select: str, shown: st
 
 
 @pytest.mark.parametrize(
+    ("select", "body"),
+    [("$..*..*..*", [list(range(300))] * 300), ("$..a", orjson.Fragment(b"[" * 900 + b"1" + b"]" * 900))],
+)
+async def test_what_would_take_for_ever_to_select_is_not_selected(mesh: Mesh, select: str, body: object) -> None:
+    async with LoopbackServer(Shop(answering(200, body))) as server, asyncio.timeout(20):
+        agent = mesh.agents.add(tool(server.url, response={"select": select}, timeout=15))
+        assert (await mesh.output(agent, "ask", '{"city": "Bonn"}')).startswith("[nothing ")
+
+
+@pytest.mark.parametrize(
     ("body", "kind", "shown"),
     [
         (b"sunny", "text/plain", "sunny"),

@@ -181,6 +181,12 @@ BAD = [
     (WEBHOOK % "url: https://x/y, method: GET, body: {}", 7, "spec.tools[0]", "GET sends none"),
     (WEBHOOK % "url: https://x/y, headers: {Host: z}", 7, "spec.tools[0].headers", "set by itself"),
     (WEBHOOK % "url: https://x/y, response: {select: city}", 7, "spec.tools[0].response.select", "no JSONPath"),
+    (
+        WEBHOOK % "url: https://x/y, response: {select: '$[?search(@.a, \"(a+)+\")]'}",
+        7,
+        "spec.tools[0].response.select",
+        "function 'search' is not defined",
+    ),
     (WEBHOOK % "url: https://x/y, auth: {type: bearer, token: abc}", 7, "spec.tools[0].auth.token", "secret's value"),
     # built-in tools
     (BUILTIN % "name: datetime_nwo", 7, "spec.tools[0]", "did you mean 'datetime_now'?"),

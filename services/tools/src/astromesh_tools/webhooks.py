@@ -9,7 +9,7 @@ outcome.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from yarl import URL
 
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Failure, ToolResult, ToolSpec
-from astromesh_core.errors import AstromeshError, InvalidInput, RateLimited, TimedOut, Unavailable
+from astromesh_core.errors import AstromeshError, InvalidInput, LimitExceeded, RateLimited, TimedOut, Unavailable
 from astromesh_core.events.contents import text_content
 from astromesh_core.outbound import Outbound, check_target
 from astromesh_core.resources.agent_tools import WebhookTool as Declared
@@ -27,6 +27,7 @@ from astromesh_core.resources.webhook_tool import selection
 from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.arguments import ArgumentsSchema
 from astromesh_tools.functions import EFFECTS
+from astromesh_tools.metered import metered
 from astromesh_tools.results import cut, render
 from astromesh_tools.webhook_requests import WebhookRequest, request_of
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Of an answer's body: what is selected from it may be much smaller."""
+
+_AT_ONCE_BYTES: Final = 16 * 1024
+"""Of a body that is read on the event loop; a larger one is, in a thread."""
 
 MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
@@ -152,7 +156,10 @@ class WebhookTool:
             body += part
             if len(body) > MOST_BYTES:
                 return f"[an answer of more than {MOST_BYTES} bytes was left unread]"
-        text = self._shown(response, bytes(body))
+        if len(body) <= _AT_ONCE_BYTES:
+            text = self._shown(response, bytes(body))
+        else:
+            text = await asyncio.to_thread(self._shown, response, bytes(body))
         for secret in request.secrets:
             text = text.replace(secret, "[secret]")
         return cut(text)
@@ -165,7 +172,7 @@ class WebhookTool:
             except orjson.JSONDecodeError:
                 return body.decode("utf-8", "replace")
             if self._select is not None and response.status < HTTPStatus.MULTIPLE_CHOICES:
-                value = self._select(value)
+                return self._selected(self._select, value)
             return render(value)
         if body and not (kind.startswith("text/") or kind in ("application/xml", "application/x-www-form-urlencoded")):
             return f"[{len(body)} bytes of {kind}, which a model cannot read]"
@@ -173,6 +180,14 @@ class WebhookTool:
             return body.decode(response.charset or "utf-8", "replace")
         except LookupError:
             return body.decode("utf-8", "replace")
+
+    def _selected(self, select: Callable[[JsonValue], JsonValue], value: JsonValue) -> str:
+        try:
+            return render(select(metered(value)))
+        except LimitExceeded as error:
+            return f"[nothing is selected from the answer: {error.message}]"
+        except (ValueError, RecursionError):
+            return "[nothing can be selected from the answer]"
 
     def _result(self, invocation: Invocation, text: str, *, is_error: bool = False) -> ToolResult:
         return ToolResult(

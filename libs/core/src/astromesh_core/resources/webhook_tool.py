@@ -23,18 +23,28 @@ _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 def selection(path: str) -> Callable[[JsonValue], JsonValue]:
     """Reads out of a value what a JSONPath finds: of a path to one place its value, null where there is none; else the
-    list of all. Raises ValueError, with the reason, for what is no JSONPath of RFC 9535."""
+    list of all. Raises ValueError, with the reason, for what is no JSONPath of RFC 9535; so does the function for a
+    value that it cannot be asked of.
+
+    `match` and `search` are left out: a regular expression can hold a process for hours.
+    """
     # Few resources hold one, and reading the language costs as much as reading a mesh of resources.
     import jsonpath
 
+    environment = jsonpath.JSONPathEnvironment(strict=True)
+    for name in ("match", "search"):
+        environment.function_extensions.pop(name, None)
     try:
-        query = jsonpath.JSONPathEnvironment(strict=True).compile(path)
+        query = environment.compile(path)
     except jsonpath.JSONPathError as error:
         raise ValueError(str(error).partition("\n")[0]) from error
     one = isinstance(query, jsonpath.JSONPath) and query.singular_query()
 
     def select(value: JsonValue) -> JsonValue:
-        found = cast("list[JsonValue]", query.findall(cast("dict[str, object]", value)))
+        try:
+            found = cast("list[JsonValue]", query.findall(cast("dict[str, object]", value)))
+        except jsonpath.JSONPathError as error:
+            raise ValueError(str(error).partition("\n")[0]) from error
         return (found[0] if found else None) if one else found
 
     return select
