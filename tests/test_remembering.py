@@ -92,7 +92,7 @@ async def test_a_person_is_exported_and_forgotten_with_what_was_made_of_them(tal
         assert all(memory["id"].startswith(f"{memory['run_id']}:") for memory in memories)
         assert [len(session["episodes"]) for session in exported] == [1, 1]
         session = (await client.get(f"/v1/memory/{agent}/sessions/shared/export")).json()
-        assert (len(session["semantic"]), len(session["episodes"])) == (2, 2)
+        assert (len(session["semantic"]), len(session["episodes"])) == (4, 2)
 
         forgotten = await client.delete(f"/v1/memory/users/{user}")
         assert forgotten.json() == {"user": user, "sessions": 2}
@@ -115,7 +115,7 @@ async def test_all_three_memories_are_the_same_after_a_rebuild(talking: Talking)
         assert (await client.delete(f"/v1/memory/{agent}/history/b")).status_code == 204
         paths = [f"/v1/memory/{agent}/sessions/{session}/export" for session in "abc"]
         before = [(await client.get(path)).json() for path in paths]
-        assert [len(export["semantic"]) for export in before] == [2, 0, 2]
+        assert [len(export["semantic"]) for export in before] == [4, 0, 4]
         assert [len(export["episodes"]) for export in before] == [2, 0, 2]
         assert [export["turns"] for export in before] == [2, 0, 2]
         comments = [said["comment"] for episode in before[2]["episodes"] for said in episode["feedback"]]

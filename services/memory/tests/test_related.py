@@ -193,7 +193,8 @@ async def test_thresholds_and_lifetimes_hold(bus: Bus, tmp_path: Path) -> None:
     )
     after = await store(bus, DOG)
     async with world(bus, tmp_path) as memory:
-        assert await memory.said(agent, DOG.question, user="ada", after=after) == []
+        assert len(await memory.said(agent, DOG.question, user="ada", after=after)) == 1
+        assert await memory.said(agent, "my dog is called Bello", user="ada", after=after) == []
         assert await memory.happened(agent, DOG.question, user="ada", after=after) == [DOG.question]
         assert await memory.happened(agent, "my dog is called Bello", user="ada", after=after) == []
         short = await put_agent(bus, {"semantic": {"backend": "faiss"}, "episodic": {"backend": "sqlite", "ttl": 1}})

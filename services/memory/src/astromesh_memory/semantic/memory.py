@@ -11,13 +11,16 @@ from astromesh_core.filters import Equals, Every, Within
 from astromesh_memory.runs.ledger import RunRow
 from astromesh_memory.runs.reading import LoggedRun
 from astromesh_memory.runs.scopes import Among
-from astromesh_memory.semantic.turns import FORMAT, passages_of
+from astromesh_memory.semantic.turns import FORMAT, pieces_of
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Embedder, VectorStore
 
 MOST_KNOWN: Final = 200
 """Of what the caller has already, so much at most is asked for beyond the limit, to be left out."""
+
+PIECES_OF_A_RUN: Final = 3
+"""So many are asked for where one of each is wanted: a run has two at least."""
 
 
 class SemanticMemory:
@@ -44,10 +47,11 @@ class SemanticMemory:
 
     async def put(self, run: LoggedRun, *, afresh: bool = False) -> None:
         row = run.row
-        passages = passages_of(run.events, row.turn_index)
-        if not passages:
+        pieces = pieces_of(run.events, row.turn_index)
+        if not pieces:
             return
-        vectors = await self._embedder.embed([passage.text.text for passage in passages])
+        passages = [piece.passage for piece in pieces]
+        vectors = await self._embedder.embed([piece.meaning for piece in pieces])
         metadata = {
             "agent": self._agent,
             "session": row.session_key,
@@ -85,15 +89,17 @@ class SemanticMemory:
         since_seconds: int = 0,
         known: Collection[str] = (),
     ) -> list[Passage]:
-        """The pieces nearest to a question, best first, of runs that are not known already."""
+        """The pieces nearest to a question, best first, one of each run that is not known already."""
         conditions = [Equals("agent", self._agent), among.condition]
         young = [Within("time", above=since_seconds)] if since_seconds else []
         vector = (await self._embedder.embed([query]))[0]
-        asked = limit + min(len(known), MOST_KNOWN)
+        asked = PIECES_OF_A_RUN * (limit + min(len(known), MOST_KNOWN))
         where = Every((*conditions, *young))
         found = (await self._store.search(vector, "", asked, where, min_score=threshold)).by_vector
-        passages = (match.passage for match in found)
-        return [passage for passage in passages if run_of(passage) not in known][:limit]
+        best = dict[str, Passage]()
+        for match in found:
+            best.setdefault(run_of(match.passage), match.passage)
+        return [passage for run_id, passage in best.items() if run_id not in known][:limit]
 
     async def those(self, run_ids: Sequence[str]) -> list[Passage]:
         """The pieces that are kept of these runs, run by run."""
