@@ -198,6 +198,18 @@ BAD = [
     (BUILTIN % "name: calculator, config: 3", 7, "spec.tools[0].config", "must be a mapping"),
     (BUILTIN % "name: calculator, effect: write", 7, "spec.tools[0].effect", "unknown field"),
     (BUILTIN % "name: 7", 7, "spec.tools[0].name", "must be text"),
+    (
+        BUILTIN % "name: web_scrape, config: {allowed_host: [a.de]}",
+        7,
+        "spec.tools[0].config.allowed_host",
+        "'allowed_hosts'",
+    ),
+    (
+        BUILTIN % "name: web_scrape, config: {allowed_hosts: ['*']}",
+        7,
+        "spec.tools[0].config.allowed_hosts[0]",
+        "a host",
+    ),
     # providers and settings
     (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),
     (PROVIDER + "  type: ollama\n  models: [{name: m, quality_score: 2}]\n", 6, "spec.models[0].quality_score", "less"),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from astromesh_core.resources.spelling import Spec
+from typing import Annotated
+
+from astromesh_core.resources.spelling import Items, Spec, shaped
 from astromesh_core.resources.time_zones import TimeZone
+
+HostPattern = Annotated[
+    str, shaped(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", "a host in lower case", "example.com or *.example.com")
+]
 
 
 class DatetimeNowConfig(Spec):
@@ -21,4 +27,13 @@ class JsonQueryConfig(Spec):
     """Of `json_query`: nothing."""
 
 
-BuiltinConfig = DatetimeNowConfig | CalculatorConfig | JsonQueryConfig
+class WebScrapeConfig(Spec):
+    """Of `web_scrape`."""
+
+    allowed_hosts: Items[HostPattern] = ()
+    """`example.com`, or `*.example.com` for all below it. None: every host."""
+    allow_private: bool = False
+    """Whether pages may lie inside the network: on this machine, in a private range, at a cloud's metadata."""
+
+
+BuiltinConfig = DatetimeNowConfig | CalculatorConfig | JsonQueryConfig | WebScrapeConfig

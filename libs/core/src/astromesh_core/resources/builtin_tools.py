@@ -10,12 +10,23 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from astromesh_core.resources.builtin_configs import CalculatorConfig, DatetimeNowConfig, JsonQueryConfig
+from astromesh_core.resources.builtin_configs import (
+    CalculatorConfig,
+    DatetimeNowConfig,
+    JsonQueryConfig,
+    WebScrapeConfig,
+)
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.spelling import Spec
 
 LONGEST_EXPRESSION: Final = 1_000
 LONGEST_PATH: Final = 1_000
+LONGEST_URL: Final = 4_000
+PAGE_LENGTH: Final = 10_000
+"""Characters of a page that are read, unless a call says more or less."""
+
+MOST_SHOWN: Final = 90_000
+"""Characters that one call may ask for."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,27 @@ BUILTINS: Final[dict[str, Builtin]] = {
             },
         ),
         JsonQueryConfig,
+    ),
+    "web_scrape": Builtin(
+        "Reads a page of the web, as Markdown with its links, or what an address answers in JSON or text.",
+        _taking(
+            ["url"],
+            url={"type": "string", "minLength": 1, "maxLength": LONGEST_URL, "description": "With http:// or https://"},
+            max_length={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MOST_SHOWN,
+                "default": PAGE_LENGTH,
+                "description": "Characters to read at most.",
+            },
+            start={
+                "type": "integer",
+                "minimum": 0,
+                "default": 0,
+                "description": "The character to begin at, to go on where an earlier call ended.",
+            },
+        ),
+        WebScrapeConfig,
     ),
 }
 """By name, in the order in which they are listed."""

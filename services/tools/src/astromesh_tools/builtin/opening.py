@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from astromesh_core.resources.builtin_configs import CalculatorConfig, DatetimeNowConfig, JsonQueryConfig
+from astromesh_core.resources.builtin_configs import (
+    CalculatorConfig,
+    DatetimeNowConfig,
+    JsonQueryConfig,
+    WebScrapeConfig,
+)
 
 if TYPE_CHECKING:
     from astromesh_core.resources.agent_tools import BuiltinTool as Declared
@@ -27,3 +32,7 @@ def opened(declared: Declared, around: Surroundings) -> Builtin:
             from astromesh_tools.builtin.json_query import JsonQuery
 
             return JsonQuery(around.threads)
+        case WebScrapeConfig() as config:
+            from astromesh_tools.builtin.web_scrape import WebScrape
+
+            return WebScrape(config, around.outbound, around.threads)
