@@ -72,6 +72,11 @@ def test_what_is_forgotten_is_forgotten_by_the_kinds_and_the_person_named() -> N
     assert [(row.semantic, row.episodic) for row in rows(ledger)] == [(0, 1), (1, 1)]
     assert [row.run_id for row in ledger.of_user(NS, "bob")] == ["run-2"]
     assert [row.run_id for row in ledger.of_session(NS, "t")] == ["run-3"]
+    assert ledger.any(NS, AGENT, "episodic", "bob", "s")
+    assert not ledger.any(NS, AGENT, "semantic", "bob", "s")
+    assert not ledger.any(NS, AGENT, "episodic", "bob", "t")
+    assert not ledger.any(NS, AGENT, "episodic", "", None)
+    assert ledger.any(NS, AGENT, "semantic", None, None)
     assert sorted(ledger.those(["run-2", "run-1", "nothing"])) == ["run-2"]
 
 

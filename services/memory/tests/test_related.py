@@ -167,6 +167,18 @@ async def test_clearing_erasing_and_expiry_forget_what_they_name_and_nothing_els
         assert len(await memory.said(agent, "my dog is called", user="ada", after=after)) == 1
 
 
+async def test_who_has_nothing_remembered_costs_no_embedding(bus: Bus, tmp_path: Path) -> None:
+    agent = await put_agent(bus, BOTH)
+    after = await store(bus, DOG)
+    async with world(bus, tmp_path) as memory:
+        await memory.recall(agent, "what is my dog called", user="ada", after=after)
+        embedded = len(memory.embedder.embedded)
+        await memory.recall(agent, "a question of somebody new", user="bob", after=after)
+        assert len(memory.embedder.embedded) == embedded
+        await memory.recall(agent, "another question", user="ada", after=after)
+        assert memory.embedder.embedded[embedded:] == ["another question"]
+
+
 async def test_feedback_is_remembered_with_its_run(bus: Bus, tmp_path: Path) -> None:
     agent = await put_agent(bus, BOTH)
     async with world(bus, tmp_path) as memory:

@@ -189,7 +189,7 @@ class World:
 
     bus: Bus
     related: Related
-    sinks: Sinks
+    embedder: WordEmbedder
     seconds: float = 10.0
     """How long a recall may wait."""
 
@@ -235,12 +235,13 @@ async def world(bus: Bus, folder: Path, environ: Mapping[str, str] | None = None
     """Semantic and episodic memory over a bus, with files in a folder."""
     modules = Modules(folder / "code")
     stores = Stores(folder, modules, environ or {})
-    sinks = Sinks(folder, WordEmbedders(), stores, mesh_name(KEY), environ or {})
+    embedders = WordEmbedders()
+    sinks = Sinks(folder, embedders, stores, mesh_name(KEY), environ or {})
     try:
         async with open_related(bus, folder, KEY, sinks.open, lambda projection: None) as related:
             async with asyncio.timeout(10):
                 await related.synced.wait()
-            yield World(bus, related, sinks)
+            yield World(bus, related, embedders.embedder)
     finally:
         await sinks.close()
         modules.close()

@@ -95,13 +95,16 @@ class Remembering:
     async def _memory(
         self, agent: ResourceRef, of: type[Memory], position: Position, seconds: float, seen: Among
     ) -> Memory | None:
-        """The agent's memory once it holds these runs up to the position; None where it no longer declares one."""
+        """The agent's memory once it holds these runs up to the position; None where there are none, which costs no
+        question to a store or a model, or where the agent no longer declares one."""
         kind: Kind = "semantic" if of is SemanticMemory else "episodic"
         keeper = self._keepers.of(AgentKey(agent.namespace, agent.name, kind))
         if keeper is None:
             if self._keepers.declared(agent.namespace, agent.name) is not None:
                 return None
             raise Unavailable(f"the memory of agent {agent.name!r} is being opened", retry_after=BUILDING_SECONDS)
+        if not await self._ledger.any(agent.namespace, agent.name, kind, seen):
+            return None
         sink = await keeper.sink(position, seconds, seen)
         if not isinstance(sink, of):
             raise Bug(f"the {kind} memory of agent {agent.name!r} is a {type(sink).__name__}")

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from astromesh_core.bus.positions import Position
 from astromesh_memory.runs.changes import Ended, Forgotten, Kind, Opened, Rated
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Of the tables below. A file of another version is emptied, and filled again from the log."""
 
 _TABLES: Final = """
@@ -40,6 +40,7 @@ CREATE TABLE place (
     confined INTEGER NOT NULL, PRIMARY KEY (namespace, agent, kind, spec_json, confined)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX run_of_agent ON run (namespace, agent, position);
+CREATE INDEX run_of_owner ON run (namespace, agent, owner_key);
 CREATE INDEX run_of_session ON run (namespace, session_key);
 CREATE INDEX run_of_user ON run (namespace, user_key);
 """
@@ -177,6 +178,14 @@ class Ledger:
     def those(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
         """Returns these of the runs that are remembered, by id."""
         return {row.run_id: row for row in self._rows("run_id IN (SELECT value FROM json_each(?))", (dumps(run_ids),))}
+
+    def any(self, namespace: str, agent: str, kind: Kind, owner_key: str | None, session_key: str | None) -> bool:
+        """Returns whether this kind of memory has a run of the agent; None: whosever it is, in whatever session."""
+        where, values = f"namespace = ? AND agent = ? AND {kind} = 1", [namespace, agent]
+        for column, key in (("owner_key", owner_key), ("session_key", session_key)):
+            if key is not None:
+                where, values = f"{where} AND {column} = ?", [*values, key]
+        return self._connection.execute(f"SELECT 1 FROM run WHERE {where} LIMIT 1", values).fetchone() is not None
 
     def of_session(self, namespace: str, session_key: str) -> list[RunRow]:
         """Returns a session's runs in the order of their ends."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 from astromesh_core.bus.positions import Position
 from astromesh_memory.runs.changes import Kind
 from astromesh_memory.runs.ledger import Expired, KeptAt, Ledger, LedgerChange, RunRow, Touched
+from astromesh_memory.runs.scopes import Among
 
 Value = TypeVar("Value")
 
@@ -31,6 +32,10 @@ class LedgerThread:
 
     async def row(self, run_id: str) -> RunRow | None:
         return await self._run(lambda: self._ledger.row(run_id))
+
+    async def any(self, namespace: str, agent: str, kind: Kind, among: Among) -> bool:
+        keys = (among.owner_key, among.session_key)
+        return await self._run(lambda: self._ledger.any(namespace, agent, kind, *keys))
 
     async def of_session(self, namespace: str, session_key: str) -> list[RunRow]:
         return await self._run(lambda: self._ledger.of_session(namespace, session_key))
