@@ -15,7 +15,7 @@ from astromesh_testing.waiting import until
 
 from .asking import Json, ask, events_of, proven
 from .conftest import Talking
-from .made_agents import judged
+from .made_agents import judged, made_agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -74,6 +74,26 @@ async def test_the_catalogue_and_the_list_of_all_built_ins_agree(scribe: Talking
     assert known["count"] == len(by_name)
     assert by_name["calculator"]["parameters"] == listed[1]["parameters"]
     assert set(by_name["datetime_now"]["config"]["properties"]) == {"timezone"}
+
+
+async def test_a_run_reads_files_and_pages_where_they_are_declared(talking: Talking) -> None:
+    notes = talking.folder.path / "notes"
+    notes.mkdir(exist_ok=True)
+    (notes / "today.txt").write_text("ferry at ten\n")
+    tools = [
+        {"name": "read_file", "type": "builtin", "config": {"allowed_paths": ["notes"]}},
+        {"name": "web_scrape", "type": "builtin"},
+    ]
+    async with made_agent(talking, [talking.model.endpoint], tools=tools) as name:
+        read = (await ask(talking.mesh, 'use read_file {"path": "today.txt"}', agent=name)).json()
+        out = (await ask(talking.mesh, 'use read_file {"path": "../runtime.yaml"}', agent=name)).json()
+        url = orjson.dumps({"url": talking.model.endpoint}).decode()
+        page = (await ask(talking.mesh, f"use web_scrape {url}", agent=name)).json()
+    assert read["answer"] == "It is ferry at ten."
+    assert "lies outside of what may be read" in out["answer"]
+    assert "inside the network" in page["answer"]
+    for reply in (read, out, page):
+        await proven(talking.mesh, reply["run_id"])
 
 
 async def test_every_built_in_is_documented(talking: Talking) -> None:

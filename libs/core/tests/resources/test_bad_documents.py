@@ -210,6 +210,10 @@ BAD = [
         "spec.tools[0].config.allowed_hosts[0]",
         "a host",
     ),
+    (BUILTIN % "name: read_file", 7, "spec.tools[0]", "needs a config, with roots"),
+    (BUILTIN % "name: read_file, config: {}", 7, "spec.tools[0].config.roots", "is required and missing"),
+    (BUILTIN % "name: read_file, config: {roots: []}", 7, "spec.tools[0].config.roots", "at least 1 item"),
+    (BUILTIN % "name: read_file, config: {root: [a]}", 7, "spec.tools[0].config.root", "did you mean 'roots'?"),
     # providers and settings
     (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),
     (PROVIDER + "  type: ollama\n  models: [{name: m, quality_score: 2}]\n", 6, "spec.models[0].quality_score", "less"),

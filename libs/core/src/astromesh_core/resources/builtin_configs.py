@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from astromesh_core.resources.spelling import Items, Spec, shaped
+from pydantic import Field
+
+from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.time_zones import TimeZone
 
 HostPattern = Annotated[
@@ -36,4 +38,13 @@ class WebScrapeConfig(Spec):
     """Whether pages may lie inside the network: on this machine, in a private range, at a cloud's metadata."""
 
 
-BuiltinConfig = DatetimeNowConfig | CalculatorConfig | JsonQueryConfig | WebScrapeConfig
+class ReadFileConfig(Spec):
+    """Of `read_file`."""
+
+    roots: Items[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, validation_alias=spelled("roots", "allowed_paths")
+    )
+    """Folders that may be read, with all below them; a relative one starts at the config folder."""
+
+
+BuiltinConfig = DatetimeNowConfig | CalculatorConfig | JsonQueryConfig | WebScrapeConfig | ReadFileConfig

@@ -14,6 +14,7 @@ from astromesh_core.resources.builtin_configs import (
     CalculatorConfig,
     DatetimeNowConfig,
     JsonQueryConfig,
+    ReadFileConfig,
     WebScrapeConfig,
 )
 from astromesh_core.resources.problems import did_you_mean
@@ -25,6 +26,8 @@ LONGEST_URL: Final = 4_000
 PAGE_LENGTH: Final = 10_000
 """Characters of a page that are read, unless a call says more or less."""
 
+LINES_READ: Final = 500
+MOST_LINES: Final = 5_000
 MOST_SHOWN: Final = 90_000
 """Characters that one call may ask for."""
 
@@ -102,6 +105,32 @@ BUILTINS: Final[dict[str, Builtin]] = {
             },
         ),
         WebScrapeConfig,
+    ),
+    "read_file": Builtin(
+        "Reads lines of a text file, or lists a folder. Without a path it lists what there is to read.",
+        _taking(
+            [],
+            path={
+                "type": "string",
+                "maxLength": LONGEST_URL,
+                "default": "",
+                "description": "Of a file or a folder, such as guides/prices.md.",
+            },
+            offset={
+                "type": "integer",
+                "minimum": 1,
+                "default": 1,
+                "description": "The line to begin at, to go on where an earlier call ended.",
+            },
+            limit={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MOST_LINES,
+                "default": LINES_READ,
+                "description": "Lines to read at most.",
+            },
+        ),
+        ReadFileConfig,
     ),
 }
 """By name, in the order in which they are listed."""

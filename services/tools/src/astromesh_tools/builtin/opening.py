@@ -8,6 +8,7 @@ from astromesh_core.resources.builtin_configs import (
     CalculatorConfig,
     DatetimeNowConfig,
     JsonQueryConfig,
+    ReadFileConfig,
     WebScrapeConfig,
 )
 
@@ -36,3 +37,7 @@ def opened(declared: Declared, around: Surroundings) -> Builtin:
             from astromesh_tools.builtin.web_scrape import WebScrape
 
             return WebScrape(config, around.outbound, around.threads)
+        case ReadFileConfig() as config:
+            from astromesh_tools.builtin.read_file import ReadFile
+
+            return ReadFile(config, around.config_folder, around.data_folder, around.threads)
