@@ -15,11 +15,11 @@ from astromesh_core.resources.agent_memory import ConversationalMemory
 from astromesh_memory.app import own_classes
 from astromesh_memory.opening import Backends
 from astromesh_memory.placing import target_of
+from astromesh_testing import conversations
 from astromesh_testing.contracts.conversations import DESK, ConversationsContract, Opener
 from astromesh_testing.waiting import until
 
 from .desks import Desk, questions, recall, serving
-from .own_conversations import MyConversations
 
 OWN = "my_conversations:MyConversations"
 
@@ -28,7 +28,7 @@ class TestExample(ConversationsContract):
     @pytest.fixture
     def opener(self) -> Opener:
         # Whoever opens it again in this process finds what is there: the example keeps nothing elsewhere.
-        store = MyConversations(url="", mesh="mesh")
+        store = conversations.MyConversations(url="", mesh="mesh")
 
         async def open_again() -> ConversationStore:
             return store
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     """A config folder with the example in it, and with classes that are none."""
     made = tmp_path / "conversations"
     made.mkdir()
-    shutil.copy(Path(__file__).with_name("own_conversations.py"), made / "my_conversations.py")
+    shutil.copy(str(conversations.__file__), made / "my_conversations.py")
     (made / "bad_ones.py").write_text(
         "class Nothing:\n    def __init__(self, *, url, mesh): pass\n\n\n"
         "class Raises:\n    def __init__(self, *, url, mesh): raise RuntimeError(f'cannot reach {url}')\n\n\n"
@@ -68,13 +68,13 @@ async def test_an_agent_keeps_its_conversations_in_a_class_of_ones_own(bus: Bus,
     desk = Desk(bus)
     await desk.declare()
     with own_classes(folder) as own:
-        async with serving(bus, tmp_path, own=own) as (stub, conversations):
+        async with serving(bus, tmp_path, own=own) as (stub, kept):
             await desk.turn("one")
             agent = await desk.declare(backend=OWN)
             last = await desk.turn("two")
 
             async def moved() -> bool:
-                lane = await conversations.lane_of(DESK, 5)
+                lane = await kept.lane_of(DESK, 5)
                 return lane is not None and lane.name == OWN and DESK in lane.agents
 
             await until(moved)

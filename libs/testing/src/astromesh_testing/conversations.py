@@ -1,4 +1,4 @@
-"""A backend of conversations that keeps everything in this process: the example of docs/memory.md, whole."""
+"""A backend of conversations of one's own, whole, as docs/memory.md tells of it: it keeps everything in this process."""
 
 from __future__ import annotations
 
