@@ -1,5 +1,5 @@
 # What we call of faiss; its own stubs mix in torch tensors, which are not installed.
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ class SearchParametersHNSW(SearchParameters):
     def __init__(self, *, sel: IDSelector | None = None, efSearch: int = 16) -> None: ...  # noqa: N803 - its name there
 
 class FloatPointer: ...
+class IntegerPointer: ...
 
 class Index:
     d: int
@@ -44,6 +45,19 @@ class IndexHNSWFlat(IndexHNSW):
     def __init__(self, d: int, M: int, metric: int) -> None: ...  # noqa: N803 - its name there
 
 def downcast_index(index: Index) -> IndexFlat: ...
+@overload
+def swig_ptr(array: NDArray[np.float32]) -> FloatPointer: ...
+@overload
+def swig_ptr(array: NDArray[np.int64]) -> IntegerPointer: ...
+def fvec_inner_products_by_idx(
+    products: FloatPointer,
+    query: FloatPointer,
+    rows: FloatPointer,
+    places: IntegerPointer,
+    dimension: int,
+    queries: int,
+    count: int,
+) -> None: ...
 def rev_swig_ptr(pointer: FloatPointer, count: int) -> NDArray[np.float32]: ...
 def serialize_index(index: Index) -> NDArray[np.uint8]: ...
 def deserialize_index(data: NDArray[np.uint8]) -> Index: ...
