@@ -280,18 +280,20 @@ async def test_a_secret_within_a_header_or_an_address_is_read_by_nobody(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_TOKEN", TOKEN)
-    shop = Shop(answering(404, {"error": f"/{TOKEN}/orders: {TOKEN} is unknown"}))
+    shop = Shop(answering(404, {"error": f"/{TOKEN}/orders: {TOKEN} is unknown to 127.0.0.1"}))
     async with LoopbackServer(shop) as server:
         monkeypatch.setenv("SHOP_URL", server.url)
+        monkeypatch.setenv("SHOP_HOST", server.url.removeprefix("http://").partition(":")[0])
         in_header = tool("${SHOP_URL}/orders", headers={"X-Team": "desk ${SHOP_TOKEN}"})
-        in_address = tool("${SHOP_URL}/${SHOP_TOKEN}/orders", name="other")
+        port = server.url.rpartition(":")[2]
+        in_address = tool(f"http://${{SHOP_HOST}}:{port}/${{SHOP_TOKEN}}/orders", name="other")
         agent = mesh.agents.add(in_header, in_address)
         answers = [await mesh.call(agent, name, '{"city": "Bonn"}') for name in ("ask", "other")]
         monkeypatch.setenv("SHOP_TOKEN", f"{TOKEN}\n")
         broken = await mesh.call(agent, "ask", '{"city": "Bonn"}')
     assert [path for _, path, _, _ in shop.asked] == ["/orders", f"/{TOKEN}/orders"]
     for answer in answers:
-        assert answer.result.output.text == '404: {"error":"/[secret]/orders: [secret] is unknown"}'
+        assert answer.result.output.text == '404: {"error":"/[secret]/orders: [secret] is unknown to 127.0.0.1"}'
     assert failed(broken)[0] == "invalid-input"
     assert TOKEN not in str(broken)
 

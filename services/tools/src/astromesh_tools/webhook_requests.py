@@ -114,8 +114,9 @@ def _hidden(declared: WebhookTool, environ: Mapping[str, str]) -> Iterator[str]:
     """What an answer may repeat and nobody may read: what the environment gave for headers, address and auth."""
     for text in declared.headers.values():
         yield from resolved_values(text, environ)
-    # The address of a server is no secret, and links to it are what an answer is made of.
-    yield from (value for value in resolved_values(declared.endpoint, environ) if "://" not in value)
+    # Which server it is, is no secret, and links to it are what an answer is made of.
+    parts = urlsplit(declared.endpoint)
+    yield from (value for value in resolved_values(f"{parts.path}?{parts.query}", environ) if "://" not in value)
     match declared.auth:
         case None:
             pass
