@@ -1,4 +1,4 @@
-"""A backend of conversations of one's own, whole, as docs/memory.md tells of it: it keeps everything in this process."""
+"""A backend of conversations of one's own, whole (docs/memory.md). It keeps everything in this process."""
 
 from __future__ import annotations
 
