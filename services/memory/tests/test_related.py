@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from astromesh.v1.control_pb2 import MANAGED_BY_API
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, RUN_STATUS_FAILED
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
@@ -177,6 +178,18 @@ async def test_who_has_nothing_remembered_costs_no_embedding(bus: Bus, tmp_path:
         assert len(memory.embedder.embedded) == embedded
         await memory.recall(agent, "another question", user="ada", after=after)
         assert memory.embedder.embedded[embedded:] == ["another question"]
+
+
+async def test_a_run_of_a_version_whose_memory_is_gone_is_told_nothing_and_goes_on(bus: Bus, tmp_path: Path) -> None:
+    before = await put_agent(bus, BOTH)
+    after = await store(bus, DOG)
+    await put_agent(bus, {})
+    gone = await put_agent(bus, BOTH, "gone")
+    await bus.resources.delete("Agent", NAMESPACE, "gone", managed_by=MANAGED_BY_API)
+    async with world(bus, tmp_path) as memory:
+        for agent in (before, gone):
+            found = await memory.recall(agent, DOG.question, user="ada", after=after)
+            assert (len(found.memories), len(found.episodes)) == (0, 0)
 
 
 async def test_feedback_is_remembered_with_its_run(bus: Bus, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Keepers:
         self._stale = asyncio.Event()
 
     def declared(self, namespace: str, agent: str) -> Remembers | None:
-        """What the agent declares now; None for one that is not known (yet)."""
+        """What the agent declares now: nothing, where it is gone; None for one that is not known (yet)."""
         return self._declared.get((namespace, agent))
 
     def of(self, key: AgentKey) -> Keeper | None:
@@ -107,10 +107,7 @@ class Keepers:
         for kind in KINDS:
             confined = record is None or record.managed_by != MANAGED_BY_FILE
             await self._declare(AgentKey(namespace, agent, kind), declared.of(kind), confined=confined)
-        if record is None:
-            self._declared.pop((namespace, agent), None)
-        else:
-            self._declared[namespace, agent] = declared
+        self._declared[namespace, agent] = declared
 
     async def _declare(self, key: AgentKey, declared: Declared | None, *, confined: bool) -> None:
         place = KeptAt(*key, place_json(key.kind, declared), int(confined)) if declared is not None else None

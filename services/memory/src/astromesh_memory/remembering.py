@@ -18,11 +18,12 @@ from astromesh_memory.declared import (
     SEMANTIC_RESULTS,
     SEMANTIC_THRESHOLD,
     Declared,
+    Remembers,
     remembers,
 )
 from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.keepers import Keepers
-from astromesh_memory.runs.changes import Kind
+from astromesh_memory.runs.changes import KINDS, Kind
 from astromesh_memory.runs.following import RunFollower
 from astromesh_memory.runs.keeping import AgentKey
 from astromesh_memory.runs.ledger import RunRow
@@ -69,7 +70,7 @@ class Remembering:
         """
         declared = await self._versions.of(request.agent)
         response = RecallRelatedResponse()
-        if not any(declared):
+        if not self._is_kept(request.agent, declared):
             return response
         after = Position.decode(request.after_position) if request.after_position else Position.START
         position = max(after, await self._end())
@@ -87,6 +88,17 @@ class Remembering:
                 response.episodes.extend(await self._happened(memory, declared.episodic, request, seen))
         return response
 
+    def _is_kept(self, agent: ResourceRef, declared: Remembers) -> bool:
+        """Whether the agent declares now any of what this version of it declares.
+
+        Raises Unavailable for one that nobody has told of yet.
+        """
+        now = self._keepers.declared(agent.namespace, agent.name)
+        kinds: list[Kind] = [kind for kind in KINDS if declared.of(kind) is not None]
+        if kinds and now is None:
+            raise Unavailable(f"the memory of agent {agent.name!r} is being opened", retry_after=BUILDING_SECONDS)
+        return now is not None and any(now.of(kind) is not None for kind in kinds)
+
     def _caller(self, request: RecallRelatedRequest) -> Caller:
         user, agent = plain(request.user), request.agent
         owner = owner_key(self._key, agent.namespace, agent.name, request.principal, user) if user else ""
@@ -100,9 +112,7 @@ class Remembering:
         kind: Kind = "semantic" if of is SemanticMemory else "episodic"
         keeper = self._keepers.of(AgentKey(agent.namespace, agent.name, kind))
         if keeper is None:
-            if self._keepers.declared(agent.namespace, agent.name) is not None:
-                return None
-            raise Unavailable(f"the memory of agent {agent.name!r} is being opened", retry_after=BUILDING_SECONDS)
+            return None
         if not await self._ledger.any(agent.namespace, agent.name, kind, seen):
             return None
         sink = await keeper.sink(position, seconds, seen)
