@@ -19,8 +19,7 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-from astromesh_testing.mesh import free_ports
-from astromesh_testing.server_process import NotStarted, ServerProcess, group_of, new_folder, ready, started_at
+from astromesh_testing.server_process import NotStarted, Server, ServerProcess, group_of
 
 USER = "postgres"
 NOT_ROOT = "nobody"
@@ -35,8 +34,8 @@ _ALWAYS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_
 _NEEDED = ("bin", "lib", "share")
 
 
-class PostgresServer:
-    """Stopped when made. It listens at one port for good; whoever makes it calls `close`."""
+class PostgresServer(Server):
+    """Recovers from what is on disk when it is started after `kill`."""
 
     def __init__(
         self,
@@ -47,13 +46,11 @@ class PostgresServer:
     ) -> None:
         """`installation` holds bin, lib and share; `before` is put before the server's command line."""
         self._user = NOT_ROOT if os.geteuid() == 0 else None
-        self.folder = new_folder("postgres", self._user)
+        super().__init__("postgres", self._user)
         self._data = self.folder / "data"
         self._settings, self._before = {**_ALWAYS, **settings}, before
         self._names = count(1)
-        self._process: ServerProcess | None = None
         self.password = secrets.token_hex(16)
-        (self.port,) = free_ports(1)
         try:
             self._bin = self._reachable(installation or wheel_installation()) / "bin"
             self._initialize()
@@ -83,44 +80,10 @@ class PostgresServer:
             for statement in statements:
                 connection.execute(statement.encode())
 
-    def start(self) -> None:
-        """Runs it, at its port and on its data, and waits until it answers. Raises NotStarted."""
-        if self._process is not None and self._process.running:
-            return
-        self.port = started_at(self.port, self._start, known=self._process is not None)
-
-    def _start(self, port: int) -> None:
+    def _started(self, port: int) -> ServerProcess:
         options = [f"--{name}={value}" for name, value in {**self._settings, "port": str(port)}.items()]
         command = [*self._before, str(self._bin / "postgres"), "-D", str(self._data), *options]
-        self.port = port
-        process = ServerProcess(command, self.folder, ending=signal.SIGINT, user=self._user)
-        ready(process, self._answers)
-        self._process = process
-
-    def stop(self) -> None:
-        """Ends its connections and itself, in order."""
-        if self._process is not None:
-            self._process.stop()
-
-    def kill(self) -> None:
-        """As a power cut would; `start` then recovers from what is on disk."""
-        if self._process is not None:
-            self._process.kill()
-
-    def pause(self) -> None:
-        """Connections stay open and nothing is answered, until `resume` or `stop`."""
-        if self._process is not None:
-            self._process.pause()
-
-    def resume(self) -> None:
-        """Goes on after `pause`."""
-        if self._process is not None:
-            self._process.resume()
-
-    def close(self) -> None:
-        """Stops it and removes its folder. Idempotent."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        return ServerProcess(command, self.folder, ending=signal.SIGINT, user=self._user)
 
     def _reachable(self, installation: Path) -> Path:
         """The installation, or a copy in the folder where the server's user cannot get at it."""

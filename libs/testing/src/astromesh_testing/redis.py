@@ -14,74 +14,37 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from astromesh_testing.mesh import free_ports
-from astromesh_testing.server_process import NotStarted, ServerProcess, new_folder, ready, started_at
+from astromesh_testing.server_process import NotStarted, Server, ServerProcess
 
 _ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 _IN_MEMORY = ("--appendonly", "no")
 
 
-class RedisServer:
-    """Stopped when made. It listens at one port for good; whoever makes it calls `close`."""
+class RedisServer(Server):
+    """Asks for a password."""
 
     def __init__(self, *, append_only: bool = True) -> None:
         """With `append_only`, what was acknowledged is there after a kill; else nothing is after a stop."""
-        self.folder = new_folder("redis")
+        super().__init__("redis")
         self.password = secrets.token_hex(16)
-        (self.port,) = free_ports(1)
         self._append_only = append_only
-        self._process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
         """With the password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
-        """Runs it, at its port and on its data, and waits until it answers. Raises NotStarted."""
-        if self._process is not None and self._process.running:
-            return
-        self.port = started_at(self.port, self._start, known=self._process is not None)
-
-    def _start(self, port: int) -> None:
-        self.port = port
+    def _started(self, port: int) -> ServerProcess:
         config = self.folder / "redis.conf"
         config.touch(mode=0o600)
         config.write_text(f"requirepass {self.password}\n")
         options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(self.folder), "--save", ""]
         options += _ON_DISK if self._append_only else _IN_MEMORY
-        process = ServerProcess([str(redis_binary()), str(config), *options], self.folder)
-        ready(process, self._answers)
-        self._process = process
-
-    def stop(self) -> None:
-        """Ends its connections and itself, in order."""
-        if self._process is not None:
-            self._process.stop()
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-
-    def pause(self) -> None:
-        """Connections stay open and nothing is answered, until `resume` or `stop`."""
-        if self._process is not None:
-            self._process.pause()
-
-    def resume(self) -> None:
-        """Goes on after `pause`."""
-        if self._process is not None:
-            self._process.resume()
+        return ServerProcess([str(redis_binary()), str(config), *options], self.folder)
 
     def flush(self) -> None:
         """Forgets everything, in all databases."""
         self.ask("FLUSHALL")
-
-    def close(self) -> None:
-        """Stops it and removes its folder. Idempotent."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(self, command: str, *, timeout: float = 5.0) -> str:
         """The first line that answers a command of plain words. Raises OSError, TimeoutError among them."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -153,6 +154,62 @@ def ready(process: ServerProcess, answers: Callable[[], bool]) -> None:
     except NotStarted:
         process.stop()
         raise
+
+
+class Server(ABC):
+    """A server with a port and a folder of its own, which it keeps over restarts. Stopped when made; whoever makes it
+    calls `close`."""
+
+    def __init__(self, name: str, user: str | None = None) -> None:
+        """`name` stands in its folder's name; the folder is the user's, where one is given."""
+        self.folder = new_folder(name, user)
+        (self.port,) = free_ports(1)
+        self._process: ServerProcess | None = None
+
+    def start(self) -> None:
+        """Runs it, at its port and on its data, and waits until it answers. Raises NotStarted."""
+        if self._process is not None and self._process.running:
+            return
+        self.port = started_at(self.port, self._run, known=self._process is not None)
+
+    def stop(self) -> None:
+        """Ends its connections and itself, in order."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+
+    def pause(self) -> None:
+        """Connections stay open and nothing is answered, until `resume` or `stop`."""
+        if self._process is not None:
+            self._process.pause()
+
+    def resume(self) -> None:
+        """Goes on after `pause`."""
+        if self._process is not None:
+            self._process.resume()
+
+    def close(self) -> None:
+        """Stops it and removes its folder. Idempotent."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, port: int) -> None:
+        self.port = port
+        process = self._started(port)
+        ready(process, self._answers)
+        self._process = process
+
+    @abstractmethod
+    def _started(self, port: int) -> ServerProcess:
+        """The server's process, which may not answer yet."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it answers."""
 
 
 def started_at(port: int, start: Callable[[int], None], *, known: bool) -> int:
