@@ -121,6 +121,16 @@ async def test_scores_are_cosines_under_every_metric(backend: ModuleType, metric
     await store.close()
 
 
+@pytest.mark.parametrize("backend", [qdrant, chroma])
+async def test_another_metric_later_changes_no_score(backend: ModuleType, tmp_path: Path) -> None:
+    for metric in ("cosine", "l2"):
+        store = opener_of(partial(backend.in_folder, tmp_path, "compass", metric), tmp_path)(model="m", dimension=4)
+        await write(store, "a", "one", direction=[3, 3, 0, 0])
+        (hit,) = await nearest(store)
+        assert hit.score == pytest.approx(0.5**0.5, abs=1e-6)
+        await store.close()
+
+
 async def test_a_writer_that_was_killed_leaves_nothing_to_see(tmp_path: Path) -> None:
     points = qdrant.in_folder(tmp_path, "compass", "cosine")
     opener = opener_of(lambda: points, tmp_path)

@@ -68,6 +68,11 @@ def _create(engine: QdrantClient, name: str, body: bytes) -> object:
     return engine.create_collection(name, vectors_config=asked.vectors)
 
 
+def _info(engine: QdrantClient, name: str, body: bytes) -> object:
+    del body
+    return engine.get_collection(name)
+
+
 def _index(engine: QdrantClient, name: str, body: bytes) -> object:
     del engine, name
     models.CreateFieldIndex.model_validate_json(body)
@@ -117,6 +122,7 @@ def _query(engine: QdrantClient, name: str, body: bytes) -> object:
 
 _ANSWERS: Mapping[tuple[str, str], Answer] = {
     ("GET", "exists"): _exists,
+    ("GET", ""): _info,
     ("PUT", ""): _create,
     ("PUT", "index"): _index,
     ("PUT", "points"): _upsert,

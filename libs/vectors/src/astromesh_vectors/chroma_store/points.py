@@ -46,6 +46,18 @@ _NO_VECTOR: Final = [1.0]
 _PURPOSE: Final = "purpose"
 
 
+class _Graph(TypedDict, total=False):
+    """Of a collection: how its vectors are compared."""
+
+    space: Metric
+
+
+class _Configuration(TypedDict, total=False):
+    """Of a collection, as Chroma stores it."""
+
+    hnsw: _Graph | None
+
+
 class _Stored(TypedDict):
     """A passage's metadata, without its own."""
 
@@ -100,6 +112,9 @@ class ChromaPoints:
             embedding_function=None,
         )
         documents = client.get_or_create_collection(f"{self._collection}-documents", embedding_function=None)
+        # The one that the collection was made with stays, and means what any other does.
+        stored = cast("_Configuration", passages.configuration_json)
+        self._metric = (stored.get("hnsw") or {}).get("space", self._metric)
         self._opened = passages, documents
         found = documents.get(ids=[_PURPOSE], include=["metadatas"])["metadatas"]
         if found:

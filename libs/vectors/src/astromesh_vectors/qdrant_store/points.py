@@ -17,18 +17,18 @@ from qdrant_client.http.exceptions import ApiException
 
 from astromesh_core.errors import Unavailable
 from astromesh_core.filters import Filter
+from astromesh_core.resources.stores import Metric
 from astromesh_vectors.passages import Kept
 from astromesh_vectors.point_store.points import Found, Manifest, Point, Purpose
 from astromesh_vectors.point_store.tokens import numbers_of, tokens_of
 from astromesh_vectors.qdrant_store.conditions import FACTS, NUMBERS, condition_of
 
 if TYPE_CHECKING:
-    from astromesh_core.resources.stores import Metric
     from astromesh_vectors.ports import Vectors
 
 PAGE: Final = 512
 _NAMES: Final = uuid.UUID("5b1f6f0c-4f0a-4a34-8d5e-0f5a2f3c9a11")
-_DISTANCES: Final = {
+_DISTANCES: Final[Mapping[Metric, models.Distance]] = {
     "cosine": models.Distance.COSINE,
     "ip": models.Distance.DOT,
     "l2": models.Distance.EUCLID,
@@ -84,6 +84,7 @@ class QdrantPoints:
         size = models.VectorParams(size=purpose.dimension, distance=_DISTANCES[self._metric])
         self._make(client, self._passages, size)
         self._make(client, self._documents, {})
+        self._metric = _metric_of(client.get_collection(self._passages)) or self._metric
         if self._shared:
             for field in _INDEXED:
                 client.create_payload_index(self._passages, field, models.PayloadSchemaType.KEYWORD)
@@ -196,6 +197,14 @@ class QdrantPoints:
     def _cosine(self, score: float) -> float:
         """Of unit vectors: an inner product is the cosine, and a distance tells it."""
         return 1.0 - score * score / 2.0 if self._metric == "l2" else score
+
+
+def _metric_of(info: models.CollectionInfo) -> Metric | None:
+    """The metric that a collection was made with: it stays, and means what any other does."""
+    vectors = info.config.params.vectors
+    distance = vectors.distance if isinstance(vectors, models.VectorParams) else None
+    metrics: dict[models.Distance, Metric] = {distance: metric for metric, distance in _DISTANCES.items()}
+    return None if distance is None else metrics.get(distance)
 
 
 def _struct(point: Point) -> models.PointStruct:
