@@ -1,9 +1,9 @@
 """Tools that are HTTP endpoints.
 
-What an answer means: 2xx is success, 4xx a definite answer that the model may work with, 429, 500 and 503 a definite
-failure. Where a gateway gave up (408, 502, 504), what was sent is answered by another page (302, 303), the connection
-broke or time ran out after the request was sent, nobody knows what was done: a read failed, anything else has an open
-outcome.
+What an answer means: 2xx is success, 4xx a definite answer that the model may work with, 429, 501 and 503 a definite
+failure. Where the server broke or a gateway gave up (408 and every other 5xx), what was sent is answered by another
+page (302, 303), the connection broke or time ran out after the request was sent, nobody knows what was done: a read
+failed, anything else has an open outcome.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _ELSEWHERE: Final = frozenset((302, 303))
 """How many servers answer a form that they took (RFC 9110, 15.4.4); 301, 307 and 308 say that nobody took it."""
 
-_UNDECIDED: Final = frozenset((408, 502, 504))
+_REFUSED: Final = frozenset((501, 503))
+"""Of 5xx, those by which a server says that it did not take the request (RFC 9110, 15.6.2 and 15.6.4)."""
+
 _LONGEST_REASON: Final = 500
 
 
@@ -141,12 +143,12 @@ class WebhookTool:
         if status < HTTPStatus.MULTIPLE_CHOICES:
             return self._result(invocation, text)
         said = f"{self.spec.name} answered {status}: {text[:_LONGEST_REASON]}"
-        if status in _UNDECIDED:
-            return self._open(Unavailable(said))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return failure_of(RateLimited(said))
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status in _REFUSED:
             return failure_of(Unavailable(said))
+        if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return self._open(Unavailable(said))
         return self._result(invocation, cut(f"{status}: {text}"), is_error=True)
 
     async def _read(self, response: aiohttp.ClientResponse, request: WebhookRequest) -> str:
