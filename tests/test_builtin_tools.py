@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -76,23 +78,31 @@ async def test_the_catalogue_and_the_list_of_all_built_ins_agree(scribe: Talking
     assert set(by_name["datetime_now"]["config"]["properties"]) == {"timezone"}
 
 
-async def test_a_run_reads_files_and_pages_where_they_are_declared(talking: Talking) -> None:
+async def test_a_run_reads_files_databases_and_pages_where_they_are_declared(talking: Talking) -> None:
     notes = talking.folder.path / "notes"
     notes.mkdir(exist_ok=True)
     (notes / "today.txt").write_text("ferry at ten\n")
+    with closing(sqlite3.connect(talking.folder.path / "ferries.db")) as database, database:
+        database.execute("CREATE TABLE IF NOT EXISTS ferries (port TEXT)")
+        database.execute("INSERT INTO ferries VALUES ('Elba')")
     tools = [
+        {"name": "ferries", "type": "builtin", "tool": "sql_query", "config": {"path": "ferries.db"}},
         {"name": "read_file", "type": "builtin", "config": {"allowed_paths": ["notes"]}},
         {"name": "web_scrape", "type": "builtin"},
     ]
     async with made_agent(talking, [talking.model.endpoint], tools=tools) as name:
         read = (await ask(talking.mesh, 'use read_file {"path": "today.txt"}', agent=name)).json()
         out = (await ask(talking.mesh, 'use read_file {"path": "../runtime.yaml"}', agent=name)).json()
+        rows = (
+            await ask(talking.mesh, 'use ferries {"query": "SELECT DISTINCT port FROM ferries"}', agent=name)
+        ).json()
         url = orjson.dumps({"url": talking.model.endpoint}).decode()
         page = (await ask(talking.mesh, f"use web_scrape {url}", agent=name)).json()
     assert read["answer"] == "It is ferry at ten."
     assert "lies outside of what may be read" in out["answer"]
     assert "inside the network" in page["answer"]
-    for reply in (read, out, page):
+    assert rows["answer"] == 'It is {"columns":["port"],"rows":[["Elba"]]}.'
+    for reply in (read, out, page, rows):
         await proven(talking.mesh, reply["run_id"])
 
 

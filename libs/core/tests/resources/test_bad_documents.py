@@ -214,6 +214,21 @@ BAD = [
     (BUILTIN % "name: read_file, config: {}", 7, "spec.tools[0].config.roots", "is required and missing"),
     (BUILTIN % "name: read_file, config: {roots: []}", 7, "spec.tools[0].config.roots", "at least 1 item"),
     (BUILTIN % "name: read_file, config: {root: [a]}", 7, "spec.tools[0].config.root", "did you mean 'roots'?"),
+    (BUILTIN % "name: sql_query", 7, "spec.tools[0]", "needs a path or a url"),
+    (
+        BUILTIN % "name: sql_query, config: {path: a.db, url: 'sqlite:///a'}",
+        7,
+        "spec.tools[0].config",
+        "one of them alone",
+    ),
+    (BUILTIN % "name: sql_query, config: {url: 'mysql://h/d'}", 7, "spec.tools[0].config", "cannot be asked"),
+    (BUILTIN % "name: sql_query, config: {path: a.db, read_only: false}", 7, "spec.tools[0].config", "only reads"),
+    (
+        BUILTIN % "name: sql_query, config: {url: 'postgresql://u:pw@h/d'}",
+        7,
+        "spec.tools[0].config.url",
+        "secret's value",
+    ),
     # providers and settings
     (PROVIDER + "  type: ollama\n  contract: x\n", 6, "spec.contract", "do not exist"),
     (PROVIDER + "  type: ollama\n  models: [{name: m, quality_score: 2}]\n", 6, "spec.models[0].quality_score", "less"),

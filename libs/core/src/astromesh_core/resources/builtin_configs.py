@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.time_zones import TimeZone
@@ -47,4 +48,34 @@ class ReadFileConfig(Spec):
     """Folders that may be read, with all below them; a relative one starts at the config folder."""
 
 
-BuiltinConfig = DatetimeNowConfig | CalculatorConfig | JsonQueryConfig | WebScrapeConfig | ReadFileConfig
+class SqlQueryConfig(Spec):
+    """Of `sql_query`."""
+
+    path: str | None = Field(default=None, min_length=1)
+    """An SQLite file; a relative one starts at the config folder."""
+    url: str | None = Field(default=None, min_length=1, validation_alias=spelled("url", "connection_string"))
+    """`postgresql://…` or `sqlite:///path`; a password stands in it as `${NAME}`."""
+    max_rows: int = Field(default=200, ge=1, le=10_000)
+    read_only: bool = True
+
+    @model_validator(mode="after")
+    def _names_one_database(self) -> Self:
+        if (self.path is None) == (self.url is None):
+            raise PydanticCustomError("database", "needs a path or a url, and one of them alone")
+        if self.url is not None and not self.url.startswith(("${", "sqlite:///", "postgresql", "postgres:")):
+            hint = "such as postgresql://host:5432/database or sqlite:///file.db"
+            raise PydanticCustomError("database", "has a url of a database that cannot be asked", {"hint": hint})
+        if not self.read_only:
+            hint = "write a Python function and declare it with type: internal"
+            raise PydanticCustomError("database", "asks for writes, and sql_query only reads", {"hint": hint})
+        return self
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it needs PostgreSQL's driver, as far as the file tells."""
+        return self.url is not None and self.url.startswith("postgres")
+
+
+BuiltinConfig = (
+    DatetimeNowConfig | CalculatorConfig | JsonQueryConfig | WebScrapeConfig | ReadFileConfig | SqlQueryConfig
+)

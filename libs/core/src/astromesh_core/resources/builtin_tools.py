@@ -15,6 +15,7 @@ from astromesh_core.resources.builtin_configs import (
     DatetimeNowConfig,
     JsonQueryConfig,
     ReadFileConfig,
+    SqlQueryConfig,
     WebScrapeConfig,
 )
 from astromesh_core.resources.problems import did_you_mean
@@ -26,6 +27,7 @@ LONGEST_URL: Final = 4_000
 PAGE_LENGTH: Final = 10_000
 """Characters of a page that are read, unless a call says more or less."""
 
+LONGEST_QUERY: Final = 10_000
 LINES_READ: Final = 500
 MOST_LINES: Final = 5_000
 MOST_SHOWN: Final = 90_000
@@ -131,6 +133,24 @@ BUILTINS: Final[dict[str, Builtin]] = {
             },
         ),
         ReadFileConfig,
+    ),
+    "sql_query": Builtin(
+        "Asks a database by one SQL statement that reads. Without a query it shows the tables and their columns.",
+        _taking(
+            [],
+            query={
+                "type": "string",
+                "maxLength": LONGEST_QUERY,
+                "description": "One SELECT. Values stand in params, each as ? in SQLite and %s in PostgreSQL.",
+            },
+            params={
+                "type": "array",
+                "items": {"type": ["string", "number", "boolean", "null"]},
+                "maxItems": 100,
+                "description": "The values, in their order.",
+            },
+        ),
+        SqlQueryConfig,
     ),
 }
 """By name, in the order in which they are listed."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, EpisodicMemory, MemorySpec
+from astromesh_core.resources.agent_tools import BuiltinTool
+from astromesh_core.resources.builtin_configs import SqlQueryConfig
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.embeddings import EmbeddingsSpec
@@ -104,6 +106,9 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
     for index, tool in enumerate(agent.tools):
         if tool.type not in TOOL_TYPES:
             yield ("tools", index, "type"), f"tools of type {tool.type} are not built yet"
+        config = tool.config if isinstance(tool, BuiltinTool) else None
+        if isinstance(config, SqlQueryConfig) and config.is_postgres and not POSTGRES.installed:
+            yield ("tools", index, "config", "url"), f"{POSTGRES.missing}; for PostgreSQL {POSTGRES.advice}"
     yield from _memory(agent.memory)
     for stage, rules in (("input", agent.guardrails.input), ("output", agent.guardrails.output)):
         for index, rule in enumerate(rules):

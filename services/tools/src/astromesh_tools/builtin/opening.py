@@ -9,6 +9,7 @@ from astromesh_core.resources.builtin_configs import (
     DatetimeNowConfig,
     JsonQueryConfig,
     ReadFileConfig,
+    SqlQueryConfig,
     WebScrapeConfig,
 )
 
@@ -41,3 +42,7 @@ def opened(declared: Declared, around: Surroundings) -> Builtin:
             from astromesh_tools.builtin.read_file import ReadFile
 
             return ReadFile(config, around.config_folder, around.data_folder, around.threads)
+        case SqlQueryConfig() as config:
+            from astromesh_tools.builtin.sql_query import SqlQuery
+
+            return SqlQuery(config, declared.timeout_seconds, around)
