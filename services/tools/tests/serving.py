@@ -20,6 +20,8 @@ from astromesh.v1.rag_pb2 import (
     GetIngestionResponse,
     IngestRequest,
     IngestResponse,
+    ListDocumentsRequest,
+    ListDocumentsResponse,
     ListIngestionsRequest,
     ListIngestionsResponse,
     ListPipelinesRequest,
@@ -94,6 +96,9 @@ class OneBook(RagServiceServicer):
 
     async def ListPipelines(self, request: ListPipelinesRequest, context: ServicerContext) -> ListPipelinesResponse:
         raise NotSupported("tools do not list pipelines")
+
+    async def ListDocuments(self, request: ListDocumentsRequest, context: ServicerContext) -> ListDocumentsResponse:
+        raise NotSupported("tools do not list documents")
 
     async def ListIngestions(self, request: ListIngestionsRequest, context: ServicerContext) -> ListIngestionsResponse:
         raise NotSupported("tools do not list ingestions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from astromesh_core.resources import extras
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import BuiltinTool
 from astromesh_core.resources.builtin_configs import DatetimeNowConfig
@@ -61,6 +62,19 @@ def test_a_built_in_tool_that_is_gone_is_refused_with_what_to_do_instead(name: s
     (problem,) = load_text(text, "desk.agent.yaml").problems
     assert str(problem).startswith(f"desk.agent.yaml:12: spec.tools[0]: names the built-in tool '{name}', which")
     assert instead in problem.hint
+
+
+def test_a_tool_that_asks_postgres_needs_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        PARCEL_DESK
+        + "  tools:\n    - {name: sql_query, type: builtin, config: {connection_string: 'postgresql://h/d'}}\n"
+    )
+    (agent,) = good(text).resources
+    assert unsupported(agent) == []
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    (gap,) = unsupported(agent)
+    assert (gap.field, gap.line) == ("spec.tools[0].config.connection_string", 13)
+    assert "pip install 'astromesh[postgres]'" in gap.reason
 
 
 def test_fallback_as_a_mapping_is_a_list_of_one() -> None:
