@@ -71,7 +71,11 @@ def test_a_tool_that_asks_postgres_needs_its_driver(monkeypatch: pytest.MonkeyPa
     )
     (agent,) = good(text).resources
     assert unsupported(agent) == []
-    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+
+    def nothing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr(extras, "find_spec", nothing)
     (gap,) = unsupported(agent)
     assert (gap.field, gap.line) == ("spec.tools[0].config.connection_string", 13)
     assert "pip install 'astromesh[postgres]'" in gap.reason
