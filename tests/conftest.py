@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from pydantic import JsonValue
 import pytest_asyncio
 
 from astromesh_testing.mesh import Mesh, running_mesh
@@ -52,12 +53,12 @@ def talking_folder(path: Path, endpoint: str) -> ConfigFolder:
     folder = ConfigFolder(path)
     folder.agent("talker", [endpoint])
     folder.agent("other", [endpoint])
-    forbidden = {
+    forbidden: JsonValue = {
         "type": "content_filter",
         "forbidden_keywords": ["internal_only", "Project Aurora"],
         "action": "redact",
     }
-    rules = [{"type": "pii_detection", "action": "redact"}, forbidden]
+    rules: JsonValue = [{"type": "pii_detection", "action": "redact"}, forbidden]
     folder.agent("guarded", [endpoint], guardrails={"output": rules})
     folder.agent("talker", [endpoint], namespace="elsewhere")
     folder.agent(

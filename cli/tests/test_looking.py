@@ -25,7 +25,9 @@ def test_a_rating_is_shown_with_its_run(terminal: Terminal) -> None:
     assert "too long" in terminal("runs", "show", run_id).out
     feedback = terminal("runs", "show", run_id, "--json").document()["feedback"]
     assert isinstance(feedback, list)
-    assert feedback[0]["rating"] == -1
+    (said,) = feedback
+    assert isinstance(said, dict)
+    assert said["rating"] == -1
 
 
 def test_events_are_a_table_a_document_or_lines(terminal: Terminal) -> None:

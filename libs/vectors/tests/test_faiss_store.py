@@ -40,6 +40,10 @@ def index_files(folder: Path) -> list[Path]:
     return list(folder.glob("index-*"))
 
 
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file()).lower()
+
+
 async def filled(folder: Path) -> None:
     store = compass(folder)
     await write(store, "a", "one", "two")
@@ -133,3 +137,15 @@ async def test_the_given_vectors_are_not_changed(folder: Path) -> None:
     assert given.tolist() == [[3.0, 4.0, 0.0, 0.0]]
     assert vector(EAST).tolist() == EAST
     await store.close()
+
+
+async def test_nothing_of_a_removed_document_is_left_in_any_file(folder: Path) -> None:
+    store = compass(folder)
+    await write(store, "kept", "ordinary words")
+    await write(store, "gone", "zanzibarian quicksilver")
+    assert await store.remove("gone")
+    await store.close()
+    left = bytes_of(folder)
+    assert b"ordinari" in left, "the words of what is kept are there, by their stems"
+    assert b"zanzib" not in left
+    assert b"quicksilv" not in left

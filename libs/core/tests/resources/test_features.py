@@ -81,7 +81,11 @@ def test_what_memory_does_not_have_yet(memory: str, field: str) -> None:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment without any extra."""
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+
+    def nothing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(extras, "find_spec", nothing)
 
 
 @pytest.mark.parametrize("backend", ["redis", "postgres"])

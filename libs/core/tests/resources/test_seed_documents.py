@@ -68,7 +68,10 @@ def test_an_agent_keeps_what_the_example_says() -> None:
 
 
 def test_redis_memory_falls_back_to_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    def nothing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(extras, "find_spec", nothing)
     (fallback,) = fallbacks(load("support-agent.yaml"))
     assert (fallback.field, fallback.reason) == ("spec.memory.conversational.backend", "FallbackSQLite")
 

@@ -85,6 +85,8 @@ class Sidecar:
     def __init__(self, path: Path, model: str, dimension: int, *, durable: bool = True) -> None:
         self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
+            # What is forgotten is overwritten, not only unlinked.
+            self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -146,7 +148,9 @@ class Sidecar:
         with self._transaction("IMMEDIATE"):
             if self.hash_of(document) is None:
                 return None
-            return self._changed(self._forget(document), [])
+            change = self._changed(self._forget(document), [])
+            keywords.erase(self._connection)
+            return change
 
     def documents(self, where: Filter | None) -> dict[str, bytes]:
         if where is None:
