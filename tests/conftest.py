@@ -11,8 +11,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from pydantic import JsonValue
 import pytest_asyncio
+from pydantic import JsonValue
 
 from astromesh_testing.mesh import Mesh, running_mesh
 from astromesh_testing.mesh_folders import ConfigFolder
