@@ -140,3 +140,10 @@ def test_whole_numbers_are_exact(a: int, b: int, operator: str) -> None:
 def test_a_quotient_is_right_to_the_digits_shown(a: int, b: int) -> None:
     shown, exact = Fraction(calculated(f"({a}) / ({b})")), Fraction(a, b)
     assert abs(shown - exact) <= abs(exact) / 10**29
+
+
+def test_a_long_sum_is_no_deep_one() -> None:
+    assert calculated(" + ".join(["1"] * 200)) == "200"
+    assert calculated("100" + " - 1" * 60 + " * 2") == "39"
+    with pytest.raises(InvalidInput, match="levels deep"):
+        calculated("1-(" * 60 + "1" + ")" * 60)

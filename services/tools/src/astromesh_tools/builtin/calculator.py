@@ -82,15 +82,26 @@ class _Reading:
             case ast.UnaryOp(op=ast.UAdd()):
                 return self.value(node.operand, depth + 1)
             case ast.BinOp():
-                operation = arithmetic.OPERATORS.get(type(node.op))
-                if operation is None:
-                    raise InvalidInput(_WRONG.get(type(node.op), "this operator is not known; use + - * / // % **"))
-                return operation(self.value(node.left, depth + 1), self.value(node.right, depth + 1))
+                return self._chain(node, depth)
             case ast.Call(func=ast.Name(id=name), keywords=[]):
                 return self._called(name, node.args, depth)
             case _:
                 shown = ast.get_source_segment(self._text, node) or self._text
                 raise InvalidInput(_WRONG.get(type(node), f"{shown[:80]!r} is not arithmetic"))
+
+    def _chain(self, node: ast.BinOp, depth: int) -> Number:
+        """1 + 2 + 3 leans to the left, one node in the other; its links are of one level all the same."""
+        links, first = [node], node.left
+        while isinstance(first, ast.BinOp):
+            links.append(first)
+            first = first.left
+        value = self.value(first, depth + 1)
+        for link in reversed(links):
+            operation = arithmetic.OPERATORS.get(type(link.op))
+            if operation is None:
+                raise InvalidInput(_WRONG.get(type(link.op), "this operator is not known; use + - * / // % **"))
+            value = operation(value, self.value(link.right, depth + 1))
+        return value
 
     def _number(self, node: ast.Constant) -> Number:
         # As it is written: a float would have lost digits.
