@@ -38,6 +38,7 @@ PGVECTOR = Extra("postgres", "pgvector", "pgvector")
 REDIS = Extra("redis", "redis", "redis")
 CHROMA = Extra("chroma", "chromadb", "chromadb")
 QDRANT = Extra("qdrant", "qdrant_client", "qdrant-client")
+MCP = Extra("mcp", "mcp", "mcp")
 CONVERSATION_EXTRAS = {"postgres": POSTGRES, "redis": REDIS}
 """By backend."""
 PROVIDER_EXTRAS = {"onnx": ONNX}
