@@ -142,6 +142,24 @@ async def test_a_person_is_found_and_forgotten_with_an_agent_that_declares_no_me
         assert await memory.related.kept.sessions_of(NAMESPACE, user_key(KEY, NAMESPACE, "ada"), 10) == []
 
 
+async def test_a_person_forgotten_while_no_agent_of_the_mesh_remembers_stays_forgotten_when_one_does_again(
+    bus: Bus, tmp_path: Path
+) -> None:
+    await put_agent(bus, BOTH)
+    await store(bus, DOG)
+    await put_agent(bus, {})
+    ada = user_key(KEY, NAMESPACE, "ada")
+    async with world(bus, tmp_path) as memory:
+        assert memory.related.keepers.agents() == {}
+        (found,) = await memory.related.kept.sessions_of(NAMESPACE, ada, 10)
+        assert (found.session_key, found.agent) == (key_of("monday", "desk"), "desk")
+        await in_session(bus, erased("ada"), "monday")
+        assert await memory.related.kept.sessions_of(NAMESPACE, ada, 10) == []
+        agent = await put_agent(bus, BOTH)
+        after = await store(bus, Told("my cat is called Tom", "noted", user="ada", session="tuesday"))
+        assert await memory.happened(agent, DOG.question, user="ada", after=after) == ["my cat is called Tom"]
+
+
 async def until_gone(memory: World) -> None:
     async def gone() -> bool:
         return memory.related.keepers.of(AgentKey(NAMESPACE, "desk", "semantic")) is None

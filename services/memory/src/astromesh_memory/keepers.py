@@ -44,17 +44,16 @@ class Keepers:
     """Keepers by agent and kind of memory, from `follow` to `close`."""
 
     def __init__(
-        self, ledger: LedgerThread, runs: Runs, open_sink: OpenSink, on_first: Callable[[], Awaitable[None]]
+        self, ledger: LedgerThread, runs: Runs, open_sink: OpenSink, read_log: Callable[[], Awaitable[None]]
     ) -> None:
-        """`on_first` is awaited before the first keeper starts: without any, nobody reads the log for them."""
+        """`read_log` is awaited before a keeper starts: without any, nobody need read the log for them."""
         self._ledger = ledger
         self._runs = runs
         self._open_sink = open_sink
-        self._on_first = on_first
+        self._read_log = read_log
         self._keepers: dict[AgentKey, Keeper] = {}
         self._places: dict[AgentKey, KeptAt] = {}
         self._declared: dict[tuple[str, str], Remembers] = {}
-        self._begun = False
         self._stale = asyncio.Event()
 
     def declared(self, namespace: str, agent: str) -> Remembers | None:
@@ -122,9 +121,7 @@ class Keepers:
             await self._start(key, declared, place)
 
     async def _start(self, key: AgentKey, declared: Declared, place: KeptAt) -> None:
-        if not self._begun:
-            self._begun = True
-            await self._on_first()
+        await self._read_log()
         await self._ledger.note_place(place)
         self._places[key] = place
 

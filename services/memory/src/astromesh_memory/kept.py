@@ -67,9 +67,10 @@ class Kept:
     async def _rows(
         self, namespace: str, session_key: str, user_key: str, seconds: float
     ) -> tuple[list[RunRow], Position]:
-        """Of a session or a person, or of both, and up to where in the log."""
-        if not self._keepers.agents():
-            return [], Position.START
+        """Of a session or a person, or of both, and up to where in the log.
+
+        Also where no agent declares such memory at present: one that does later would remember what it finds in the log.
+        """
         end = await self._reached(seconds)
         if session_key:
             rows = await self._ledger.of_session(namespace, session_key)

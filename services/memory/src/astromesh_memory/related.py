@@ -20,6 +20,7 @@ from astromesh_memory.lifetimes import Lifetimes
 from astromesh_memory.rebuilding import Rebuilder
 from astromesh_memory.remembering import Remembering
 from astromesh_memory.runs.following import RunFollower
+from astromesh_memory.runs.log_reading import LogReading
 from astromesh_memory.runs.reading import RunReader
 from astromesh_memory.runs.thread import LedgerThread, open_ledger
 
@@ -46,7 +47,8 @@ class Related:
 async def open_related(
     bus: Bus, folder: Path, key: MeshKey, open_sink: OpenSink, watched: Callable[[Projection], None]
 ) -> AsyncGenerator[Related]:
-    """Follows the agents, and the log from when the first one declares such memory: `watched` hears of that reading.
+    """Follows the agents, and the log from when the first one declares such memory or somebody asks what is kept:
+    `watched` hears of that reading.
 
     Leaving stores how far the log is applied and closes every store.
     """
@@ -58,18 +60,8 @@ async def open_related(
             ledger, reader, position, await ledger.open_runs(), lambda touched, at: keepers.tell(touched, at)
         )
 
-        async def read_log() -> None:
-            reading = Projection(bus, "memory-runs", follower.handle, follower.applied, verifies=False)
-            # That it is far behind, as at its first reading, is its agents' trouble and makes no process unready.
-            reading.max_lag_seconds = float("inf")
-            watched(await stack.enter_async_context(reading))
-
-        async def reached(seconds: float) -> Position:
-            end = await bus.log.end()
-            await follower.reached(end, seconds)
-            return end
-
-        keepers = Keepers(ledger, reader, open_sink, read_log)
+        reading = LogReading(bus, follower, watched, stack)
+        keepers = Keepers(ledger, reader, open_sink, reading.begin)
         synced = asyncio.Event()
         tasks = [
             asyncio.create_task(keepers.follow(bus.resources.watch(synced)), name="memory of agents"),
@@ -79,7 +71,7 @@ async def open_related(
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
         remembering = Remembering(bus.resources, keepers, follower, ledger, key, bus.log.end)
         try:
-            yield Related(remembering, Kept(keepers, ledger, reached), rebuilder, keepers, follower, ledger, synced)
+            yield Related(remembering, Kept(keepers, ledger, reading.reached), rebuilder, keepers, follower, ledger, synced)
         finally:
             for task in tasks:
                 task.cancel()
