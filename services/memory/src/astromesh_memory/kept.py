@@ -69,7 +69,7 @@ class Kept:
     ) -> tuple[list[RunRow], Position]:
         """Of a session or a person, or of both, and up to where in the log.
 
-        Also where no agent declares such memory at present: one that does later would remember what it finds in the log.
+        Also where no agent declares such memory at present: one that does later would remember what the log holds.
         """
         end = await self._reached(seconds)
         if session_key:

@@ -1,4 +1,4 @@
-"""The reading of the log for semantic and episodic memory: from when something first needs it until the service ends."""
+"""The reading of the log for semantic and episodic memory: from when it is first needed to the service's end."""
 
 from __future__ import annotations
 
