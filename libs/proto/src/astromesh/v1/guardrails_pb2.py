@@ -25,19 +25,25 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61stromesh/v1/guardrails.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\x8e\x01\n\x10\x43heckTextRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12+\n\x05stage\x18\x02 \x01(\x0e\x32\x1c.astromesh.v1.GuardrailStage\x12#\n\x04text\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x99\x01\n\x11\x43heckTextResponse\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x0f\n\x07\x62locked\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x08verdicts\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.Verdict\x12\x15\n\rpolicy_sha256\x18\x05 \x01(\x0c*h\n\x0eGuardrailStage\x12\x1f\n\x1bGUARDRAIL_STAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15GUARDRAIL_STAGE_INPUT\x10\x01\x12\x1a\n\x16GUARDRAIL_STAGE_OUTPUT\x10\x02\x32\x61\n\x11GuardrailsService\x12L\n\tCheckText\x12\x1e.astromesh.v1.CheckTextRequest\x1a\x1f.astromesh.v1.CheckTextResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61stromesh/v1/guardrails.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xb7\x01\n\x10\x43heckTextRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12+\n\x05stage\x18\x02 \x01(\x0e\x32\x1c.astromesh.v1.GuardrailStage\x12#\n\x04text\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\'\n\x08passages\x18\x08 \x03(\x0b\x32\x15.astromesh.v1.Passage\"\x99\x01\n\x11\x43heckTextResponse\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x0f\n\x07\x62locked\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x08verdicts\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.Verdict\x12\x15\n\rpolicy_sha256\x18\x05 \x01(\x0c\"=\n\x11\x43heckRulesRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"A\n\x12\x43heckRulesResponse\x12+\n\x08problems\x18\x01 \x03(\x0b\x32\x19.astromesh.v1.RuleProblem\"=\n\x0bRuleProblem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*h\n\x0eGuardrailStage\x12\x1f\n\x1bGUARDRAIL_STAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15GUARDRAIL_STAGE_INPUT\x10\x01\x12\x1a\n\x16GUARDRAIL_STAGE_OUTPUT\x10\x02\x32\xb2\x01\n\x11GuardrailsService\x12L\n\tCheckText\x12\x1e.astromesh.v1.CheckTextRequest\x1a\x1f.astromesh.v1.CheckTextResponse\x12O\n\nCheckRules\x12\x1f.astromesh.v1.CheckRulesRequest\x1a .astromesh.v1.CheckRulesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.guardrails_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GUARDRAILSTAGE']._serialized_start=375
-  _globals['_GUARDRAILSTAGE']._serialized_end=479
+  _globals['_GUARDRAILSTAGE']._serialized_start=609
+  _globals['_GUARDRAILSTAGE']._serialized_end=713
   _globals['_CHECKTEXTREQUEST']._serialized_start=75
-  _globals['_CHECKTEXTREQUEST']._serialized_end=217
-  _globals['_CHECKTEXTRESPONSE']._serialized_start=220
-  _globals['_CHECKTEXTRESPONSE']._serialized_end=373
-  _globals['_GUARDRAILSSERVICE']._serialized_start=481
-  _globals['_GUARDRAILSSERVICE']._serialized_end=578
+  _globals['_CHECKTEXTREQUEST']._serialized_end=258
+  _globals['_CHECKTEXTRESPONSE']._serialized_start=261
+  _globals['_CHECKTEXTRESPONSE']._serialized_end=414
+  _globals['_CHECKRULESREQUEST']._serialized_start=416
+  _globals['_CHECKRULESREQUEST']._serialized_end=477
+  _globals['_CHECKRULESRESPONSE']._serialized_start=479
+  _globals['_CHECKRULESRESPONSE']._serialized_end=544
+  _globals['_RULEPROBLEM']._serialized_start=546
+  _globals['_RULEPROBLEM']._serialized_end=607
+  _globals['_GUARDRAILSSERVICE']._serialized_start=716
+  _globals['_GUARDRAILSSERVICE']._serialized_end=894
 # @@protoc_insertion_point(module_scope)

@@ -44,21 +44,27 @@ class CheckTextRequest(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
     stage: Global___GuardrailStage.ValueType
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
     def text(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """Of an answer: what was retrieved for it, for rules that ask what an answer rests on."""
+
     def __init__(
         self,
         *,
         agent: _values_pb2.ResourceRef | None = ...,
         stage: Global___GuardrailStage.ValueType = ...,
         text: _values_pb2.Content | None = ...,
+        passages: _abc.Iterable[_values_pb2.Passage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "stage", b"stage", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "passages", b"passages", "stage", b"stage", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,3 +105,74 @@ class CheckTextResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckTextResponse: _TypeAlias = CheckTextResponse  # noqa: Y015
+
+@_typing.final
+class CheckRulesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> _values_pb2.ResourceRef: ...
+    def __init__(
+        self,
+        *,
+        agent: _values_pb2.ResourceRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRulesRequest: _TypeAlias = CheckRulesRequest  # noqa: Y015
+
+@_typing.final
+class CheckRulesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleProblem]:
+        """Empty where all rules work."""
+
+    def __init__(
+        self,
+        *,
+        problems: _abc.Iterable[Global___RuleProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRulesResponse: _TypeAlias = CheckRulesResponse  # noqa: Y015
+
+@_typing.final
+class RuleProblem(_message.Message):
+    """Why a rule cannot do its work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    place: _builtins.str
+    """Where the rule is declared, such as guardrails.input[0]."""
+    reason: _builtins.str
+    """In one word, as conditions have it."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        place: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "place", b"place", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleProblem: _TypeAlias = RuleProblem  # noqa: Y015

@@ -40,6 +40,11 @@ class GuardrailsServiceStub:
                 request_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextResponse.FromString,
                 _registered_method=True)
+        self.CheckRules = channel.unary_unary(
+                '/astromesh.v1.GuardrailsService/CheckRules',
+                request_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckRulesRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckRulesResponse.FromString,
+                _registered_method=True)
 
 
 class GuardrailsServiceServicer:
@@ -52,6 +57,13 @@ class GuardrailsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckRules(self, request, context):
+        """Whether every rule of an agent can do its work: compiled, its files read, its models at hand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GuardrailsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +71,11 @@ def add_GuardrailsServiceServicer_to_server(servicer, server):
                     servicer.CheckText,
                     request_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextResponse.SerializeToString,
+            ),
+            'CheckRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRules,
+                    request_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckRulesRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckRulesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -89,6 +106,33 @@ class GuardrailsService:
             '/astromesh.v1.GuardrailsService/CheckText',
             astromesh_dot_v1_dot_guardrails__pb2.CheckTextRequest.SerializeToString,
             astromesh_dot_v1_dot_guardrails__pb2.CheckTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.GuardrailsService/CheckRules',
+            astromesh_dot_v1_dot_guardrails__pb2.CheckRulesRequest.SerializeToString,
+            astromesh_dot_v1_dot_guardrails__pb2.CheckRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

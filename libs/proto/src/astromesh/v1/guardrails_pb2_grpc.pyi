@@ -34,6 +34,8 @@ class GuardrailsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GuardrailsServiceAsyncStub: ...
     CheckText: _grpc.UnaryUnaryMultiCallable[_guardrails_pb2.CheckTextRequest, _guardrails_pb2.CheckTextResponse]
+    CheckRules: _grpc.UnaryUnaryMultiCallable[_guardrails_pb2.CheckRulesRequest, _guardrails_pb2.CheckRulesResponse]
+    """Whether every rule of an agent can do its work: compiled, its files read, its models at hand."""
 
 @_typing.type_check_only
 class GuardrailsServiceAsyncStub(GuardrailsServiceStub):
@@ -41,6 +43,8 @@ class GuardrailsServiceAsyncStub(GuardrailsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckText: _aio.UnaryUnaryMultiCallable[_guardrails_pb2.CheckTextRequest, _guardrails_pb2.CheckTextResponse]  # type: ignore[assignment]
+    CheckRules: _aio.UnaryUnaryMultiCallable[_guardrails_pb2.CheckRulesRequest, _guardrails_pb2.CheckRulesResponse]  # type: ignore[assignment]
+    """Whether every rule of an agent can do its work: compiled, its files read, its models at hand."""
 
 class GuardrailsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Checks and redacts text by an agent's rules."""
@@ -51,5 +55,13 @@ class GuardrailsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _guardrails_pb2.CheckTextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_guardrails_pb2.CheckTextResponse, _abc.Awaitable[_guardrails_pb2.CheckTextResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CheckRules(
+        self,
+        request: _guardrails_pb2.CheckRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_guardrails_pb2.CheckRulesResponse, _abc.Awaitable[_guardrails_pb2.CheckRulesResponse]]:
+        """Whether every rule of an agent can do its work: compiled, its files read, its models at hand."""
 
 def add_GuardrailsServiceServicer_to_server(servicer: GuardrailsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

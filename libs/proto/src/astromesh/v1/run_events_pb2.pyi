@@ -590,10 +590,13 @@ class ModelReplied(_message.Message):
     TIME_TO_FIRST_TOKEN_NANO_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     finish_reason: _builtins.str
     time_to_first_token_nano: _builtins.int
+    policy_sha256: _builtins.bytes
     @_builtins.property
     def message(self) -> _values_pb2.Message: ...
     @_builtins.property
@@ -612,6 +615,10 @@ class ModelReplied(_message.Message):
     def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]:
         """Of candidates that began to answer and broke off since the last `begun`: billed beside the charge."""
 
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]:
+        """Of the guardrails that were asked whether the call may be made at all, and the policy that they stand in."""
+
     def __init__(
         self,
         *,
@@ -626,10 +633,12 @@ class ModelReplied(_message.Message):
         time_to_first_token_nano: _builtins.int = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
+        verdicts: _abc.Iterable[_values_pb2.Verdict] | None = ...,
+        policy_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "failure", b"failure", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "route", b"route", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "effect_sha256", b"effect_sha256", "failure", b"failure", "finish_reason", b"finish_reason", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "partial_charges", b"partial_charges", "path", b"path", "route", b"route", "time_to_first_token_nano", b"time_to_first_token_nano", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "effect_sha256", b"effect_sha256", "failure", b"failure", "finish_reason", b"finish_reason", "lost_usage", b"lost_usage", "message", b"message", "outcome", b"outcome", "partial_charges", b"partial_charges", "path", b"path", "policy_sha256", b"policy_sha256", "route", b"route", "time_to_first_token_nano", b"time_to_first_token_nano", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["message", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

@@ -666,8 +666,11 @@ class Verdict(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    ERROR_CLASS_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     action: Global___VerdictAction.ValueType
+    error_class: _builtins.str
+    """Of a rule that could not judge: the class of what kept it from it. The action is what its `on_error` says."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
         """Kinds and places of what was found, never the text itself."""
@@ -678,10 +681,11 @@ class Verdict(_message.Message):
         rule: _builtins.str = ...,
         action: Global___VerdictAction.ValueType = ...,
         findings: _abc.Iterable[Global___Finding] | None = ...,
+        error_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "findings", b"findings", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "error_class", b"error_class", "findings", b"findings", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -694,20 +698,24 @@ class Finding(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     start: _builtins.int
     """Offsets in characters within the checked text."""
     end: _builtins.int
+    severity: _builtins.str
+    """low, medium, high or critical, as the rule declares it; empty where it declares none."""
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
         start: _builtins.int = ...,
         end: _builtins.int = ...,
+        severity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "kind", b"kind", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "kind", b"kind", "severity", b"severity", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
