@@ -33,6 +33,7 @@ class _SurfaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Surface.Value
     SURFACE_GRPC: _Surface.ValueType  # 3
     SURFACE_OPENAI: _Surface.ValueType  # 4
     SURFACE_CLI: _Surface.ValueType  # 5
+    SURFACE_MCP: _Surface.ValueType  # 6
 
 class Surface(_Surface, metaclass=_SurfaceEnumTypeWrapper):
     """How the caller came in."""
@@ -43,6 +44,7 @@ SURFACE_WEBSOCKET: Surface.ValueType  # 2
 SURFACE_GRPC: Surface.ValueType  # 3
 SURFACE_OPENAI: Surface.ValueType  # 4
 SURFACE_CLI: Surface.ValueType  # 5
+SURFACE_MCP: Surface.ValueType  # 6
 Global___Surface: _TypeAlias = Surface  # noqa: Y015
 
 class _SuspensionReason:
@@ -223,6 +225,7 @@ class RunRequested(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     USER_KEY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     session_key: _builtins.str
     """Keyed hash of (namespace, agent, session); also names the session's aggregate."""
@@ -241,6 +244,8 @@ class RunRequested(_message.Message):
     """JSON Schema that the answer has to match, as JSON text; overrides the agent's own."""
     user_key: _builtins.str
     """Keyed hash of `user`; empty where the caller named none."""
+    role: _builtins.str
+    """Of the caller: viewer, user or admin; empty of runs of earlier releases. Permissions are judged by it."""
     @_builtins.property
     def session_id(self) -> _values_pb2.Content:
         """As the caller named it, or as given out."""
@@ -287,10 +292,11 @@ class RunRequested(_message.Message):
         images: _abc.Iterable[_values_pb2.Image] | None = ...,
         output_schema_json: _builtins.str = ...,
         user_key: _builtins.str = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "role", b"role", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
