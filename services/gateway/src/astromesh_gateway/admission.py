@@ -134,6 +134,7 @@ class Admission:
             session_id=text_content(session),
             query=text_content(asked.query),
             principal=principal,
+            role=asked.caller.role,
             request_mac=request_mac(self._key, _body(asked)),
             digest_key=text_content(base64.b64encode(secrets.token_bytes(_DIGEST_KEY_BYTES)).decode()),
             transcript=asked.transcript,
