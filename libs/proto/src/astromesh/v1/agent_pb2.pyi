@@ -120,12 +120,15 @@ class StreamAgentResponse(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     index: _builtins.int
     """Position to resume from, where the part is durable."""
     token: _builtins.str
     reasoning: _builtins.str
     """What the model thinks: no part of the answer, and not made up for where a piece is lost."""
+    child_run_id: _builtins.str
+    """Of a part that tells of a child run, at whatever depth: that run. `index` is then no position to resume from."""
     @_builtins.property
     def restart(self) -> Global___RestartPart: ...
     @_builtins.property
@@ -151,10 +154,11 @@ class StreamAgentResponse(_message.Message):
         done: _runs_pb2.Run | None = ...,
         error: _values_pb2.Failure | None = ...,
         reasoning: _builtins.str = ...,
+        child_run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "index", b"index", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "run_id", b"run_id", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_id", b"child_run_id", "done", b"done", "error", b"error", "index", b"index", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "run_id", b"run_id", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["token", "restart", "tool_call", "tool_result", "step", "done", "error", "reasoning"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61stromesh/v1/partition.proto\x12\x0c\x61stromesh.v1\"/\n\x0ePartitionOwner\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\x84\x01\n\x13PartitionCheckpoint\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1a\n\x12requested_sequence\x18\x02 \x01(\x04\x12\x18\n\x10signals_sequence\x18\x03 \x01(\x04\x12(\n\topen_runs\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.OpenRun\"]\n\x07OpenRun\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x1a\n\x12requested_sequence\x18\x03 \x01(\x04\x12\x13\n\x0bsession_key\x18\x04 \x01(\t\"e\n\nWorkerLoad\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12/\n\nnamespaces\x18\x03 \x03(\x0b\x32\x1b.astromesh.v1.NamespaceLoad\"5\n\rNamespaceLoad\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\topen_runs\x18\x02 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61stromesh/v1/partition.proto\x12\x0c\x61stromesh.v1\"/\n\x0ePartitionOwner\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\x84\x01\n\x13PartitionCheckpoint\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1a\n\x12requested_sequence\x18\x02 \x01(\x04\x12\x18\n\x10signals_sequence\x18\x03 \x01(\x04\x12(\n\topen_runs\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.OpenRun\"\x89\x01\n\x07OpenRun\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x1a\n\x12requested_sequence\x18\x03 \x01(\x04\x12\x13\n\x0bsession_key\x18\x04 \x01(\t\x12\x15\n\rparent_run_id\x18\x05 \x01(\t\x12\x13\n\x0bparent_path\x18\x06 \x01(\t\"e\n\nWorkerLoad\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x02 \x01(\x03\x12/\n\nnamespaces\x18\x03 \x03(\x0b\x32\x1b.astromesh.v1.NamespaceLoad\"5\n\rNamespaceLoad\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\topen_runs\x18\x02 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTITIONOWNER']._serialized_end=93
   _globals['_PARTITIONCHECKPOINT']._serialized_start=96
   _globals['_PARTITIONCHECKPOINT']._serialized_end=228
-  _globals['_OPENRUN']._serialized_start=230
-  _globals['_OPENRUN']._serialized_end=323
-  _globals['_WORKERLOAD']._serialized_start=325
-  _globals['_WORKERLOAD']._serialized_end=426
-  _globals['_NAMESPACELOAD']._serialized_start=428
-  _globals['_NAMESPACELOAD']._serialized_end=481
+  _globals['_OPENRUN']._serialized_start=231
+  _globals['_OPENRUN']._serialized_end=368
+  _globals['_WORKERLOAD']._serialized_start=370
+  _globals['_WORKERLOAD']._serialized_end=471
+  _globals['_NAMESPACELOAD']._serialized_start=473
+  _globals['_NAMESPACELOAD']._serialized_end=526
 # @@protoc_insertion_point(module_scope)

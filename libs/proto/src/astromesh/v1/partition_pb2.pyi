@@ -85,11 +85,16 @@ class OpenRun(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     REQUESTED_SEQUENCE_FIELD_NUMBER: _builtins.int
     SESSION_KEY_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    PARENT_PATH_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run_id: _builtins.str
     requested_sequence: _builtins.int
     """Orders a session's queue."""
     session_key: _builtins.str
+    parent_run_id: _builtins.str
+    """Of a child: who is told when it ends."""
+    parent_path: _builtins.str
     def __init__(
         self,
         *,
@@ -97,10 +102,12 @@ class OpenRun(_message.Message):
         run_id: _builtins.str = ...,
         requested_sequence: _builtins.int = ...,
         session_key: _builtins.str = ...,
+        parent_run_id: _builtins.str = ...,
+        parent_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "requested_sequence", b"requested_sequence", "run_id", b"run_id", "session_key", b"session_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "parent_path", b"parent_path", "parent_run_id", b"parent_run_id", "requested_sequence", b"requested_sequence", "run_id", b"run_id", "session_key", b"session_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

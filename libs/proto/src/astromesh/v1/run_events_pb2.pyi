@@ -226,6 +226,7 @@ class RunRequested(_message.Message):
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     USER_KEY_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     session_key: _builtins.str
     """Keyed hash of (namespace, agent, session); also names the session's aggregate."""
@@ -272,6 +273,10 @@ class RunRequested(_message.Message):
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Image]:
         """Pictures that go with the query."""
 
+    @_builtins.property
+    def lineage(self) -> Global___Lineage:
+        """Of a run that another run started."""
+
     def __init__(
         self,
         *,
@@ -293,14 +298,79 @@ class RunRequested(_message.Message):
         output_schema_json: _builtins.str = ...,
         user_key: _builtins.str = ...,
         role: _builtins.str = ...,
+        lineage: Global___Lineage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "lineage", b"lineage", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "role", b"role", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "lineage", b"lineage", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "role", b"role", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunRequested: _TypeAlias = RunRequested  # noqa: Y015
+
+@_typing.final
+class Lineage(_message.Message):
+    """Where a child run comes from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCESTORS_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DEADLINE_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The parent's effect that it is."""
+    deadline_unix_nano: _builtins.int
+    """It ends by then, less what it spends waiting for others than children; 0: none."""
+    @_builtins.property
+    def ancestors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ancestor]:
+        """Every run above it, the first one first: the last one is its parent."""
+
+    def __init__(
+        self,
+        *,
+        ancestors: _abc.Iterable[Global___Ancestor] | None = ...,
+        path: _builtins.str = ...,
+        deadline_unix_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "deadline_unix_nano", b"deadline_unix_nano", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lineage: _TypeAlias = Lineage  # noqa: Y015
+
+@_typing.final
+class Ancestor(_message.Message):
+    """A run above a child run, as it stood when it started the one below it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    cost_nanos: _builtins.int
+    """What it had spent, for its own budget."""
+    tokens: _builtins.int
+    @_builtins.property
+    def agent(self) -> _values_pb2.ResourceRef: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        agent: _values_pb2.ResourceRef | None = ...,
+        cost_nanos: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cost_nanos", b"cost_nanos", "run_id", b"run_id", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ancestor: _TypeAlias = Ancestor  # noqa: Y015
 
 @_typing.final
 class RunClaimed(_message.Message):
@@ -346,6 +416,7 @@ class RunStarted(_message.Message):
     SEMANTIC_FIELD_NUMBER: _builtins.int
     EPISODIC_FIELD_NUMBER: _builtins.int
     REMEMBERS_TOOLS_FIELD_NUMBER: _builtins.int
+    PATTERN_OPTIONS_JSON_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     epoch: _builtins.int
     pattern: _builtins.str
@@ -366,6 +437,8 @@ class RunStarted(_message.Message):
     """What happened is remembered, however the run ends."""
     remembers_tools: _builtins.bool
     """What is remembered of a run holds its tool calls with their results."""
+    pattern_options_json: _builtins.str
+    """The options of its pattern, as JSON text; empty where it has none."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
@@ -391,10 +464,11 @@ class RunStarted(_message.Message):
         semantic: _builtins.bool = ...,
         episodic: _builtins.bool = ...,
         remembers_tools: _builtins.bool = ...,
+        pattern_options_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_version", b"pattern_version", "remembers", b"remembers", "remembers_tools", b"remembers_tools", "semantic", b"semantic", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_options_json", b"pattern_options_json", "pattern_version", b"pattern_version", "remembers", b"remembers", "remembers_tools", b"remembers_tools", "semantic", b"semantic", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,6 +621,7 @@ class ModelCallBegun(_message.Message):
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    UNHEARD_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     role: _builtins.str
@@ -554,6 +629,8 @@ class ModelCallBegun(_message.Message):
     """Estimate of what it sends: what the call is billed at least where nobody learns how it ended."""
     reason: _builtins.str
     """Why it is begun again; empty for the first at its path."""
+    unheard: _builtins.bool
+    """The reply is a step on the way and no part of what the run's caller is told."""
     @_builtins.property
     def lost_usage(self) -> _values_pb2.Usage:
         """Of the calls begun before at this path that no other event bills: they were lost, and are billed as estimated."""
@@ -572,10 +649,11 @@ class ModelCallBegun(_message.Message):
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
         reason: _builtins.str = ...,
+        unheard: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "path", b"path", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "path", b"path", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "role", b"role", "unheard", b"unheard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -825,16 +903,28 @@ Global___HandedOff: _TypeAlias = HandedOff  # noqa: Y015
 
 @_typing.final
 class ChildStarted(_message.Message):
+    """Stored before the child is admitted. It is never started anew: its id follows from run and path."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
     EFFECT_SHA256_FIELD_NUMBER: _builtins.int
     CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     child_run_id: _builtins.str
     agent: _builtins.str
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall:
+        """Of a child that the model asked for."""
+
+    @_builtins.property
+    def query(self) -> _values_pb2.Content:
+        """What it is asked."""
+
     def __init__(
         self,
         *,
@@ -842,10 +932,12 @@ class ChildStarted(_message.Message):
         effect_sha256: _builtins.bytes = ...,
         child_run_id: _builtins.str = ...,
         agent: _builtins.str = ...,
+        call: _values_pb2.ToolCall | None = ...,
+        query: _values_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "path", b"path", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -860,13 +952,31 @@ class ChildFinished(_message.Message):
     CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     child_run_id: _builtins.str
+    """Empty where no child was started."""
+    agent: _builtins.str
+    """Of one that was never started."""
     @_builtins.property
     def answer(self) -> _values_pb2.Content: ...
     @_builtins.property
     def failure(self) -> _values_pb2.Failure: ...
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """Of the answer."""
+
+    @_builtins.property
+    def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def totals(self) -> Global___RunTotals: ...
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall: ...
     def __init__(
         self,
         *,
@@ -875,16 +985,49 @@ class ChildFinished(_message.Message):
         child_run_id: _builtins.str = ...,
         answer: _values_pb2.Content | None = ...,
         failure: _values_pb2.Failure | None = ...,
+        sources: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        timing: _values_pb2.Timing | None = ...,
+        totals: Global___RunTotals | None = ...,
+        agent: _builtins.str = ...,
+        call: _values_pb2.ToolCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "failure", b"failure", "outcome", b"outcome", "timing", b"timing", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "sources", b"sources", "timing", b"timing", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___ChildFinished: _TypeAlias = ChildFinished  # noqa: Y015
+
+@_typing.final
+class RunTotals(_message.Message):
+    """What a child run comes to, its own children included, for its parent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    WAITED_NANO_FIELD_NUMBER: _builtins.int
+    cost_nanos: _builtins.int
+    tokens: _builtins.int
+    waited_nano: _builtins.int
+    """Time it waited for others than children: its parent's deadline moves by it."""
+    def __init__(
+        self,
+        *,
+        cost_nanos: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+        waited_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "tokens", b"tokens", "waited_nano", b"waited_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunTotals: _TypeAlias = RunTotals  # noqa: Y015
 
 @_typing.final
 class ApprovalRequested(_message.Message):
@@ -1177,20 +1320,26 @@ class Suspended(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    CHILD_RUN_IDS_FIELD_NUMBER: _builtins.int
     reason: Global___SuspensionReason.ValueType
     path: _builtins.str
     detail: _builtins.str
     """What it waits for, without content."""
+    @_builtins.property
+    def child_run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The children that it waits for."""
+
     def __init__(
         self,
         *,
         reason: Global___SuspensionReason.ValueType = ...,
         path: _builtins.str = ...,
         detail: _builtins.str = ...,
+        child_run_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_ids", b"child_run_ids", "detail", b"detail", "path", b"path", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1227,6 +1376,7 @@ class RunCompleted(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answer(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -1241,6 +1391,10 @@ class RunCompleted(_message.Message):
 
     @_builtins.property
     def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
+    @_builtins.property
+    def totals(self) -> Global___RunTotals:
+        """Of a child run."""
+
     def __init__(
         self,
         *,
@@ -1249,10 +1403,11 @@ class RunCompleted(_message.Message):
         sources: _abc.Iterable[_values_pb2.Passage] | None = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
+        totals: Global___RunTotals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "sources", b"sources", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1267,6 +1422,7 @@ class RunFailed(_message.Message):
     IMPOSED_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     imposed: _builtins.bool
     """Ended by the runtime (a limit, a service away, a fault of its own), not by the saga: a replay comes to no such end."""
     @_builtins.property
@@ -1277,6 +1433,10 @@ class RunFailed(_message.Message):
     def lost_usage(self) -> _values_pb2.Usage: ...
     @_builtins.property
     def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
+    @_builtins.property
+    def totals(self) -> Global___RunTotals:
+        """Of a child run."""
+
     def __init__(
         self,
         *,
@@ -1285,10 +1445,11 @@ class RunFailed(_message.Message):
         imposed: _builtins.bool = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
+        totals: Global___RunTotals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lost_usage", b"lost_usage", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lost_usage", b"lost_usage", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "imposed", b"imposed", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "imposed", b"imposed", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1302,6 +1463,7 @@ class RunCompensated(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cause(self) -> _values_pb2.Failure: ...
     @_builtins.property
@@ -1310,6 +1472,10 @@ class RunCompensated(_message.Message):
     def lost_usage(self) -> _values_pb2.Usage: ...
     @_builtins.property
     def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
+    @_builtins.property
+    def totals(self) -> Global___RunTotals:
+        """Of a child run."""
+
     def __init__(
         self,
         *,
@@ -1317,10 +1483,11 @@ class RunCompensated(_message.Message):
         usage: _values_pb2.Usage | None = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
+        totals: Global___RunTotals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1336,6 +1503,7 @@ class RunCancelled(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
     reason: _builtins.str
     @_builtins.property
@@ -1348,6 +1516,10 @@ class RunCancelled(_message.Message):
     def lost_usage(self) -> _values_pb2.Usage: ...
     @_builtins.property
     def partial_charges(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Charge]: ...
+    @_builtins.property
+    def totals(self) -> Global___RunTotals:
+        """Of a child run."""
+
     def __init__(
         self,
         *,
@@ -1357,10 +1529,11 @@ class RunCancelled(_message.Message):
         usage: _values_pb2.Usage | None = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
+        totals: Global___RunTotals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "partial_charges", b"partial_charges", "principal", b"principal", "reason", b"reason", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "partial_charges", b"partial_charges", "principal", b"principal", "reason", b"reason", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,12 +60,14 @@ class _StepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepKind.Val
     STEP_KIND_UNSPECIFIED: _StepKind.ValueType  # 0
     STEP_KIND_MODEL: _StepKind.ValueType  # 1
     STEP_KIND_TOOL: _StepKind.ValueType  # 2
+    STEP_KIND_AGENT: _StepKind.ValueType  # 3
 
 class StepKind(_StepKind, metaclass=_StepKindEnumTypeWrapper): ...
 
 STEP_KIND_UNSPECIFIED: StepKind.ValueType  # 0
 STEP_KIND_MODEL: StepKind.ValueType  # 1
 STEP_KIND_TOOL: StepKind.ValueType  # 2
+STEP_KIND_AGENT: StepKind.ValueType  # 3
 Global___StepKind: _TypeAlias = StepKind  # noqa: Y015
 
 class _StepStatus:
@@ -118,6 +120,11 @@ class Run(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    PARENT_PATH_FIELD_NUMBER: _builtins.int
+    ROOT_RUN_ID_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    CHILDREN_COST_NANOS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -137,6 +144,13 @@ class Run(_message.Message):
     """The answer is JSON: the run has a schema for it."""
     finish_reason: _builtins.str
     """Of the last model reply: stop, length, tool_calls, content_filter."""
+    parent_run_id: _builtins.str
+    """Of a child run: the run that started it, at which of its steps, and the first one of all above it."""
+    parent_path: _builtins.str
+    root_run_id: _builtins.str
+    depth: _builtins.int
+    children_cost_nanos: _builtins.int
+    """What its children come to, beside its own cost."""
     @_builtins.property
     def session_id(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -189,10 +203,15 @@ class Run(_message.Message):
         finish_reason: _builtins.str = ...,
         feedback: _abc.Iterable[Global___Feedback] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        parent_run_id: _builtins.str = ...,
+        parent_path: _builtins.str = ...,
+        root_run_id: _builtins.str = ...,
+        depth: _builtins.int = ...,
+        children_cost_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "cost_nanos", b"cost_nanos", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "children_cost_nanos", b"children_cost_nanos", "cost_nanos", b"cost_nanos", "depth", b"depth", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "parent_path", b"parent_path", "parent_run_id", b"parent_run_id", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "root_run_id", b"root_run_id", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,6 +268,7 @@ class Step(_message.Message):
     REASONING_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
@@ -258,6 +278,8 @@ class Step(_message.Message):
     """Of a model call, broken-off candidates included."""
     finish_reason: _builtins.str
     """Of a model's reply: stop, length, tool_calls, content_filter."""
+    child_run_id: _builtins.str
+    """Of a child: its run."""
     @_builtins.property
     def input(self) -> _values_pb2.Content:
         """Of a tool: its arguments as JSON text."""
@@ -294,10 +316,11 @@ class Step(_message.Message):
         reasoning: _abc.Iterable[_values_pb2.Content] | None = ...,
         route: _values_pb2.Route | None = ...,
         finish_reason: _builtins.str = ...,
+        child_run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "route", b"route", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_id", b"child_run_id", "cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,6 +52,7 @@ class Signal(_message.Message):
     FEEDBACK_FIELD_NUMBER: _builtins.int
     EXPIRE_SESSION_FIELD_NUMBER: _builtins.int
     ERASE_USER_FIELD_NUMBER: _builtins.int
+    CHILD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique; a repeated one is ignored."""
     namespace: _builtins.str
@@ -74,6 +75,8 @@ class Signal(_message.Message):
     def expire_session(self) -> Global___ExpireSessionSignal: ...
     @_builtins.property
     def erase_user(self) -> Global___EraseUserSignal: ...
+    @_builtins.property
+    def child(self) -> Global___ChildSignal: ...
     def __init__(
         self,
         *,
@@ -90,12 +93,13 @@ class Signal(_message.Message):
         feedback: Global___FeedbackSignal | None = ...,
         expire_session: Global___ExpireSessionSignal | None = ...,
         erase_user: Global___EraseUserSignal | None = ...,
+        child: Global___ChildSignal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "child", b"child", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "child", b"child", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback", "expire_session", "erase_user"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback", "expire_session", "erase_user", "child"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -174,6 +178,30 @@ class TimerSignal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimerSignal: _TypeAlias = TimerSignal  # noqa: Y015
+
+@_typing.final
+class ChildSignal(_message.Message):
+    """A child run ended. What came of it stands in its own log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    child_run_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        child_run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_id", b"child_run_id", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildSignal: _TypeAlias = ChildSignal  # noqa: Y015
 
 @_typing.final
 class ClearSessionSignal(_message.Message):

@@ -393,6 +393,7 @@ class ToolSpec(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     RETRIEVES_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     parameters_json: _builtins.str
@@ -403,6 +404,8 @@ class ToolSpec(_message.Message):
     """internal, rag"""
     retrieves: _builtins.bool
     """It answers with passages: retrieval."""
+    agent: _builtins.str
+    """Of type agent: whom it runs."""
     def __init__(
         self,
         *,
@@ -413,10 +416,11 @@ class ToolSpec(_message.Message):
         timeout_ms: _builtins.int = ...,
         type: _builtins.str = ...,
         retrieves: _builtins.bool = ...,
+        agent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "effect", b"effect", "name", b"name", "parameters_json", b"parameters_json", "retrieves", b"retrieves", "timeout_ms", b"timeout_ms", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "description", b"description", "effect", b"effect", "name", b"name", "parameters_json", b"parameters_json", "retrieves", b"retrieves", "timeout_ms", b"timeout_ms", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
