@@ -44,20 +44,62 @@ class DescribeToolsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOOLS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.ToolSpec]: ...
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSource]:
+        """Whoever else was asked for tools; empty where an agent asks nobody."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[_values_pb2.ToolSpec] | None = ...,
+        sources: _abc.Iterable[Global___ToolSource] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sources", b"sources", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeToolsResponse: _TypeAlias = DescribeToolsResponse  # noqa: Y015
+
+@_typing.final
+class ToolSource(_message.Message):
+    """Somebody who offers tools, such as an MCP server, and how it is doing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    entry: _builtins.str
+    """The entry of the agent's `tools`."""
+    connected: _builtins.bool
+    required: _builtins.bool
+    """Without it no run begins; one that is not required is left out while it is away."""
+    reason: _builtins.str
+    """In one word, as conditions have it."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        entry: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        required: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "entry", b"entry", "message", b"message", "reason", b"reason", "required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolSource: _TypeAlias = ToolSource  # noqa: Y015
 
 @_typing.final
 class ExecuteToolRequest(_message.Message):
@@ -69,6 +111,7 @@ class ExecuteToolRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     START_BEFORE_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     path: _builtins.str
     idempotency_key: _builtins.str
@@ -79,6 +122,10 @@ class ExecuteToolRequest(_message.Message):
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall: ...
+    @_builtins.property
+    def pinned(self) -> _values_pb2.ToolSpec:
+        """The tool as the run's catalogue has it, where its definition has an origin: what is offered may have changed since."""
+
     def __init__(
         self,
         *,
@@ -88,10 +135,11 @@ class ExecuteToolRequest(_message.Message):
         path: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
         start_before_unix_nano: _builtins.int = ...,
+        pinned: _values_pb2.ToolSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "pinned", b"pinned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "idempotency_key", b"idempotency_key", "path", b"path", "run_id", b"run_id", "start_before_unix_nano", b"start_before_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "idempotency_key", b"idempotency_key", "path", b"path", "pinned", b"pinned", "run_id", b"run_id", "start_before_unix_nano", b"start_before_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -394,6 +394,7 @@ class ToolSpec(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     RETRIEVES_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     parameters_json: _builtins.str
@@ -406,6 +407,10 @@ class ToolSpec(_message.Message):
     """It answers with passages: retrieval."""
     agent: _builtins.str
     """Of type agent: whom it runs."""
+    @_builtins.property
+    def origin(self) -> Global___ToolOrigin:
+        """Of a tool that somebody else defines, such as an MCP server."""
+
     def __init__(
         self,
         *,
@@ -417,14 +422,49 @@ class ToolSpec(_message.Message):
         type: _builtins.str = ...,
         retrieves: _builtins.bool = ...,
         agent: _builtins.str = ...,
+        origin: Global___ToolOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "description", b"description", "effect", b"effect", "name", b"name", "parameters_json", b"parameters_json", "retrieves", b"retrieves", "timeout_ms", b"timeout_ms", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "description", b"description", "effect", b"effect", "name", b"name", "origin", b"origin", "parameters_json", b"parameters_json", "retrieves", b"retrieves", "timeout_ms", b"timeout_ms", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolSpec: _TypeAlias = ToolSpec  # noqa: Y015
+
+@_typing.final
+class ToolOrigin(_message.Message):
+    """Where the definition of a tool comes from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    entry: _builtins.str
+    """The entry of the agent's `tools` that brings it."""
+    name: _builtins.str
+    """What the tool is called there."""
+    version: _builtins.str
+    """Of whoever defines it, in its own words; may be empty."""
+    sha256: _builtins.bytes
+    """Of the definition as it came."""
+    def __init__(
+        self,
+        *,
+        entry: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "name", b"name", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolOrigin: _TypeAlias = ToolOrigin  # noqa: Y015
 
 @_typing.final
 class Passage(_message.Message):
