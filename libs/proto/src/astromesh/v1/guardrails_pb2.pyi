@@ -29,12 +29,20 @@ class _GuardrailStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Guardr
     GUARDRAIL_STAGE_UNSPECIFIED: _GuardrailStage.ValueType  # 0
     GUARDRAIL_STAGE_INPUT: _GuardrailStage.ValueType  # 1
     GUARDRAIL_STAGE_OUTPUT: _GuardrailStage.ValueType  # 2
+    GUARDRAIL_STAGE_TOOL_ARGUMENTS: _GuardrailStage.ValueType  # 3
+    """What a model wants to call a tool with, as JSON text."""
+    GUARDRAIL_STAGE_TOOL_RESULTS: _GuardrailStage.ValueType  # 4
+    """What a tool answered or a pipeline found, before a model reads it."""
 
 class GuardrailStage(_GuardrailStage, metaclass=_GuardrailStageEnumTypeWrapper): ...
 
 GUARDRAIL_STAGE_UNSPECIFIED: GuardrailStage.ValueType  # 0
 GUARDRAIL_STAGE_INPUT: GuardrailStage.ValueType  # 1
 GUARDRAIL_STAGE_OUTPUT: GuardrailStage.ValueType  # 2
+GUARDRAIL_STAGE_TOOL_ARGUMENTS: GuardrailStage.ValueType  # 3
+"""What a model wants to call a tool with, as JSON text."""
+GUARDRAIL_STAGE_TOOL_RESULTS: GuardrailStage.ValueType  # 4
+"""What a tool answered or a pipeline found, before a model reads it."""
 Global___GuardrailStage: _TypeAlias = GuardrailStage  # noqa: Y015
 
 @_typing.final
@@ -45,6 +53,7 @@ class CheckTextRequest(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
     stage: Global___GuardrailStage.ValueType
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
@@ -54,6 +63,10 @@ class CheckTextRequest(_message.Message):
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
         """Of an answer: what was retrieved for it, for rules that ask what an answer rests on."""
 
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]:
+        """What the run has masked so far: what is there already keeps its token."""
+
     def __init__(
         self,
         *,
@@ -61,10 +74,11 @@ class CheckTextRequest(_message.Message):
         stage: Global___GuardrailStage.ValueType = ...,
         text: _values_pb2.Content | None = ...,
         passages: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "passages", b"passages", "stage", b"stage", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "masked", b"masked", "passages", b"passages", "stage", b"stage", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -79,6 +93,7 @@ class CheckTextResponse(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
     POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
     blocked: _builtins.bool
     reason: _builtins.str
     """For the caller, without the found text: which rule blocked and what to do."""
@@ -89,6 +104,10 @@ class CheckTextResponse(_message.Message):
 
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]: ...
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]:
+        """What was masked in this text and had no token before."""
+
     def __init__(
         self,
         *,
@@ -97,14 +116,159 @@ class CheckTextResponse(_message.Message):
         reason: _builtins.str = ...,
         verdicts: _abc.Iterable[_values_pb2.Verdict] | None = ...,
         policy_sha256: _builtins.bytes = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "policy_sha256", b"policy_sha256", "reason", b"reason", "text", b"text", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "masked", b"masked", "policy_sha256", b"policy_sha256", "reason", b"reason", "text", b"text", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckTextResponse: _TypeAlias = CheckTextResponse  # noqa: Y015
+
+@_typing.final
+class CheckPartRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What comes next of an answer, as the model writes it."""
+    last: _builtins.bool
+    """Nothing comes after this."""
+    @_builtins.property
+    def agent(self) -> _values_pb2.ResourceRef: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartState]:
+        """As the last response of this answer gave it; none for its first part."""
+
+    def __init__(
+        self,
+        *,
+        agent: _values_pb2.ResourceRef | None = ...,
+        text: _builtins.str = ...,
+        states: _abc.Iterable[Global___PartState] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "last", b"last", "states", b"states", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckPartRequest: _TypeAlias = CheckPartRequest  # noqa: Y015
+
+@_typing.final
+class CheckPartResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What no rule will change any more, whatever comes: it follows what was released before."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartState]: ...
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        states: _abc.Iterable[Global___PartState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckPartResponse: _TypeAlias = CheckPartResponse  # noqa: Y015
+
+@_typing.final
+class PartState(_message.Message):
+    """How far one rule has come with an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    before: _builtins.str
+    """What was released last, as the rule saw it: what comes is judged with this before it."""
+    held: _builtins.str
+    """What is held back."""
+    released: _builtins.int
+    """Characters released."""
+    def __init__(
+        self,
+        *,
+        before: _builtins.str = ...,
+        held: _builtins.str = ...,
+        released: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "held", b"held", "released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartState: _TypeAlias = PartState  # noqa: Y015
+
+@_typing.final
+class MaskTextsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> _values_pb2.ResourceRef: ...
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Content]: ...
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]: ...
+    def __init__(
+        self,
+        *,
+        agent: _values_pb2.ResourceRef | None = ...,
+        texts: _abc.Iterable[_values_pb2.Content] | None = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "masked", b"masked", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskTextsRequest: _TypeAlias = MaskTextsRequest  # noqa: Y015
+
+@_typing.final
+class MaskTextsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Content]:
+        """In the order of the request."""
+
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]:
+        """What had no token before."""
+
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_values_pb2.Content] | None = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["masked", b"masked", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskTextsResponse: _TypeAlias = MaskTextsResponse  # noqa: Y015
 
 @_typing.final
 class CheckRulesRequest(_message.Message):

@@ -40,6 +40,16 @@ class GuardrailsServiceStub:
                 request_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextResponse.FromString,
                 _registered_method=True)
+        self.CheckPart = channel.unary_unary(
+                '/astromesh.v1.GuardrailsService/CheckPart',
+                request_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckPartRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckPartResponse.FromString,
+                _registered_method=True)
+        self.MaskTexts = channel.unary_unary(
+                '/astromesh.v1.GuardrailsService/MaskTexts',
+                request_serializer=astromesh_dot_v1_dot_guardrails__pb2.MaskTextsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_guardrails__pb2.MaskTextsResponse.FromString,
+                _registered_method=True)
         self.CheckRules = channel.unary_unary(
                 '/astromesh.v1.GuardrailsService/CheckRules',
                 request_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckRulesRequest.SerializeToString,
@@ -53,6 +63,20 @@ class GuardrailsServiceServicer:
 
     def CheckText(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckPart(self, request, context):
+        """Checks an answer as it grows. Keeps nothing: what is held back travels to and fro.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MaskTexts(self, request, context):
+        """Masks what an agent's input rules mask, in texts that a model reads beside the question.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -71,6 +95,16 @@ def add_GuardrailsServiceServicer_to_server(servicer, server):
                     servicer.CheckText,
                     request_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckTextResponse.SerializeToString,
+            ),
+            'CheckPart': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPart,
+                    request_deserializer=astromesh_dot_v1_dot_guardrails__pb2.CheckPartRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_guardrails__pb2.CheckPartResponse.SerializeToString,
+            ),
+            'MaskTexts': grpc.unary_unary_rpc_method_handler(
+                    servicer.MaskTexts,
+                    request_deserializer=astromesh_dot_v1_dot_guardrails__pb2.MaskTextsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_guardrails__pb2.MaskTextsResponse.SerializeToString,
             ),
             'CheckRules': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckRules,
@@ -106,6 +140,60 @@ class GuardrailsService:
             '/astromesh.v1.GuardrailsService/CheckText',
             astromesh_dot_v1_dot_guardrails__pb2.CheckTextRequest.SerializeToString,
             astromesh_dot_v1_dot_guardrails__pb2.CheckTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.GuardrailsService/CheckPart',
+            astromesh_dot_v1_dot_guardrails__pb2.CheckPartRequest.SerializeToString,
+            astromesh_dot_v1_dot_guardrails__pb2.CheckPartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MaskTexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.GuardrailsService/MaskTexts',
+            astromesh_dot_v1_dot_guardrails__pb2.MaskTextsRequest.SerializeToString,
+            astromesh_dot_v1_dot_guardrails__pb2.MaskTextsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,10 @@ class GuardrailsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GuardrailsServiceAsyncStub: ...
     CheckText: _grpc.UnaryUnaryMultiCallable[_guardrails_pb2.CheckTextRequest, _guardrails_pb2.CheckTextResponse]
+    CheckPart: _grpc.UnaryUnaryMultiCallable[_guardrails_pb2.CheckPartRequest, _guardrails_pb2.CheckPartResponse]
+    """Checks an answer as it grows. Keeps nothing: what is held back travels to and fro."""
+    MaskTexts: _grpc.UnaryUnaryMultiCallable[_guardrails_pb2.MaskTextsRequest, _guardrails_pb2.MaskTextsResponse]
+    """Masks what an agent's input rules mask, in texts that a model reads beside the question."""
     CheckRules: _grpc.UnaryUnaryMultiCallable[_guardrails_pb2.CheckRulesRequest, _guardrails_pb2.CheckRulesResponse]
     """Whether every rule of an agent can do its work: compiled, its files read, its models at hand."""
 
@@ -43,6 +47,10 @@ class GuardrailsServiceAsyncStub(GuardrailsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckText: _aio.UnaryUnaryMultiCallable[_guardrails_pb2.CheckTextRequest, _guardrails_pb2.CheckTextResponse]  # type: ignore[assignment]
+    CheckPart: _aio.UnaryUnaryMultiCallable[_guardrails_pb2.CheckPartRequest, _guardrails_pb2.CheckPartResponse]  # type: ignore[assignment]
+    """Checks an answer as it grows. Keeps nothing: what is held back travels to and fro."""
+    MaskTexts: _aio.UnaryUnaryMultiCallable[_guardrails_pb2.MaskTextsRequest, _guardrails_pb2.MaskTextsResponse]  # type: ignore[assignment]
+    """Masks what an agent's input rules mask, in texts that a model reads beside the question."""
     CheckRules: _aio.UnaryUnaryMultiCallable[_guardrails_pb2.CheckRulesRequest, _guardrails_pb2.CheckRulesResponse]  # type: ignore[assignment]
     """Whether every rule of an agent can do its work: compiled, its files read, its models at hand."""
 
@@ -55,6 +63,22 @@ class GuardrailsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _guardrails_pb2.CheckTextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_guardrails_pb2.CheckTextResponse, _abc.Awaitable[_guardrails_pb2.CheckTextResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CheckPart(
+        self,
+        request: _guardrails_pb2.CheckPartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_guardrails_pb2.CheckPartResponse, _abc.Awaitable[_guardrails_pb2.CheckPartResponse]]:
+        """Checks an answer as it grows. Keeps nothing: what is held back travels to and fro."""
+
+    @_abc_1.abstractmethod
+    def MaskTexts(
+        self,
+        request: _guardrails_pb2.MaskTextsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_guardrails_pb2.MaskTextsResponse, _abc.Awaitable[_guardrails_pb2.MaskTextsResponse]]:
+        """Masks what an agent's input rules mask, in texts that a model reads beside the question."""
 
     @_abc_1.abstractmethod
     def CheckRules(

@@ -104,6 +104,8 @@ class RunEvent(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     COMPENSATED_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    TOOL_ARGUMENTS_CHECKED_FIELD_NUMBER: _builtins.int
+    TOOL_RESULT_CHECKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requested(self) -> Global___RunRequested: ...
     @_builtins.property
@@ -160,6 +162,10 @@ class RunEvent(_message.Message):
     def compensated(self) -> Global___RunCompensated: ...
     @_builtins.property
     def cancelled(self) -> Global___RunCancelled: ...
+    @_builtins.property
+    def tool_arguments_checked(self) -> Global___ToolArgumentsChecked: ...
+    @_builtins.property
+    def tool_result_checked(self) -> Global___ToolResultChecked: ...
     def __init__(
         self,
         *,
@@ -191,12 +197,14 @@ class RunEvent(_message.Message):
         failed: Global___RunFailed | None = ...,
         compensated: Global___RunCompensated | None = ...,
         cancelled: Global___RunCancelled | None = ...,
+        tool_arguments_checked: Global___ToolArgumentsChecked | None = ...,
+        tool_result_checked: Global___ToolResultChecked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_failed", b"step_compensation_failed", "suspended", b"suspended", "timed_out", b"timed_out", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_failed", b"step_compensation_failed", "suspended", b"suspended", "timed_out", b"timed_out", "tool_arguments_checked", b"tool_arguments_checked", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_result_checked", b"tool_result_checked", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_failed", b"step_compensation_failed", "suspended", b"suspended", "timed_out", b"timed_out", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_failed", b"step_compensation_failed", "suspended", b"suspended", "timed_out", b"timed_out", "tool_arguments_checked", b"tool_arguments_checked", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_result_checked", b"tool_result_checked", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["requested", "claimed", "started", "input_checked", "context_assembled", "model_call_begun", "model_replied", "tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown", "handed_off", "child_started", "child_finished", "approval_requested", "approval_decided", "output_checked", "memory_stored", "compensation_started", "step_compensated", "step_compensation_failed", "timed_out", "suspended", "resumed", "completed", "failed", "compensated", "cancelled"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["requested", "claimed", "started", "input_checked", "context_assembled", "model_call_begun", "model_replied", "tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown", "handed_off", "child_started", "child_finished", "approval_requested", "approval_decided", "output_checked", "memory_stored", "compensation_started", "step_compensated", "step_compensation_failed", "timed_out", "suspended", "resumed", "completed", "failed", "compensated", "cancelled", "tool_arguments_checked", "tool_result_checked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -483,6 +491,7 @@ class InputChecked(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
     policy_sha256: _builtins.bytes
     blocked: _builtins.bool
     @_builtins.property
@@ -493,6 +502,10 @@ class InputChecked(_message.Message):
 
     @_builtins.property
     def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]:
+        """What was masked in it."""
+
     def __init__(
         self,
         *,
@@ -501,10 +514,11 @@ class InputChecked(_message.Message):
         text: _values_pb2.Content | None = ...,
         blocked: _builtins.bool = ...,
         timing: _values_pb2.Timing | None = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "masked", b"masked", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,12 +539,17 @@ class ContextAssembled(_message.Message):
     MEMORY_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     HISTORY_TOKENS_FIELD_NUMBER: _builtins.int
     HISTORY_TOKENS_ESTIMATED_FIELD_NUMBER: _builtins.int
+    CHECKED_PASSAGES_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
     memory_unavailable: _builtins.str
     """Why the run goes on without what its session remembers; empty where it does not."""
     history_tokens: _builtins.int
     """Of `history` and `summary`, where the agent's strategy counts them."""
     history_tokens_estimated: _builtins.bool
     """The model's own tokenizer is not known: they are about right."""
+    policy_sha256: _builtins.bytes
     @_builtins.property
     def system_prompt(self) -> _values_pb2.Content:
         """The system prompt as rendered."""
@@ -561,6 +580,18 @@ class ContextAssembled(_message.Message):
     def to_fold(self) -> Global___RecalledTurns:
         """Turns beyond the agent's window, oldest first, to be folded into the summary before the model is asked."""
 
+    @_builtins.property
+    def checked_passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassageChecked]:
+        """What the rules for tool results said of passages, in the order found."""
+
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]:
+        """Of a run that masks: what was masked in all of this and had no token before."""
+
+    @_builtins.property
+    def given(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]:
+        """The transcript that the caller brought, as it was masked."""
+
     def __init__(
         self,
         *,
@@ -575,14 +606,45 @@ class ContextAssembled(_message.Message):
         memory_unavailable: _builtins.str = ...,
         history_tokens: _builtins.int = ...,
         history_tokens_estimated: _builtins.bool = ...,
+        checked_passages: _abc.Iterable[Global___PassageChecked] | None = ...,
+        policy_sha256: _builtins.bytes = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+        given: _abc.Iterable[_values_pb2.Message] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "system_prompt", b"system_prompt", "timing", b"timing", "to_fold", b"to_fold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["episodes", b"episodes", "history", b"history", "history_tokens", b"history_tokens", "history_tokens_estimated", b"history_tokens_estimated", "memories", b"memories", "memory_unavailable", b"memory_unavailable", "passages", b"passages", "summary", b"summary", "system_prompt", b"system_prompt", "timing", b"timing", "to_fold", b"to_fold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_passages", b"checked_passages", "episodes", b"episodes", "given", b"given", "history", b"history", "history_tokens", b"history_tokens", "history_tokens_estimated", b"history_tokens_estimated", "masked", b"masked", "memories", b"memories", "memory_unavailable", b"memory_unavailable", "passages", b"passages", "policy_sha256", b"policy_sha256", "summary", b"summary", "system_prompt", b"system_prompt", "timing", b"timing", "to_fold", b"to_fold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContextAssembled: _TypeAlias = ContextAssembled  # noqa: Y015
+
+@_typing.final
+class PassageChecked(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSAGE_ID_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    passage_id: _builtins.str
+    blocked: _builtins.bool
+    """It was left out."""
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]: ...
+    def __init__(
+        self,
+        *,
+        passage_id: _builtins.str = ...,
+        verdicts: _abc.Iterable[_values_pb2.Verdict] | None = ...,
+        blocked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "passage_id", b"passage_id", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassageChecked: _TypeAlias = PassageChecked  # noqa: Y015
 
 @_typing.final
 class RecalledTurns(_message.Message):
@@ -838,6 +900,111 @@ class ToolFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolFailed: _TypeAlias = ToolFailed  # noqa: Y015
+
+@_typing.final
+class ToolArgumentsChecked(_message.Message):
+    """What the agent's rules say of the arguments of a call, before it is intended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    policy_sha256: _builtins.bytes
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall:
+        """The call as the model wrote it."""
+
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]: ...
+    @_builtins.property
+    def arguments(self) -> _values_pb2.Content:
+        """What the tool is called with instead, where that differs."""
+
+    @_builtins.property
+    def refusal(self) -> _values_pb2.Failure:
+        """Why it is not called; set where a rule blocks."""
+
+    @_builtins.property
+    def timing(self) -> _values_pb2.Timing: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        call: _values_pb2.ToolCall | None = ...,
+        verdicts: _abc.Iterable[_values_pb2.Verdict] | None = ...,
+        policy_sha256: _builtins.bytes = ...,
+        arguments: _values_pb2.Content | None = ...,
+        refusal: _values_pb2.Failure | None = ...,
+        timing: _values_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call", b"call", "refusal", b"refusal", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call", b"call", "path", b"path", "policy_sha256", b"policy_sha256", "refusal", b"refusal", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolArgumentsChecked: _TypeAlias = ToolArgumentsChecked  # noqa: Y015
+
+@_typing.final
+class ToolResultChecked(_message.Message):
+    """What the agent's rules say of what a tool answered, before a model reads it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    POLICY_SHA256_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    CHECKED_PASSAGES_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    policy_sha256: _builtins.bytes
+    blocked: _builtins.bool
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]: ...
+    @_builtins.property
+    def text(self) -> _values_pb2.Content:
+        """What the model reads instead; a blocked result says why there is none."""
+
+    @_builtins.property
+    def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Passage]:
+        """Of a retrieval: what is left of its passages."""
+
+    @_builtins.property
+    def checked_passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassageChecked]: ...
+    @_builtins.property
+    def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        verdicts: _abc.Iterable[_values_pb2.Verdict] | None = ...,
+        policy_sha256: _builtins.bytes = ...,
+        text: _values_pb2.Content | None = ...,
+        blocked: _builtins.bool = ...,
+        timing: _values_pb2.Timing | None = ...,
+        passages: _abc.Iterable[_values_pb2.Passage] | None = ...,
+        checked_passages: _abc.Iterable[Global___PassageChecked] | None = ...,
+        masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "checked_passages", b"checked_passages", "masked", b"masked", "passages", b"passages", "path", b"path", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolResultChecked: _TypeAlias = ToolResultChecked  # noqa: Y015
 
 @_typing.final
 class ToolOutcomeUnknown(_message.Message):

@@ -77,6 +77,8 @@ class _VerdictActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_ACTION_WARN: _VerdictAction.ValueType  # 2
     VERDICT_ACTION_REDACT: _VerdictAction.ValueType  # 3
     VERDICT_ACTION_BLOCK: _VerdictAction.ValueType  # 4
+    VERDICT_ACTION_MASK: _VerdictAction.ValueType  # 5
+    """Written over by tokens that are undone in the answer to the same user."""
 
 class VerdictAction(_VerdictAction, metaclass=_VerdictActionEnumTypeWrapper): ...
 
@@ -85,6 +87,8 @@ VERDICT_ACTION_ALLOW: VerdictAction.ValueType  # 1
 VERDICT_ACTION_WARN: VerdictAction.ValueType  # 2
 VERDICT_ACTION_REDACT: VerdictAction.ValueType  # 3
 VERDICT_ACTION_BLOCK: VerdictAction.ValueType  # 4
+VERDICT_ACTION_MASK: VerdictAction.ValueType  # 5
+"""Written over by tokens that are undone in the answer to the same user."""
 Global___VerdictAction: _TypeAlias = VerdictAction  # noqa: Y015
 
 @_typing.final
@@ -711,10 +715,16 @@ class Verdict(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     ERROR_CLASS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     action: Global___VerdictAction.ValueType
     error_class: _builtins.str
     """Of a rule that could not judge: the class of what kept it from it. The action is what its `on_error` says."""
+    policy: _builtins.str
+    """The shared policy that the rule comes from; empty where the agent declares it itself."""
+    dry_run: _builtins.bool
+    """The rule is tried out: the action is what it would have done, and nothing was."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
         """Kinds and places of what was found, never the text itself."""
@@ -726,14 +736,42 @@ class Verdict(_message.Message):
         action: Global___VerdictAction.ValueType = ...,
         findings: _abc.Iterable[Global___Finding] | None = ...,
         error_class: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "error_class", b"error_class", "findings", b"findings", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "error_class", b"error_class", "findings", b"findings", "policy", b"policy", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class MaskedValue(_message.Message):
+    """What stands for a piece of personal data wherever a model reads, and what it stands for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Such as <EMAIL_1>."""
+    @_builtins.property
+    def value(self) -> Global___Content: ...
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        value: Global___Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskedValue: _TypeAlias = MaskedValue  # noqa: Y015
 
 @_typing.final
 class Finding(_message.Message):
