@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse, GuardrailStage
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer
-from astromesh.v1.values_pb2 import Content, ResourceRef
+from astromesh.v1.values_pb2 import Content, Passage, ResourceRef
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
-from astromesh_guardrails.policy import Checked, Policy, compile_policy
+from astromesh_guardrails.policy import Policy, compile_policy
 from astromesh_native.choice import CHOICE
-
-LONGEST_INLINE: Final = 16_384
-"""Characters up to which a text is checked on the event loop (0.1 ms in Rust, 4 ms in Python); a longer one goes to a
-thread."""
 
 
 class Values(Protocol):
@@ -42,8 +38,9 @@ class GuardrailsService(GuardrailsServiceServicer):
         """Returns what goes on, or why nothing does. Raises NotFound for an unknown agent version or a sealed text."""
         policy = await self._policies.of(request.agent)
         text = plain(await self._values.resolve(request.text))
+        passages = await self._fetched(request.passages)
         with self._telemetry.span("check text", attributes={gen_ai.NATIVE: CHOICE.name}):
-            checked = await _checked(policy, request.stage, text)
+            checked = await policy.check(request.stage, text, passages)
         return CheckTextResponse(
             text=None if checked.blocked else text_content(checked.text),
             blocked=checked.blocked,
@@ -52,11 +49,11 @@ class GuardrailsService(GuardrailsServiceServicer):
             policy_sha256=policy.sha256,
         )
 
+    async def _fetched(self, passages: Sequence[Passage]) -> list[Passage]:
+        return [await self._with_text(passage) for passage in passages]
 
-async def _checked(policy: Policy, stage: GuardrailStage.ValueType, text: str) -> Checked:
-    if len(text) <= LONGEST_INLINE:
-        return policy.check(stage, text)
-    return await asyncio.to_thread(policy.check, stage, text)
+    async def _with_text(self, passage: Passage) -> Passage:
+        return Passage(id=passage.id, text=text_content(plain(await self._values.resolve(passage.text))))
 
 
 def _policy(ref: ResourceRef, spec_json: str) -> Policy:

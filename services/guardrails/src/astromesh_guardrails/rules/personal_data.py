@@ -1,0 +1,26 @@
+"""The rule `pii_detection`."""
+
+from __future__ import annotations
+
+from astromesh_core.resources.guardrail_rules import PiiDetection
+from astromesh_guardrails.numbering import numbering_plan
+from astromesh_guardrails.rules.acting import acted
+from astromesh_guardrails.rules.port import Applied
+from astromesh_native.personal_data import scanner
+from astromesh_native.spans import ENTITIES
+
+
+class PersonalDataRule:
+    """Finds personal data and secrets; redacts them, blocks the text, or only says so."""
+
+    name = "pii_detection"
+
+    def __init__(self, spec: PiiDetection) -> None:
+        plans = [numbering_plan(country) for country in spec.countries]
+        self._action = spec.action
+        self._scanner = scanner(frozenset(spec.kinds or ENTITIES), plans)
+
+    def apply(self, text: str) -> Applied:
+        """Judges the text; findings are disjoint and in order of place."""
+        spans = self._scanner.scan(text)
+        return acted(self.name, self._action, text, spans, ", ".join(dict.fromkeys(span.kind for span in spans)))
