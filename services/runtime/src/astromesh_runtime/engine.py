@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import structlog
 
 from astromesh.v1.run_events_pb2 import (
-    SUSPENSION_REASON_UNKNOWN,
     SUSPENSION_REASON_VERSION,
     RunCancelled,
     RunCompleted,
@@ -44,7 +43,8 @@ from astromesh_runtime.recorded import Diverged
 from astromesh_runtime.replay import plan_of
 from astromesh_runtime.saga import Completed, Ending, Failed, Outcome, failure_of, saga
 from astromesh_runtime.scope import RunScope
-from astromesh_runtime.tool_calls import OutcomeUnknown, call_tools
+from astromesh_runtime.tool_calls import call_tools
+from astromesh_runtime.waits import Waits
 
 log = structlog.get_logger("astromesh.runtime")
 
@@ -108,13 +108,13 @@ class RunDriver:
         assert started is not None
         if self._pattern is None:
             name = f"{started.pattern} version {started.pattern_version}"
-            return await self._suspend(SUSPENSION_REASON_VERSION, "", f"no worker here runs {name}")
+            return await self._suspend(Waits(SUSPENSION_REASON_VERSION, "", f"no worker here runs {name}"))
         try:
             ending = await self._feed(saga(plan_of(self._scope.requested, started), self._pattern))
-        except OutcomeUnknown as unknown:
-            return await self._suspend(SUSPENSION_REASON_UNKNOWN, unknown.path, "the outcome of a write is unknown")
+        except Waits as waits:
+            return await self._suspend(waits)
         except Diverged as difference:
-            return await self._suspend(SUSPENSION_REASON_VERSION, difference.path, str(difference))
+            return await self._suspend(Waits(SUSPENSION_REASON_VERSION, difference.path, str(difference)))
         return await self._end(ending)
 
     async def _feed(self, generator: Generator[SagaEffect, Outcome, Ending]) -> Ending:
@@ -219,10 +219,10 @@ class RunDriver:
         )
         return await self._end_with(RunEvent(cancelled=event), signal.id)
 
-    async def _suspend(self, reason: SuspensionReason.ValueType, path: str, detail: str) -> LetGo:
-        event = Suspended(reason=reason, path=path, detail=detail)
+    async def _suspend(self, waits: Waits) -> LetGo:
+        event = Suspended(reason=waits.reason, path=waits.path, detail=waits.detail, child_run_ids=waits.children)
         await self._scope.stored(self._scope.record(RunEvent(suspended=event)))
-        return LetGo(reason)
+        return LetGo(waits.reason)
 
     async def _stop_main(self) -> None:
         if self._main is not None:

@@ -8,15 +8,22 @@ write       starts when its intent is stored; without a definite answer it is `u
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
-from astromesh.v1.run_events_pb2 import RunEvent, ToolFailed, ToolIntended, ToolOutcomeUnknown, ToolSucceeded
+from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_UNKNOWN,
+    RunEvent,
+    ToolFailed,
+    ToolIntended,
+    ToolOutcomeUnknown,
+    ToolSucceeded,
+)
 from astromesh.v1.tools_pb2 import ExecuteToolRequest
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_IDEMPOTENT, TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
 from astromesh_core.errors import AstromeshError, Cancelled
 from astromesh_runtime.effects import CallTool, CallTools, ToolOutcome
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
+from astromesh_runtime.waits import Waits
 
 START_WITHIN_NANO = 5_000_000_000
 """How long after its intent a call may start. Recovery waits this and the tool's timeout before it judges a write."""
@@ -31,15 +38,8 @@ IDEMPOTENT_ATTEMPTS = 3
 IDEMPOTENT_PAUSE_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeUnknown(Exception):
-    """A write whose outcome nobody knows. Recorded already; the run must wait for a human."""
-
-    path: str
-
-
 async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
-    """Performs what the log has no outcome for, all at once. Raises OutcomeUnknown when every call has settled."""
+    """Performs what the log has no outcome for, all at once. Raises Waits when every call has settled."""
     calls = [_ToolCall(scope, member) for member in effect.calls]
     # Intents of one step go into one commit, before anything is sent.
     for call in calls:
@@ -53,7 +53,7 @@ async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
         outcomes.append(outcome)
     unknown = next((call.path for call, outcome in zip(calls, outcomes, strict=True) if outcome is None), None)
     if unknown is not None:
-        raise OutcomeUnknown(unknown)
+        raise Waits(SUSPENSION_REASON_UNKNOWN, unknown, "the outcome of a write is unknown")
     return [outcome for outcome in outcomes if outcome is not None]
 
 
