@@ -23,46 +23,65 @@ _sym_db = _symbol_database.Default()
 
 
 from astromesh.v1 import runs_pb2 as astromesh_dot_v1_dot_runs__pb2
+from astromesh.v1 import signal_pb2 as astromesh_dot_v1_dot_signal__pb2
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61stromesh/v1/agent.proto\x12\x0c\x61stromesh.v1\x1a\x17\x61stromesh/v1/runs.proto\x1a\x19\x61stromesh/v1/values.proto\"\xc1\x01\n\x0fRunAgentRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontext_json\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12#\n\x06images\x18\x07 \x03(\x0b\x32\x13.astromesh.v1.Image\x12\x1a\n\x12output_schema_json\x18\x08 \x01(\t\"2\n\x10RunAgentResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"@\n\x12StreamAgentRequest\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.astromesh.v1.RunAgentRequest\"\xf3\x02\n\x13StreamAgentResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0f\n\x05token\x18\x03 \x01(\tH\x00\x12,\n\x07restart\x18\x04 \x01(\x0b\x32\x19.astromesh.v1.RestartPartH\x00\x12+\n\ttool_call\x18\x05 \x01(\x0b\x32\x16.astromesh.v1.ToolCallH\x00\x12/\n\x0btool_result\x18\x06 \x01(\x0b\x32\x18.astromesh.v1.ToolResultH\x00\x12\"\n\x04step\x18\x07 \x01(\x0b\x32\x12.astromesh.v1.StepH\x00\x12!\n\x04\x64one\x18\x08 \x01(\x0b\x32\x11.astromesh.v1.RunH\x00\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x15.astromesh.v1.FailureH\x00\x12\x13\n\treasoning\x18\n \x01(\tH\x00\x12\x14\n\x0c\x63hild_run_id\x18\x14 \x01(\tB\x06\n\x04part\"\x1d\n\x0bRestartPart\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"a\n\x0fListRunsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.astromesh.v1.RunFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.astromesh.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nfrom_index\x18\x02 \x01(\x03\"3\n\x10WatchRunResponse\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"3\n\x11\x43\x61ncelRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"F\n\x13GiveFeedbackRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06rating\x18\x02 \x01(\x05\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"6\n\x14GiveFeedbackResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run2\xb1\x04\n\x0c\x41gentService\x12I\n\x08RunAgent\x12\x1d.astromesh.v1.RunAgentRequest\x1a\x1e.astromesh.v1.RunAgentResponse\x12T\n\x0bStreamAgent\x12 .astromesh.v1.StreamAgentRequest\x1a!.astromesh.v1.StreamAgentResponse0\x01\x12\x43\n\x06GetRun\x12\x1b.astromesh.v1.GetRunRequest\x1a\x1c.astromesh.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.astromesh.v1.ListRunsRequest\x1a\x1e.astromesh.v1.ListRunsResponse\x12K\n\x08WatchRun\x12\x1d.astromesh.v1.WatchRunRequest\x1a\x1e.astromesh.v1.WatchRunResponse0\x01\x12L\n\tCancelRun\x12\x1e.astromesh.v1.CancelRunRequest\x1a\x1f.astromesh.v1.CancelRunResponse\x12U\n\x0cGiveFeedback\x12!.astromesh.v1.GiveFeedbackRequest\x1a\".astromesh.v1.GiveFeedbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61stromesh/v1/agent.proto\x12\x0c\x61stromesh.v1\x1a\x17\x61stromesh/v1/runs.proto\x1a\x19\x61stromesh/v1/signal.proto\x1a\x19\x61stromesh/v1/values.proto\"\xc1\x01\n\x0fRunAgentRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontext_json\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12#\n\x06images\x18\x07 \x03(\x0b\x32\x13.astromesh.v1.Image\x12\x1a\n\x12output_schema_json\x18\x08 \x01(\t\"2\n\x10RunAgentResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"@\n\x12StreamAgentRequest\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.astromesh.v1.RunAgentRequest\"\xf3\x02\n\x13StreamAgentResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0f\n\x05token\x18\x03 \x01(\tH\x00\x12,\n\x07restart\x18\x04 \x01(\x0b\x32\x19.astromesh.v1.RestartPartH\x00\x12+\n\ttool_call\x18\x05 \x01(\x0b\x32\x16.astromesh.v1.ToolCallH\x00\x12/\n\x0btool_result\x18\x06 \x01(\x0b\x32\x18.astromesh.v1.ToolResultH\x00\x12\"\n\x04step\x18\x07 \x01(\x0b\x32\x12.astromesh.v1.StepH\x00\x12!\n\x04\x64one\x18\x08 \x01(\x0b\x32\x11.astromesh.v1.RunH\x00\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x15.astromesh.v1.FailureH\x00\x12\x13\n\treasoning\x18\n \x01(\tH\x00\x12\x14\n\x0c\x63hild_run_id\x18\x14 \x01(\tB\x06\n\x04part\"\x1d\n\x0bRestartPart\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"a\n\x0fListRunsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.astromesh.v1.RunFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.astromesh.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nfrom_index\x18\x02 \x01(\x03\"3\n\x10WatchRunResponse\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"3\n\x11\x43\x61ncelRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"F\n\x13GiveFeedbackRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06rating\x18\x02 \x01(\x05\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"6\n\x14GiveFeedbackResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"`\n\x14ListApprovalsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x15ListApprovalsResponse\x12\x30\n\tapprovals\x18\x01 \x03(\x0b\x32\x1d.astromesh.v1.PendingApproval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x01\n\x0fPendingApproval\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12)\n\nsession_id\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12(\n\x08\x61pproval\x18\x04 \x01(\x0b\x32\x16.astromesh.v1.Approval\"\x8e\x01\n\x15\x44\x65\x63ideApprovalRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08\x61pproved\x18\x03 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x1d\n\x15\x65\x64ited_arguments_json\x18\x05 \x01(\t\x12\x15\n\reffect_sha256\x18\x06 \x01(\x0c\"8\n\x16\x44\x65\x63ideApprovalResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"W\n\x15\x41nswerQuestionRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65\x63lined\x18\x04 \x01(\x08\"8\n\x16\x41nswerQuestionResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"r\n\x12ResolveStepRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12.\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.astromesh.v1.ResolvedOutcome\x12\x0e\n\x06result\x18\x04 \x01(\t\"5\n\x13ResolveStepResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run2\x99\x07\n\x0c\x41gentService\x12I\n\x08RunAgent\x12\x1d.astromesh.v1.RunAgentRequest\x1a\x1e.astromesh.v1.RunAgentResponse\x12T\n\x0bStreamAgent\x12 .astromesh.v1.StreamAgentRequest\x1a!.astromesh.v1.StreamAgentResponse0\x01\x12\x43\n\x06GetRun\x12\x1b.astromesh.v1.GetRunRequest\x1a\x1c.astromesh.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.astromesh.v1.ListRunsRequest\x1a\x1e.astromesh.v1.ListRunsResponse\x12K\n\x08WatchRun\x12\x1d.astromesh.v1.WatchRunRequest\x1a\x1e.astromesh.v1.WatchRunResponse0\x01\x12L\n\tCancelRun\x12\x1e.astromesh.v1.CancelRunRequest\x1a\x1f.astromesh.v1.CancelRunResponse\x12U\n\x0cGiveFeedback\x12!.astromesh.v1.GiveFeedbackRequest\x1a\".astromesh.v1.GiveFeedbackResponse\x12X\n\rListApprovals\x12\".astromesh.v1.ListApprovalsRequest\x1a#.astromesh.v1.ListApprovalsResponse\x12[\n\x0e\x44\x65\x63ideApproval\x12#.astromesh.v1.DecideApprovalRequest\x1a$.astromesh.v1.DecideApprovalResponse\x12[\n\x0e\x41nswerQuestion\x12#.astromesh.v1.AnswerQuestionRequest\x1a$.astromesh.v1.AnswerQuestionResponse\x12R\n\x0bResolveStep\x12 .astromesh.v1.ResolveStepRequest\x1a!.astromesh.v1.ResolveStepResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNAGENTREQUEST']._serialized_start=95
-  _globals['_RUNAGENTREQUEST']._serialized_end=288
-  _globals['_RUNAGENTRESPONSE']._serialized_start=290
-  _globals['_RUNAGENTRESPONSE']._serialized_end=340
-  _globals['_STREAMAGENTREQUEST']._serialized_start=342
-  _globals['_STREAMAGENTREQUEST']._serialized_end=406
-  _globals['_STREAMAGENTRESPONSE']._serialized_start=409
-  _globals['_STREAMAGENTRESPONSE']._serialized_end=780
-  _globals['_RESTARTPART']._serialized_start=782
-  _globals['_RESTARTPART']._serialized_end=811
-  _globals['_GETRUNREQUEST']._serialized_start=813
-  _globals['_GETRUNREQUEST']._serialized_end=844
-  _globals['_GETRUNRESPONSE']._serialized_start=846
-  _globals['_GETRUNRESPONSE']._serialized_end=894
-  _globals['_LISTRUNSREQUEST']._serialized_start=896
-  _globals['_LISTRUNSREQUEST']._serialized_end=993
-  _globals['_LISTRUNSRESPONSE']._serialized_start=995
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1071
-  _globals['_WATCHRUNREQUEST']._serialized_start=1073
-  _globals['_WATCHRUNREQUEST']._serialized_end=1126
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1128
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1179
-  _globals['_CANCELRUNREQUEST']._serialized_start=1181
-  _globals['_CANCELRUNREQUEST']._serialized_end=1231
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1233
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1284
-  _globals['_GIVEFEEDBACKREQUEST']._serialized_start=1286
-  _globals['_GIVEFEEDBACKREQUEST']._serialized_end=1356
-  _globals['_GIVEFEEDBACKRESPONSE']._serialized_start=1358
-  _globals['_GIVEFEEDBACKRESPONSE']._serialized_end=1412
-  _globals['_AGENTSERVICE']._serialized_start=1415
-  _globals['_AGENTSERVICE']._serialized_end=1976
+  _globals['_RUNAGENTREQUEST']._serialized_start=122
+  _globals['_RUNAGENTREQUEST']._serialized_end=315
+  _globals['_RUNAGENTRESPONSE']._serialized_start=317
+  _globals['_RUNAGENTRESPONSE']._serialized_end=367
+  _globals['_STREAMAGENTREQUEST']._serialized_start=369
+  _globals['_STREAMAGENTREQUEST']._serialized_end=433
+  _globals['_STREAMAGENTRESPONSE']._serialized_start=436
+  _globals['_STREAMAGENTRESPONSE']._serialized_end=807
+  _globals['_RESTARTPART']._serialized_start=809
+  _globals['_RESTARTPART']._serialized_end=838
+  _globals['_GETRUNREQUEST']._serialized_start=840
+  _globals['_GETRUNREQUEST']._serialized_end=871
+  _globals['_GETRUNRESPONSE']._serialized_start=873
+  _globals['_GETRUNRESPONSE']._serialized_end=921
+  _globals['_LISTRUNSREQUEST']._serialized_start=923
+  _globals['_LISTRUNSREQUEST']._serialized_end=1020
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1022
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1098
+  _globals['_WATCHRUNREQUEST']._serialized_start=1100
+  _globals['_WATCHRUNREQUEST']._serialized_end=1153
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1155
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1206
+  _globals['_CANCELRUNREQUEST']._serialized_start=1208
+  _globals['_CANCELRUNREQUEST']._serialized_end=1258
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1260
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1311
+  _globals['_GIVEFEEDBACKREQUEST']._serialized_start=1313
+  _globals['_GIVEFEEDBACKREQUEST']._serialized_end=1383
+  _globals['_GIVEFEEDBACKRESPONSE']._serialized_start=1385
+  _globals['_GIVEFEEDBACKRESPONSE']._serialized_end=1439
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=1441
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=1537
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1539
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1637
+  _globals['_PENDINGAPPROVAL']._serialized_start=1640
+  _globals['_PENDINGAPPROVAL']._serialized_end=1773
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=1776
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=1918
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=1920
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=1976
+  _globals['_ANSWERQUESTIONREQUEST']._serialized_start=1978
+  _globals['_ANSWERQUESTIONREQUEST']._serialized_end=2065
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_start=2067
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=2123
+  _globals['_RESOLVESTEPREQUEST']._serialized_start=2125
+  _globals['_RESOLVESTEPREQUEST']._serialized_end=2239
+  _globals['_RESOLVESTEPRESPONSE']._serialized_start=2241
+  _globals['_RESOLVESTEPRESPONSE']._serialized_end=2294
+  _globals['_AGENTSERVICE']._serialized_start=2297
+  _globals['_AGENTSERVICE']._serialized_end=3218
 # @@protoc_insertion_point(module_scope)

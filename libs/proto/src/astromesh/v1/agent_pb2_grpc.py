@@ -70,6 +70,26 @@ class AgentServiceStub:
                 request_serializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackResponse.FromString,
                 _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/astromesh.v1.AgentService/ListApprovals',
+                request_serializer=astromesh_dot_v1_dot_agent__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_agent__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.DecideApproval = channel.unary_unary(
+                '/astromesh.v1.AgentService/DecideApproval',
+                request_serializer=astromesh_dot_v1_dot_agent__pb2.DecideApprovalRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_agent__pb2.DecideApprovalResponse.FromString,
+                _registered_method=True)
+        self.AnswerQuestion = channel.unary_unary(
+                '/astromesh.v1.AgentService/AnswerQuestion',
+                request_serializer=astromesh_dot_v1_dot_agent__pb2.AnswerQuestionRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_agent__pb2.AnswerQuestionResponse.FromString,
+                _registered_method=True)
+        self.ResolveStep = channel.unary_unary(
+                '/astromesh.v1.AgentService/ResolveStep',
+                request_serializer=astromesh_dot_v1_dot_agent__pb2.ResolveStepRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_agent__pb2.ResolveStepResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -122,6 +142,33 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListApprovals(self, request, context):
+        """What runs ask humans: tool calls to be approved, questions to be answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApproval(self, request, context):
+        """Approves a tool call, with other arguments if need be, or denies it. The same decision again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerQuestion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveStep(self, request, context):
+        """Settles a step whose outcome is unknown, or that could not be undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -159,6 +206,26 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.GiveFeedback,
                     request_deserializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_agent__pb2.GiveFeedbackResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=astromesh_dot_v1_dot_agent__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_agent__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'DecideApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApproval,
+                    request_deserializer=astromesh_dot_v1_dot_agent__pb2.DecideApprovalRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_agent__pb2.DecideApprovalResponse.SerializeToString,
+            ),
+            'AnswerQuestion': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerQuestion,
+                    request_deserializer=astromesh_dot_v1_dot_agent__pb2.AnswerQuestionRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_agent__pb2.AnswerQuestionResponse.SerializeToString,
+            ),
+            'ResolveStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveStep,
+                    request_deserializer=astromesh_dot_v1_dot_agent__pb2.ResolveStepRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_agent__pb2.ResolveStepResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -351,6 +418,114 @@ class AgentService:
             '/astromesh.v1.AgentService/GiveFeedback',
             astromesh_dot_v1_dot_agent__pb2.GiveFeedbackRequest.SerializeToString,
             astromesh_dot_v1_dot_agent__pb2.GiveFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.AgentService/ListApprovals',
+            astromesh_dot_v1_dot_agent__pb2.ListApprovalsRequest.SerializeToString,
+            astromesh_dot_v1_dot_agent__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.AgentService/DecideApproval',
+            astromesh_dot_v1_dot_agent__pb2.DecideApprovalRequest.SerializeToString,
+            astromesh_dot_v1_dot_agent__pb2.DecideApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerQuestion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.AgentService/AnswerQuestion',
+            astromesh_dot_v1_dot_agent__pb2.AnswerQuestionRequest.SerializeToString,
+            astromesh_dot_v1_dot_agent__pb2.AnswerQuestionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.AgentService/ResolveStep',
+            astromesh_dot_v1_dot_agent__pb2.ResolveStepRequest.SerializeToString,
+            astromesh_dot_v1_dot_agent__pb2.ResolveStepResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,13 @@ class AgentServiceStub:
     CancelRun: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CancelRunRequest, _agent_pb2.CancelRunResponse]
     GiveFeedback: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GiveFeedbackRequest, _agent_pb2.GiveFeedbackResponse]
     """Says of a run that has ended how good it was."""
+    ListApprovals: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListApprovalsRequest, _agent_pb2.ListApprovalsResponse]
+    """What runs ask humans: tool calls to be approved, questions to be answered."""
+    DecideApproval: _grpc.UnaryUnaryMultiCallable[_agent_pb2.DecideApprovalRequest, _agent_pb2.DecideApprovalResponse]
+    """Approves a tool call, with other arguments if need be, or denies it. The same decision again changes nothing."""
+    AnswerQuestion: _grpc.UnaryUnaryMultiCallable[_agent_pb2.AnswerQuestionRequest, _agent_pb2.AnswerQuestionResponse]
+    ResolveStep: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ResolveStepRequest, _agent_pb2.ResolveStepResponse]
+    """Settles a step whose outcome is unknown, or that could not be undone."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -61,6 +68,13 @@ class AgentServiceAsyncStub(AgentServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_agent_pb2.CancelRunRequest, _agent_pb2.CancelRunResponse]  # type: ignore[assignment]
     GiveFeedback: _aio.UnaryUnaryMultiCallable[_agent_pb2.GiveFeedbackRequest, _agent_pb2.GiveFeedbackResponse]  # type: ignore[assignment]
     """Says of a run that has ended how good it was."""
+    ListApprovals: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListApprovalsRequest, _agent_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """What runs ask humans: tool calls to be approved, questions to be answered."""
+    DecideApproval: _aio.UnaryUnaryMultiCallable[_agent_pb2.DecideApprovalRequest, _agent_pb2.DecideApprovalResponse]  # type: ignore[assignment]
+    """Approves a tool call, with other arguments if need be, or denies it. The same decision again changes nothing."""
+    AnswerQuestion: _aio.UnaryUnaryMultiCallable[_agent_pb2.AnswerQuestionRequest, _agent_pb2.AnswerQuestionResponse]  # type: ignore[assignment]
+    ResolveStep: _aio.UnaryUnaryMultiCallable[_agent_pb2.ResolveStepRequest, _agent_pb2.ResolveStepResponse]  # type: ignore[assignment]
+    """Settles a step whose outcome is unknown, or that could not be undone."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """The public surface for gRPC clients: everything the HTTP surface does with runs."""
@@ -117,5 +131,36 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.GiveFeedbackResponse, _abc.Awaitable[_agent_pb2.GiveFeedbackResponse]]:
         """Says of a run that has ended how good it was."""
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _agent_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ListApprovalsResponse, _abc.Awaitable[_agent_pb2.ListApprovalsResponse]]:
+        """What runs ask humans: tool calls to be approved, questions to be answered."""
+
+    @_abc_1.abstractmethod
+    def DecideApproval(
+        self,
+        request: _agent_pb2.DecideApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.DecideApprovalResponse, _abc.Awaitable[_agent_pb2.DecideApprovalResponse]]:
+        """Approves a tool call, with other arguments if need be, or denies it. The same decision again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def AnswerQuestion(
+        self,
+        request: _agent_pb2.AnswerQuestionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.AnswerQuestionResponse, _abc.Awaitable[_agent_pb2.AnswerQuestionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ResolveStep(
+        self,
+        request: _agent_pb2.ResolveStepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ResolveStepResponse, _abc.Awaitable[_agent_pb2.ResolveStepResponse]]:
+        """Settles a step whose outcome is unknown, or that could not be undone."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

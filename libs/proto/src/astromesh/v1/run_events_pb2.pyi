@@ -47,6 +47,27 @@ SURFACE_CLI: Surface.ValueType  # 5
 SURFACE_MCP: Surface.ValueType  # 6
 Global___Surface: _TypeAlias = Surface  # noqa: Y015
 
+class _ReconciledOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReconciledOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReconciledOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECONCILED_OUTCOME_UNSPECIFIED: _ReconciledOutcome.ValueType  # 0
+    RECONCILED_OUTCOME_SUCCEEDED: _ReconciledOutcome.ValueType  # 1
+    RECONCILED_OUTCOME_FAILED: _ReconciledOutcome.ValueType  # 2
+    RECONCILED_OUTCOME_UNKNOWN: _ReconciledOutcome.ValueType  # 3
+    """Nothing that settles it: asked again later, or put to a human."""
+
+class ReconciledOutcome(_ReconciledOutcome, metaclass=_ReconciledOutcomeEnumTypeWrapper): ...
+
+RECONCILED_OUTCOME_UNSPECIFIED: ReconciledOutcome.ValueType  # 0
+RECONCILED_OUTCOME_SUCCEEDED: ReconciledOutcome.ValueType  # 1
+RECONCILED_OUTCOME_FAILED: ReconciledOutcome.ValueType  # 2
+RECONCILED_OUTCOME_UNKNOWN: ReconciledOutcome.ValueType  # 3
+"""Nothing that settles it: asked again later, or put to a human."""
+Global___ReconciledOutcome: _TypeAlias = ReconciledOutcome  # noqa: Y015
+
 class _SuspensionReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -60,6 +81,8 @@ class _SuspensionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Susp
     SUSPENSION_REASON_TIMER: _SuspensionReason.ValueType  # 4
     SUSPENSION_REASON_UNKNOWN: _SuspensionReason.ValueType  # 5
     SUSPENSION_REASON_VERSION: _SuspensionReason.ValueType  # 6
+    SUSPENSION_REASON_COMPENSATION: _SuspensionReason.ValueType  # 7
+    """A step that could not be undone."""
 
 class SuspensionReason(_SuspensionReason, metaclass=_SuspensionReasonEnumTypeWrapper): ...
 
@@ -70,6 +93,8 @@ SUSPENSION_REASON_CHILD: SuspensionReason.ValueType  # 3
 SUSPENSION_REASON_TIMER: SuspensionReason.ValueType  # 4
 SUSPENSION_REASON_UNKNOWN: SuspensionReason.ValueType  # 5
 SUSPENSION_REASON_VERSION: SuspensionReason.ValueType  # 6
+SUSPENSION_REASON_COMPENSATION: SuspensionReason.ValueType  # 7
+"""A step that could not be undone."""
 Global___SuspensionReason: _TypeAlias = SuspensionReason  # noqa: Y015
 
 @_typing.final
@@ -104,6 +129,10 @@ class RunEvent(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     COMPENSATED_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    QUESTION_ASKED_FIELD_NUMBER: _builtins.int
+    QUESTION_ANSWERED_FIELD_NUMBER: _builtins.int
+    STEP_RECONCILED_FIELD_NUMBER: _builtins.int
+    STEP_COMPENSATION_BEGUN_FIELD_NUMBER: _builtins.int
     TOOL_ARGUMENTS_CHECKED_FIELD_NUMBER: _builtins.int
     TOOL_RESULT_CHECKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -163,6 +192,14 @@ class RunEvent(_message.Message):
     @_builtins.property
     def cancelled(self) -> Global___RunCancelled: ...
     @_builtins.property
+    def question_asked(self) -> Global___QuestionAsked: ...
+    @_builtins.property
+    def question_answered(self) -> Global___QuestionAnswered: ...
+    @_builtins.property
+    def step_reconciled(self) -> Global___StepReconciled: ...
+    @_builtins.property
+    def step_compensation_begun(self) -> Global___StepCompensationBegun: ...
+    @_builtins.property
     def tool_arguments_checked(self) -> Global___ToolArgumentsChecked: ...
     @_builtins.property
     def tool_result_checked(self) -> Global___ToolResultChecked: ...
@@ -197,14 +234,18 @@ class RunEvent(_message.Message):
         failed: Global___RunFailed | None = ...,
         compensated: Global___RunCompensated | None = ...,
         cancelled: Global___RunCancelled | None = ...,
+        question_asked: Global___QuestionAsked | None = ...,
+        question_answered: Global___QuestionAnswered | None = ...,
+        step_reconciled: Global___StepReconciled | None = ...,
+        step_compensation_begun: Global___StepCompensationBegun | None = ...,
         tool_arguments_checked: Global___ToolArgumentsChecked | None = ...,
         tool_result_checked: Global___ToolResultChecked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_failed", b"step_compensation_failed", "suspended", b"suspended", "timed_out", b"timed_out", "tool_arguments_checked", b"tool_arguments_checked", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_result_checked", b"tool_result_checked", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "question_answered", b"question_answered", "question_asked", b"question_asked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_begun", b"step_compensation_begun", "step_compensation_failed", b"step_compensation_failed", "step_reconciled", b"step_reconciled", "suspended", b"suspended", "timed_out", b"timed_out", "tool_arguments_checked", b"tool_arguments_checked", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_result_checked", b"tool_result_checked", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_failed", b"step_compensation_failed", "suspended", b"suspended", "timed_out", b"timed_out", "tool_arguments_checked", b"tool_arguments_checked", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_result_checked", b"tool_result_checked", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_requested", b"approval_requested", "cancelled", b"cancelled", "child_finished", b"child_finished", "child_started", b"child_started", "claimed", b"claimed", "compensated", b"compensated", "compensation_started", b"compensation_started", "completed", b"completed", "context_assembled", b"context_assembled", "event", b"event", "failed", b"failed", "handed_off", b"handed_off", "input_checked", b"input_checked", "memory_stored", b"memory_stored", "model_call_begun", b"model_call_begun", "model_replied", b"model_replied", "output_checked", b"output_checked", "question_answered", b"question_answered", "question_asked", b"question_asked", "requested", b"requested", "resumed", b"resumed", "started", b"started", "step_compensated", b"step_compensated", "step_compensation_begun", b"step_compensation_begun", "step_compensation_failed", b"step_compensation_failed", "step_reconciled", b"step_reconciled", "suspended", b"suspended", "timed_out", b"timed_out", "tool_arguments_checked", b"tool_arguments_checked", "tool_failed", b"tool_failed", "tool_intended", b"tool_intended", "tool_outcome_unknown", b"tool_outcome_unknown", "tool_result_checked", b"tool_result_checked", "tool_succeeded", b"tool_succeeded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["requested", "claimed", "started", "input_checked", "context_assembled", "model_call_begun", "model_replied", "tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown", "handed_off", "child_started", "child_finished", "approval_requested", "approval_decided", "output_checked", "memory_stored", "compensation_started", "step_compensated", "step_compensation_failed", "timed_out", "suspended", "resumed", "completed", "failed", "compensated", "cancelled", "tool_arguments_checked", "tool_result_checked"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["requested", "claimed", "started", "input_checked", "context_assembled", "model_call_begun", "model_replied", "tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown", "handed_off", "child_started", "child_finished", "approval_requested", "approval_decided", "output_checked", "memory_stored", "compensation_started", "step_compensated", "step_compensation_failed", "timed_out", "suspended", "resumed", "completed", "failed", "compensated", "cancelled", "question_asked", "question_answered", "step_reconciled", "step_compensation_begun", "tool_arguments_checked", "tool_result_checked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -843,14 +884,19 @@ class ToolSucceeded(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     resolved_by: _builtins.str
-    """Of a step that a human settled: who did."""
+    """Of a step that a human settled: who did; of one that was looked up: `reconciled by` and the tool."""
     @_builtins.property
     def result(self) -> _values_pb2.ToolResult: ...
     @_builtins.property
     def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content:
+        """As in ApprovalDecided: what ran instead of what was asked for."""
+
     def __init__(
         self,
         *,
@@ -859,10 +905,11 @@ class ToolSucceeded(_message.Message):
         result: _values_pb2.ToolResult | None = ...,
         timing: _values_pb2.Timing | None = ...,
         resolved_by: _builtins.str = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "result", b"result", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "path", b"path", "resolved_by", b"resolved_by", "result", b"result", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "path", b"path", "resolved_by", b"resolved_by", "result", b"result", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -877,6 +924,7 @@ class ToolFailed(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     resolved_by: _builtins.str
@@ -884,6 +932,8 @@ class ToolFailed(_message.Message):
     def failure(self) -> _values_pb2.Failure: ...
     @_builtins.property
     def timing(self) -> _values_pb2.Timing: ...
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content: ...
     def __init__(
         self,
         *,
@@ -892,10 +942,11 @@ class ToolFailed(_message.Message):
         failure: _values_pb2.Failure | None = ...,
         timing: _values_pb2.Timing | None = ...,
         resolved_by: _builtins.str = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "failure", b"failure", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_sha256", b"effect_sha256", "failure", b"failure", "path", b"path", "resolved_by", b"resolved_by", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "failure", b"failure", "path", b"path", "resolved_by", b"resolved_by", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1204,9 +1255,13 @@ class ApprovalRequested(_message.Message):
     EFFECT_SHA256_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     EXPIRES_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     expires_unix_nano: _builtins.int
+    """Nobody may approve it later; 0: it waits for as long as it takes."""
+    role: _builtins.str
+    """What a caller has to be to decide: user or admin."""
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall: ...
     def __init__(
@@ -1216,10 +1271,11 @@ class ApprovalRequested(_message.Message):
         effect_sha256: _builtins.bytes = ...,
         call: _values_pb2.ToolCall | None = ...,
         expires_unix_nano: _builtins.int = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "effect_sha256", b"effect_sha256", "expires_unix_nano", b"expires_unix_nano", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "effect_sha256", b"effect_sha256", "expires_unix_nano", b"expires_unix_nano", "path", b"path", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1234,12 +1290,20 @@ class ApprovalDecided(_message.Message):
     APPROVED_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     approved: _builtins.bool
     principal: _builtins.str
+    expired: _builtins.bool
+    """Nobody decided in time: denied."""
     @_builtins.property
     def comment(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content:
+        """JSON text of the arguments that are to run, where whoever approved changed them."""
+
     def __init__(
         self,
         *,
@@ -1248,14 +1312,143 @@ class ApprovalDecided(_message.Message):
         approved: _builtins.bool = ...,
         principal: _builtins.str = ...,
         comment: _values_pb2.Content | None = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
+        expired: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "edited_arguments", b"edited_arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "comment", b"comment", "effect_sha256", b"effect_sha256", "path", b"path", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "comment", b"comment", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "expired", b"expired", "path", b"path", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApprovalDecided: _TypeAlias = ApprovalDecided  # noqa: Y015
+
+@_typing.final
+class QuestionAsked(_message.Message):
+    """A tool call that is a question to a human."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    EFFECT_SHA256_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    EXPIRES_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    effect_sha256: _builtins.bytes
+    expires_unix_nano: _builtins.int
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall: ...
+    @_builtins.property
+    def question(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Content]:
+        """What may be answered; none: any text."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        effect_sha256: _builtins.bytes = ...,
+        call: _values_pb2.ToolCall | None = ...,
+        expires_unix_nano: _builtins.int = ...,
+        question: _values_pb2.Content | None = ...,
+        choices: _abc.Iterable[_values_pb2.Content] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "choices", b"choices", "effect_sha256", b"effect_sha256", "expires_unix_nano", b"expires_unix_nano", "path", b"path", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuestionAsked: _TypeAlias = QuestionAsked  # noqa: Y015
+
+@_typing.final
+class QuestionAnswered(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    EFFECT_SHA256_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    DECLINED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    effect_sha256: _builtins.bytes
+    principal: _builtins.str
+    declined: _builtins.bool
+    """Whoever was asked will not answer; `answer` says why, if anything."""
+    expired: _builtins.bool
+    """Nobody answered in time."""
+    @_builtins.property
+    def answer(self) -> _values_pb2.Content: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        effect_sha256: _builtins.bytes = ...,
+        answer: _values_pb2.Content | None = ...,
+        principal: _builtins.str = ...,
+        declined: _builtins.bool = ...,
+        expired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "declined", b"declined", "effect_sha256", b"effect_sha256", "expired", b"expired", "path", b"path", "principal", b"principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuestionAnswered: _TypeAlias = QuestionAnswered  # noqa: Y015
+
+@_typing.final
+class StepReconciled(_message.Message):
+    """What became of a write without a definite answer was looked up with the tool that its declaration names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    EFFECT_SHA256_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    effect_sha256: _builtins.bytes
+    outcome: Global___ReconciledOutcome.ValueType
+    attempt: _builtins.int
+    """From 1."""
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall: ...
+    @_builtins.property
+    def result(self) -> _values_pb2.ToolResult: ...
+    @_builtins.property
+    def failure(self) -> _values_pb2.Failure: ...
+    @_builtins.property
+    def timing(self) -> _values_pb2.Timing: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        effect_sha256: _builtins.bytes = ...,
+        call: _values_pb2.ToolCall | None = ...,
+        result: _values_pb2.ToolResult | None = ...,
+        failure: _values_pb2.Failure | None = ...,
+        outcome: Global___ReconciledOutcome.ValueType = ...,
+        attempt: _builtins.int = ...,
+        timing: _values_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "failure", b"failure", "result", b"result", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempt", b"attempt", "call", b"call", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "result", b"result", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["result", "failure"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___StepReconciled: _TypeAlias = StepReconciled  # noqa: Y015
 
 @_typing.final
 class OutputChecked(_message.Message):
@@ -1371,23 +1564,81 @@ Global___ConversationSummary: _TypeAlias = ConversationSummary  # noqa: Y015
 
 @_typing.final
 class CompensationStarted(_message.Message):
+    """The run ends badly: from here on what it did is undone."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CAUSE_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    PARTIAL_ANSWER_FIELD_NUMBER: _builtins.int
+    IMPOSED_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """Of a run that was cancelled: by whom, and the text that the user had seen."""
+    imposed: _builtins.bool
+    """As in RunFailed."""
     @_builtins.property
     def cause(self) -> _values_pb2.Failure: ...
+    @_builtins.property
+    def partial_answer(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The steps that are undone, in this order: the last one done first."""
+
     def __init__(
         self,
         *,
         cause: _values_pb2.Failure | None = ...,
+        principal: _builtins.str = ...,
+        partial_answer: _values_pb2.Content | None = ...,
+        imposed: _builtins.bool = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "partial_answer", b"partial_answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "imposed", b"imposed", "partial_answer", b"partial_answer", "paths", b"paths", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompensationStarted: _TypeAlias = CompensationStarted  # noqa: Y015
+
+@_typing.final
+class StepCompensationBegun(_message.Message):
+    """What undoes a step is about to be called. Stored before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    START_BEFORE_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    effect: _values_pb2.ToolEffectKind.ValueType
+    start_before_unix_nano: _builtins.int
+    timeout_ms: _builtins.int
+    attempt: _builtins.int
+    """From 1; counts those at this path."""
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        call: _values_pb2.ToolCall | None = ...,
+        effect: _values_pb2.ToolEffectKind.ValueType = ...,
+        start_before_unix_nano: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call", b"call", "effect", b"effect", "path", b"path", "start_before_unix_nano", b"start_before_unix_nano", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepCompensationBegun: _TypeAlias = StepCompensationBegun  # noqa: Y015
 
 @_typing.final
 class StepCompensated(_message.Message):
@@ -1397,7 +1648,10 @@ class StepCompensated(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
     path: _builtins.str
+    resolved_by: _builtins.str
+    """Of a step that a human undid: who did."""
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall: ...
     @_builtins.property
@@ -1411,10 +1665,11 @@ class StepCompensated(_message.Message):
         call: _values_pb2.ToolCall | None = ...,
         result: _values_pb2.ToolResult | None = ...,
         timing: _values_pb2.Timing | None = ...,
+        resolved_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "result", b"result", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "path", b"path", "result", b"result", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "path", b"path", "resolved_by", b"resolved_by", "result", b"result", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1422,13 +1677,17 @@ Global___StepCompensated: _TypeAlias = StepCompensated  # noqa: Y015
 
 @_typing.final
 class StepCompensationFailed(_message.Message):
+    """The step is not undone, and the run waits for a human, unless `resolved_by` says who left it so."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
     path: _builtins.str
+    resolved_by: _builtins.str
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall: ...
     @_builtins.property
@@ -1442,14 +1701,43 @@ class StepCompensationFailed(_message.Message):
         call: _values_pb2.ToolCall | None = ...,
         failure: _values_pb2.Failure | None = ...,
         timing: _values_pb2.Timing | None = ...,
+        resolved_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "failure", b"failure", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "failure", b"failure", "path", b"path", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "failure", b"failure", "path", b"path", "resolved_by", b"resolved_by", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepCompensationFailed: _TypeAlias = StepCompensationFailed  # noqa: Y015
+
+@_typing.final
+class LeftStep(_message.Message):
+    """A step of a compensated run that stays done, or may have been done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    name: _builtins.str
+    """The tool's name."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftStep: _TypeAlias = LeftStep  # noqa: Y015
 
 @_typing.final
 class TimedOut(_message.Message):
@@ -1631,6 +1919,7 @@ class RunCompensated(_message.Message):
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cause(self) -> _values_pb2.Failure: ...
     @_builtins.property
@@ -1643,6 +1932,10 @@ class RunCompensated(_message.Message):
     def totals(self) -> Global___RunTotals:
         """Of a child run."""
 
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftStep]:
+        """What was not undone, and why."""
+
     def __init__(
         self,
         *,
@@ -1651,10 +1944,11 @@ class RunCompensated(_message.Message):
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
         totals: Global___RunTotals | None = ...,
+        left: _abc.Iterable[Global___LeftStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "left", b"left", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,54 @@ RUN_STATUS_COMPENSATED: RunStatus.ValueType  # 8
 RUN_STATUS_CANCELLED: RunStatus.ValueType  # 9
 Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
 
+class _ApprovalKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_KIND_UNSPECIFIED: _ApprovalKind.ValueType  # 0
+    APPROVAL_KIND_CALL: _ApprovalKind.ValueType  # 1
+    """Of a tool call."""
+    APPROVAL_KIND_QUESTION: _ApprovalKind.ValueType  # 2
+    """A question, which is answered."""
+
+class ApprovalKind(_ApprovalKind, metaclass=_ApprovalKindEnumTypeWrapper): ...
+
+APPROVAL_KIND_UNSPECIFIED: ApprovalKind.ValueType  # 0
+APPROVAL_KIND_CALL: ApprovalKind.ValueType  # 1
+"""Of a tool call."""
+APPROVAL_KIND_QUESTION: ApprovalKind.ValueType  # 2
+"""A question, which is answered."""
+Global___ApprovalKind: _TypeAlias = ApprovalKind  # noqa: Y015
+
+class _ApprovalState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_STATE_UNSPECIFIED: _ApprovalState.ValueType  # 0
+    APPROVAL_STATE_PENDING: _ApprovalState.ValueType  # 1
+    APPROVAL_STATE_APPROVED: _ApprovalState.ValueType  # 2
+    APPROVAL_STATE_DENIED: _ApprovalState.ValueType  # 3
+    APPROVAL_STATE_ANSWERED: _ApprovalState.ValueType  # 4
+    APPROVAL_STATE_EXPIRED: _ApprovalState.ValueType  # 5
+    APPROVAL_STATE_GONE: _ApprovalState.ValueType  # 6
+    """The run ended before anybody decided."""
+
+class ApprovalState(_ApprovalState, metaclass=_ApprovalStateEnumTypeWrapper): ...
+
+APPROVAL_STATE_UNSPECIFIED: ApprovalState.ValueType  # 0
+APPROVAL_STATE_PENDING: ApprovalState.ValueType  # 1
+APPROVAL_STATE_APPROVED: ApprovalState.ValueType  # 2
+APPROVAL_STATE_DENIED: ApprovalState.ValueType  # 3
+APPROVAL_STATE_ANSWERED: ApprovalState.ValueType  # 4
+APPROVAL_STATE_EXPIRED: ApprovalState.ValueType  # 5
+APPROVAL_STATE_GONE: ApprovalState.ValueType  # 6
+"""The run ended before anybody decided."""
+Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
+
 class _StepKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -81,6 +129,10 @@ class _StepStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepStatus
     STEP_STATUS_SUCCEEDED: _StepStatus.ValueType  # 2
     STEP_STATUS_FAILED: _StepStatus.ValueType  # 3
     STEP_STATUS_UNKNOWN: _StepStatus.ValueType  # 4
+    STEP_STATUS_WAITING: _StepStatus.ValueType  # 5
+    """For a human, before it is done."""
+    STEP_STATUS_COMPENSATED: _StepStatus.ValueType  # 6
+    """Done, and undone."""
 
 class StepStatus(_StepStatus, metaclass=_StepStatusEnumTypeWrapper): ...
 
@@ -89,6 +141,10 @@ STEP_STATUS_RUNNING: StepStatus.ValueType  # 1
 STEP_STATUS_SUCCEEDED: StepStatus.ValueType  # 2
 STEP_STATUS_FAILED: StepStatus.ValueType  # 3
 STEP_STATUS_UNKNOWN: StepStatus.ValueType  # 4
+STEP_STATUS_WAITING: StepStatus.ValueType  # 5
+"""For a human, before it is done."""
+STEP_STATUS_COMPENSATED: StepStatus.ValueType  # 6
+"""Done, and undone."""
 Global___StepStatus: _TypeAlias = StepStatus  # noqa: Y015
 
 @_typing.final
@@ -125,6 +181,7 @@ class Run(_message.Message):
     ROOT_RUN_ID_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
     CHILDREN_COST_NANOS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -175,6 +232,10 @@ class Run(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What whoever reads the answer should know of how it came about: that it was given without the session's memory."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """What it asked humans, oldest first."""
+
     def __init__(
         self,
         *,
@@ -208,10 +269,11 @@ class Run(_message.Message):
         root_run_id: _builtins.str = ...,
         depth: _builtins.int = ...,
         children_cost_nanos: _builtins.int = ...,
+        approvals: _abc.Iterable[Global___Approval] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "children_cost_nanos", b"children_cost_nanos", "cost_nanos", b"cost_nanos", "depth", b"depth", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "parent_path", b"parent_path", "parent_run_id", b"parent_run_id", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "root_run_id", b"root_run_id", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "approvals", b"approvals", "children_cost_nanos", b"children_cost_nanos", "cost_nanos", b"cost_nanos", "depth", b"depth", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "parent_path", b"parent_path", "parent_run_id", b"parent_run_id", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "root_run_id", b"root_run_id", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +310,80 @@ class Feedback(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """What a run asks a human, and what was decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    EFFECT_SHA256_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    REQUESTED_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    EXPIRES_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    DECIDED_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    kind: Global___ApprovalKind.ValueType
+    tool: _builtins.str
+    effect_sha256: _builtins.bytes
+    """Of the exact call: a decision is about this and nothing else."""
+    role: _builtins.str
+    requested_unix_nano: _builtins.int
+    expires_unix_nano: _builtins.int
+    """0: never."""
+    state: Global___ApprovalState.ValueType
+    principal: _builtins.str
+    decided_unix_nano: _builtins.int
+    @_builtins.property
+    def arguments(self) -> _values_pb2.Content:
+        """JSON text, as the model wrote it."""
+
+    @_builtins.property
+    def comment(self) -> _values_pb2.Content:
+        """Of a decision: why; of a question: the answer."""
+
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def question(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Content]: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        kind: Global___ApprovalKind.ValueType = ...,
+        tool: _builtins.str = ...,
+        arguments: _values_pb2.Content | None = ...,
+        effect_sha256: _builtins.bytes = ...,
+        role: _builtins.str = ...,
+        requested_unix_nano: _builtins.int = ...,
+        expires_unix_nano: _builtins.int = ...,
+        state: Global___ApprovalState.ValueType = ...,
+        principal: _builtins.str = ...,
+        decided_unix_nano: _builtins.int = ...,
+        comment: _values_pb2.Content | None = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
+        question: _values_pb2.Content | None = ...,
+        choices: _abc.Iterable[_values_pb2.Content] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "comment", b"comment", "edited_arguments", b"edited_arguments", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "choices", b"choices", "comment", b"comment", "decided_unix_nano", b"decided_unix_nano", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "expires_unix_nano", b"expires_unix_nano", "kind", b"kind", "path", b"path", "principal", b"principal", "question", b"question", "requested_unix_nano", b"requested_unix_nano", "role", b"role", "state", b"state", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):
@@ -336,6 +472,7 @@ class RunFilter(_message.Message):
     FROM_UNIX_NANO_FIELD_NUMBER: _builtins.int
     UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    ASKS_HUMAN_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     session_key: _builtins.str
     status: Global___RunStatus.ValueType
@@ -343,6 +480,8 @@ class RunFilter(_message.Message):
     until_unix_nano: _builtins.int
     text: _builtins.str
     """Words in the question or the answer."""
+    asks_human: _builtins.bool
+    """Only runs that ask a human something."""
     def __init__(
         self,
         *,
@@ -352,10 +491,11 @@ class RunFilter(_message.Message):
         from_unix_nano: _builtins.int = ...,
         until_unix_nano: _builtins.int = ...,
         text: _builtins.str = ...,
+        asks_human: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "from_unix_nano", b"from_unix_nano", "session_key", b"session_key", "status", b"status", "text", b"text", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "asks_human", b"asks_human", "from_unix_nano", b"from_unix_nano", "session_key", b"session_key", "status", b"status", "text", b"text", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

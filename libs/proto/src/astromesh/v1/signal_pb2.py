@@ -25,33 +25,37 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/signal.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\x9a\x04\n\x06Signal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x03\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12,\n\x06\x63\x61ncel\x18\n \x01(\x0b\x32\x1a.astromesh.v1.CancelSignalH\x00\x12.\n\x07resolve\x18\x0b \x01(\x0b\x32\x1b.astromesh.v1.ResolveSignalH\x00\x12*\n\x05timer\x18\x0c \x01(\x0b\x32\x19.astromesh.v1.TimerSignalH\x00\x12\x39\n\rclear_session\x18\r \x01(\x0b\x32 .astromesh.v1.ClearSessionSignalH\x00\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x0e \x01(\x0b\x32\x1c.astromesh.v1.FeedbackSignalH\x00\x12;\n\x0e\x65xpire_session\x18\x0f \x01(\x0b\x32!.astromesh.v1.ExpireSessionSignalH\x00\x12\x33\n\nerase_user\x18\x10 \x01(\x0b\x32\x1d.astromesh.v1.EraseUserSignalH\x00\x12*\n\x05\x63hild\x18\x14 \x01(\x0b\x32\x19.astromesh.v1.ChildSignalH\x00\x42\x06\n\x04\x62ody\"C\n\x0c\x43\x61ncelSignal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12#\n\x04seen\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\"t\n\rResolveSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12.\n\x07outcome\x18\x02 \x01(\x0e\x32\x1d.astromesh.v1.ResolvedOutcome\x12%\n\x06result\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x1b\n\x0bTimerSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\"1\n\x0b\x43hildSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0c\x63hild_run_id\x18\x02 \x01(\t\"#\n\x12\x43learSessionSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"K\n\x13\x45xpireSessionSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x17\n\x0funtil_unix_nano\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\"2\n\x0f\x45raseUserSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08user_key\x18\x02 \x01(\t\"g\n\x0e\x46\x65\x65\x64\x62\x61\x63kSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06rating\x18\x03 \x01(\x05\x12&\n\x07\x63omment\x18\x04 \x01(\x0b\x32\x15.astromesh.v1.Content\"t\n\x05\x44\x65lta\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0f\n\x07thought\x18\x07 \x01(\t*p\n\x0fResolvedOutcome\x12 \n\x1cRESOLVED_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRESOLVED_OUTCOME_SUCCEEDED\x10\x01\x12\x1b\n\x17RESOLVED_OUTCOME_FAILED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/signal.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xf6\x04\n\x06Signal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x03 \x01(\t\x12\x16\n\x0etime_unix_nano\x18\x04 \x01(\x03\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12,\n\x06\x63\x61ncel\x18\n \x01(\x0b\x32\x1a.astromesh.v1.CancelSignalH\x00\x12.\n\x07resolve\x18\x0b \x01(\x0b\x32\x1b.astromesh.v1.ResolveSignalH\x00\x12*\n\x05timer\x18\x0c \x01(\x0b\x32\x19.astromesh.v1.TimerSignalH\x00\x12\x39\n\rclear_session\x18\r \x01(\x0b\x32 .astromesh.v1.ClearSessionSignalH\x00\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x0e \x01(\x0b\x32\x1c.astromesh.v1.FeedbackSignalH\x00\x12;\n\x0e\x65xpire_session\x18\x0f \x01(\x0b\x32!.astromesh.v1.ExpireSessionSignalH\x00\x12\x33\n\nerase_user\x18\x10 \x01(\x0b\x32\x1d.astromesh.v1.EraseUserSignalH\x00\x12*\n\x05\x63hild\x18\x14 \x01(\x0b\x32\x19.astromesh.v1.ChildSignalH\x00\x12,\n\x06\x64\x65\x63ide\x18\x1e \x01(\x0b\x32\x1a.astromesh.v1.DecideSignalH\x00\x12,\n\x06\x61nswer\x18\x1f \x01(\x0b\x32\x1a.astromesh.v1.AnswerSignalH\x00\x42\x06\n\x04\x62ody\"C\n\x0c\x43\x61ncelSignal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12#\n\x04seen\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\"t\n\rResolveSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12.\n\x07outcome\x18\x02 \x01(\x0e\x32\x1d.astromesh.v1.ResolvedOutcome\x12%\n\x06result\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\"\x9e\x01\n\x0c\x44\x65\x63ideSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x15\n\reffect_sha256\x18\x02 \x01(\x0c\x12\x10\n\x08\x61pproved\x18\x03 \x01(\x08\x12&\n\x07\x63omment\x18\x04 \x01(\x0b\x32\x15.astromesh.v1.Content\x12/\n\x10\x65\x64ited_arguments\x18\x05 \x01(\x0b\x32\x15.astromesh.v1.Content\"U\n\x0c\x41nswerSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12%\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x10\n\x08\x64\x65\x63lined\x18\x03 \x01(\x08\"\x1b\n\x0bTimerSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\"1\n\x0b\x43hildSignal\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0c\x63hild_run_id\x18\x02 \x01(\t\"#\n\x12\x43learSessionSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"K\n\x13\x45xpireSessionSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x17\n\x0funtil_unix_nano\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\"2\n\x0f\x45raseUserSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08user_key\x18\x02 \x01(\t\"g\n\x0e\x46\x65\x65\x64\x62\x61\x63kSignal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06rating\x18\x03 \x01(\x05\x12&\n\x07\x63omment\x18\x04 \x01(\x0b\x32\x15.astromesh.v1.Content\"t\n\x05\x44\x65lta\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x0f\n\x07thought\x18\x07 \x01(\t*p\n\x0fResolvedOutcome\x12 \n\x1cRESOLVED_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRESOLVED_OUTCOME_SUCCEEDED\x10\x01\x12\x1b\n\x17RESOLVED_OUTCOME_FAILED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.signal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOLVEDOUTCOME']._serialized_start=1267
-  _globals['_RESOLVEDOUTCOME']._serialized_end=1379
+  _globals['_RESOLVEDOUTCOME']._serialized_start=1607
+  _globals['_RESOLVEDOUTCOME']._serialized_end=1719
   _globals['_SIGNAL']._serialized_start=71
-  _globals['_SIGNAL']._serialized_end=609
-  _globals['_CANCELSIGNAL']._serialized_start=611
-  _globals['_CANCELSIGNAL']._serialized_end=678
-  _globals['_RESOLVESIGNAL']._serialized_start=680
-  _globals['_RESOLVESIGNAL']._serialized_end=796
-  _globals['_TIMERSIGNAL']._serialized_start=798
-  _globals['_TIMERSIGNAL']._serialized_end=825
-  _globals['_CHILDSIGNAL']._serialized_start=827
-  _globals['_CHILDSIGNAL']._serialized_end=876
-  _globals['_CLEARSESSIONSIGNAL']._serialized_start=878
-  _globals['_CLEARSESSIONSIGNAL']._serialized_end=913
-  _globals['_EXPIRESESSIONSIGNAL']._serialized_start=915
-  _globals['_EXPIRESESSIONSIGNAL']._serialized_end=990
-  _globals['_ERASEUSERSIGNAL']._serialized_start=992
-  _globals['_ERASEUSERSIGNAL']._serialized_end=1042
-  _globals['_FEEDBACKSIGNAL']._serialized_start=1044
-  _globals['_FEEDBACKSIGNAL']._serialized_end=1147
-  _globals['_DELTA']._serialized_start=1149
-  _globals['_DELTA']._serialized_end=1265
+  _globals['_SIGNAL']._serialized_end=701
+  _globals['_CANCELSIGNAL']._serialized_start=703
+  _globals['_CANCELSIGNAL']._serialized_end=770
+  _globals['_RESOLVESIGNAL']._serialized_start=772
+  _globals['_RESOLVESIGNAL']._serialized_end=888
+  _globals['_DECIDESIGNAL']._serialized_start=891
+  _globals['_DECIDESIGNAL']._serialized_end=1049
+  _globals['_ANSWERSIGNAL']._serialized_start=1051
+  _globals['_ANSWERSIGNAL']._serialized_end=1136
+  _globals['_TIMERSIGNAL']._serialized_start=1138
+  _globals['_TIMERSIGNAL']._serialized_end=1165
+  _globals['_CHILDSIGNAL']._serialized_start=1167
+  _globals['_CHILDSIGNAL']._serialized_end=1216
+  _globals['_CLEARSESSIONSIGNAL']._serialized_start=1218
+  _globals['_CLEARSESSIONSIGNAL']._serialized_end=1253
+  _globals['_EXPIRESESSIONSIGNAL']._serialized_start=1255
+  _globals['_EXPIRESESSIONSIGNAL']._serialized_end=1330
+  _globals['_ERASEUSERSIGNAL']._serialized_start=1332
+  _globals['_ERASEUSERSIGNAL']._serialized_end=1382
+  _globals['_FEEDBACKSIGNAL']._serialized_start=1384
+  _globals['_FEEDBACKSIGNAL']._serialized_end=1487
+  _globals['_DELTA']._serialized_start=1489
+  _globals['_DELTA']._serialized_end=1605
 # @@protoc_insertion_point(module_scope)

@@ -53,6 +53,8 @@ class Signal(_message.Message):
     EXPIRE_SESSION_FIELD_NUMBER: _builtins.int
     ERASE_USER_FIELD_NUMBER: _builtins.int
     CHILD_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique; a repeated one is ignored."""
     namespace: _builtins.str
@@ -77,6 +79,10 @@ class Signal(_message.Message):
     def erase_user(self) -> Global___EraseUserSignal: ...
     @_builtins.property
     def child(self) -> Global___ChildSignal: ...
+    @_builtins.property
+    def decide(self) -> Global___DecideSignal: ...
+    @_builtins.property
+    def answer(self) -> Global___AnswerSignal: ...
     def __init__(
         self,
         *,
@@ -94,12 +100,14 @@ class Signal(_message.Message):
         expire_session: Global___ExpireSessionSignal | None = ...,
         erase_user: Global___EraseUserSignal | None = ...,
         child: Global___ChildSignal | None = ...,
+        decide: Global___DecideSignal | None = ...,
+        answer: Global___AnswerSignal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cancel", b"cancel", "child", b"child", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "body", b"body", "cancel", b"cancel", "child", b"child", "clear_session", b"clear_session", "decide", b"decide", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "resolve", b"resolve", "timer", b"timer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "body", b"body", "cancel", b"cancel", "child", b"child", "clear_session", b"clear_session", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "answer", b"answer", "body", b"body", "cancel", b"cancel", "child", b"child", "clear_session", b"clear_session", "decide", b"decide", "erase_user", b"erase_user", "expire_session", b"expire_session", "feedback", b"feedback", "id", b"id", "namespace", b"namespace", "principal", b"principal", "resolve", b"resolve", "time_unix_nano", b"time_unix_nano", "timer", b"timer", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback", "expire_session", "erase_user", "child"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["cancel", "resolve", "timer", "clear_session", "feedback", "expire_session", "erase_user", "child", "decide", "answer"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -159,6 +167,72 @@ class ResolveSignal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveSignal: _TypeAlias = ResolveSignal  # noqa: Y015
+
+@_typing.final
+class DecideSignal(_message.Message):
+    """A human decides on a tool call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    EFFECT_SHA256_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    effect_sha256: _builtins.bytes
+    """Of the call that was shown."""
+    approved: _builtins.bool
+    @_builtins.property
+    def comment(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content:
+        """JSON text of other arguments, of an approval."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        effect_sha256: _builtins.bytes = ...,
+        approved: _builtins.bool = ...,
+        comment: _values_pb2.Content | None = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "edited_arguments", b"edited_arguments"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "comment", b"comment", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideSignal: _TypeAlias = DecideSignal  # noqa: Y015
+
+@_typing.final
+class AnswerSignal(_message.Message):
+    """A human answers a question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    DECLINED_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    declined: _builtins.bool
+    @_builtins.property
+    def answer(self) -> _values_pb2.Content: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        answer: _values_pb2.Content | None = ...,
+        declined: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "declined", b"declined", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerSignal: _TypeAlias = AnswerSignal  # noqa: Y015
 
 @_typing.final
 class TimerSignal(_message.Message):
