@@ -10,9 +10,10 @@ from pydantic_core import PydanticCustomError
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.builtin_configs import BuiltinConfig, CalculatorConfig
 from astromesh_core.resources.builtin_tools import BUILTINS, advice
+from astromesh_core.resources.mcp_tool import McpServer, McpType, of_its_type
 from astromesh_core.resources.references import Reference
-from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
-from astromesh_core.resources.urls import HttpAddress, HttpUrl
+from astromesh_core.resources.spelling import Spec, is_mapping, shaped, spelled
+from astromesh_core.resources.urls import HttpAddress
 from astromesh_core.resources.webhook_tool import Webhook
 from astromesh_core.written_filters import filter_of
 
@@ -171,16 +172,15 @@ class BuiltinTool(ToolSpec):
         return value if builtin is None else builtin.config.model_validate(value)
 
 
-class McpTool(ToolSpec):
-    """The tools of an MCP server."""
+class McpTool(ToolSpec, McpServer):
+    """The tools of an MCP server, under names of the server's."""
 
-    type: Literal["mcp", "mcp_stdio", "mcp_sse", "mcp_http"]
-    transport: Literal["stdio", "sse", "http"] | None = None
-    command: str | None = None
-    args: Items[str] = ()
-    env: dict[str, str] = Field(default_factory=dict[str, str])
-    url: HttpUrl | None = Field(default=None, validation_alias=spelled("url", "endpoint"))
-    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    type: McpType
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_type(cls, value: object) -> object:
+        return of_its_type(value)
 
 
 Tool = Annotated[InternalTool | RagTool | WebhookTool | BuiltinTool | McpTool, Field(discriminator="type")]

@@ -3,7 +3,6 @@ service's."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final, Literal, Self, cast
 from urllib.parse import urlsplit
@@ -11,14 +10,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.headers import HEADER, SET_BY_ITSELF, check_headers
 from astromesh_core.resources.placeholders import Arguments, names
 from astromesh_core.resources.secrets import Secret
 from astromesh_core.resources.spelling import Spec, shaped
 from astromesh_core.resources.urls import HttpAddress
 
 BODILESS: Final = frozenset(("GET", "DELETE"))
-_OURS: Final = frozenset(("host", "content-length", "transfer-encoding", "connection", "idempotency-key"))
-_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS: Final = SET_BY_ITSELF | {"idempotency-key"}
 
 
 def selection(path: str) -> Callable[[JsonValue], JsonValue]:
@@ -69,7 +68,7 @@ class HeaderAuth(Spec):
     """A key in a header of the endpoint's own."""
 
     type: Literal["header"]
-    name: Annotated[str, shaped(_HEADER.pattern, "the name of a header", "X-Api-Key")]
+    name: Annotated[str, shaped(HEADER.pattern, "the name of a header", "X-Api-Key")]
     value: Secret
 
 
@@ -111,11 +110,7 @@ class Webhook(Spec):
     @field_validator("headers")
     @classmethod
     def _can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _HEADER.fullmatch(name) or "\n" in text or "\r" in text:
-                raise PydanticCustomError("header", "has {name}, which is no header", {"name": repr(name)})
-            if name.lower() in _OURS:
-                raise PydanticCustomError("header", "sets {name}, which is set by itself", {"name": name})
+        check_headers(value, _OURS)
         return value
 
     @model_validator(mode="after")
