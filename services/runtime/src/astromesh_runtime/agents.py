@@ -16,6 +16,7 @@ from astromesh_core.errors import NotFound, NotSupported
 from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import Scope
+from astromesh_core.resources.tool_permissions import Permits
 from astromesh_runtime.patterns.catalogue import newest
 from astromesh_runtime.prompts import Prompt, compile_prompt
 
@@ -64,6 +65,8 @@ class AgentVersion:
     knowledge: KnowledgeSource | None
     output_schema_json: str
     """What its answers have to match; empty: free text."""
+    permits: Permits | None
+    """None: every call of every tool is permitted."""
 
 
 class Agents:
@@ -146,6 +149,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> 
         continues_without=_continues_without(spec),
         knowledge=_knowledge(ref, spec),
         output_schema_json=spec.output_schema or "",
+        permits=Permits(spec.permissions) if spec.permissions is not None else None,
     )
 
 

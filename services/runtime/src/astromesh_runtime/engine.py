@@ -136,12 +136,13 @@ class RunDriver:
         """Performs within the run's deadline. Tools have timeouts of their own: no write is cut in the middle, and one
         that a crash cut is judged though the time is up."""
         left = self._scope.seconds_left()
-        if left is None or (isinstance(effect, CallTools) and (left > 0 or self._began(effect))):
+        if left is None:
             return await self._perform(effect)
-        if left <= 0:
+        keeps_time = isinstance(effect, CallTools) and (left > 0 or self._began(effect))
+        if left <= 0 and not keeps_time:
             raise self._out_of_time()
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(None if keeps_time else left):
                 return await self._perform(effect)
         except TimeoutError:
             raise self._out_of_time() from None

@@ -3,6 +3,9 @@
 read        may start, and be used, before its intent is stored, and be made again after a crash
 idempotent  starts when its intent is stored; called again with the same key after a crash or a lost answer
 write       starts when its intent is stored; without a definite answer it is `unknown`, never called again
+
+A step of reads alone is made at once. Any other is made one call after the other, in the order that the model gave it:
+a call may rest on what the one before it has changed. What is not permitted is denied first, without an intent.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from astromesh.v1.tools_pb2 import ExecuteToolRequest
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_IDEMPOTENT, TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
 from astromesh_core.errors import AstromeshError, Cancelled
 from astromesh_runtime.effects import CallTool, CallTools, ToolOutcome
+from astromesh_runtime.permits import judge
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
-from astromesh_runtime.waits import Waits
+from astromesh_runtime.waits import Waits, foremost
 
 START_WITHIN_NANO = 5_000_000_000
 """How long after its intent a call may start. Recovery waits this and the tool's timeout before it judges a write."""
@@ -39,22 +43,48 @@ IDEMPOTENT_PAUSE_SECONDS = 0.5
 
 
 async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
-    """Performs what the log has no outcome for, all at once. Raises Waits when every call has settled."""
+    """Performs what the log has no outcome for. Raises Waits when every call that had begun has settled, TimeoutError
+    where the run's time was up before the next one began."""
     calls = [_ToolCall(scope, member) for member in effect.calls]
+    for call in calls:
+        call.judge()
+    if len(calls) > 1 and all(call.reads for call in calls):
+        return await _at_once(calls)
+    return [await _in_turn(scope, call) for call in calls]
+
+
+async def _at_once(calls: list[_ToolCall]) -> list[ToolOutcome]:
     # Intents of one step go into one commit, before anything is sent.
     for call in calls:
         call.intend()
     # No task group: an outcome that one call still gets is not cut off because another call failed.
-    settled = await asyncio.gather(*(call.settle() for call in calls), return_exceptions=True)
-    outcomes = list[ToolOutcome | None]()
+    settled = await asyncio.gather(*(_settled(call) for call in calls), return_exceptions=True)
+    outcomes, waits = list[ToolOutcome](), list[Waits]()
     for outcome in settled:
-        if isinstance(outcome, BaseException):
+        if isinstance(outcome, Waits):
+            waits.append(outcome)
+        elif isinstance(outcome, BaseException):
             raise outcome
-        outcomes.append(outcome)
-    unknown = next((call.path for call, outcome in zip(calls, outcomes, strict=True) if outcome is None), None)
-    if unknown is not None:
-        raise Waits(SUSPENSION_REASON_UNKNOWN, unknown, "the outcome of a write is unknown")
-    return [outcome for outcome in outcomes if outcome is not None]
+        else:
+            outcomes.append(outcome)
+    if waits:
+        raise foremost(waits)
+    return outcomes
+
+
+async def _in_turn(scope: RunScope, call: _ToolCall) -> ToolOutcome:
+    left = scope.seconds_left()
+    if left is not None and left <= 0 and not call.begun:
+        raise TimeoutError
+    call.intend()
+    return await _settled(call)
+
+
+async def _settled(call: _ToolCall) -> ToolOutcome:
+    outcome = await call.settle()
+    if outcome is None:
+        raise Waits(SUSPENSION_REASON_UNKNOWN, call.path, "the outcome of a write is unknown")
+    return outcome
 
 
 class _ToolCall:
@@ -69,6 +99,25 @@ class _ToolCall:
         self._recorded = scope.recorded.tool_outcome(member)
         self._earlier = scope.recorded.intents.get(member.path, [])
         self._intended: int | None = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether nothing can change by it."""
+        return self._kind == TOOL_EFFECT_KIND_READ
+
+    @property
+    def begun(self) -> bool:
+        """Whether the log says anything of it."""
+        return self._recorded is not None or bool(self._earlier)
+
+    def judge(self) -> None:
+        """Records a denial as the outcome of a call that is not permitted, unless it was begun already."""
+        if self.begun:
+            return
+        call, scope = self._member.call, self._scope
+        denied = judge(scope.agent.permits, call, scope.tool(call.name), scope.requested.role)
+        if denied is not None:
+            self._recorded = self._record(self._failed(denied), scope.clock())
 
     def intend(self) -> None:
         """Records the intent, where this call is to be made (again)."""

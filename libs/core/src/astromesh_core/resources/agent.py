@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.answers import answer_schema
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent_memory import MemorySpec
-from astromesh_core.resources.agent_tools import Tool
+from astromesh_core.resources.agent_tools import DISCOVERED, Tool
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import ModelSpec
-from astromesh_core.resources.guardrail_rules import GuardrailsSpec
+from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
+from astromesh_core.resources.tool_permissions import ToolPermissions
 
 PatternName = Literal["react", "plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"]
 
@@ -75,6 +76,8 @@ class AgentSpec(Spec):
     prompts: Prompts = Prompts()
     orchestration: Orchestration = Orchestration()
     tools: Items[Tool] = ()
+    permissions: ToolPermissions | None = None
+    """None: every caller's runs may call every tool."""
     memory: MemorySpec = MemorySpec()
     knowledge: Knowledge | None = None
     guardrails: GuardrailsSpec = GuardrailsSpec()
@@ -90,3 +93,14 @@ class AgentSpec(Spec):
         if twice:
             raise PydanticCustomError("tools", "has two tools named {name}", {"name": repr(twice)})
         return tools
+
+    @field_validator("permissions", mode="after")
+    @classmethod
+    def _are_about_tools_that_there_are(
+        cls, permissions: ToolPermissions | None, info: ValidationInfo
+    ) -> ToolPermissions | None:
+        tools: tuple[Tool, ...] = info.data.get("tools", ())
+        # What a server offers is known when it is asked.
+        if permissions is not None and "tools" in info.data and not any(tool.type in DISCOVERED for tool in tools):
+            permissions.check_names([tool.name for tool in tools])
+        return permissions

@@ -21,6 +21,9 @@ _TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object",
 
 Effect = Literal["read", "idempotent", "write"]
 
+DISCOVERED = frozenset(("mcp", "mcp_stdio", "mcp_sse", "mcp_http", "openapi"))
+"""Types whose one declaration may stand for several tools, under names that are known when a run starts."""
+
 
 def _schema(value: object) -> object:
     """Checks the shape of a JSON Schema for an object; unfolds the short form `{param: {type, description}}`."""

@@ -15,7 +15,6 @@ FIELDS: dict[str, dict[str, str]] = {
         "spec.channels": "channels are resources of their own: write config/channels.yaml or kind: Channel",
         "spec.skills": "agent cards do not exist",
         "spec.observability": "telemetry is the mesh's: write spec.telemetry in runtime.yaml",
-        "spec.permissions": "permissions on tools do not exist; list only the tools that the agent may use",
         "spec.knowledge.bundle": "bundles do not exist; name a pipeline",
         "spec.model.routing.health_check_interval": "health checks belong to the Provider: spec.healthCheck",
         "spec.prompts.context": "a prompt for each turn does not exist; write it into prompts.system",
