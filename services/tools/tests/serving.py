@@ -57,9 +57,9 @@ class Agents:
     def __init__(self) -> None:
         self._specs: dict[bytes, str] = {}
 
-    def add(self, *tools: dict[str, object]) -> ResourceRef:
+    def add(self, *tools: dict[str, object], **more: object) -> ResourceRef:
         model = {"primary": {"provider": "ollama", "model": "m"}}
-        spec = AgentSpec.model_validate_json(orjson.dumps({"model": model, "tools": tools})).to_json()
+        spec = AgentSpec.model_validate_json(orjson.dumps({"model": model, "tools": tools, **more})).to_json()
         digest = sha256(spec.encode()).digest()
         self._specs[digest] = spec
         return ResourceRef(kind="Agent", namespace="shop", name="desk", sha256=digest)
@@ -127,11 +127,19 @@ class Mesh:
         path.write_text(text)
 
     async def call(
-        self, agent: ResourceRef, name: str, arguments: str = "{}", *, start_before: int = 0, timeout: float = 10
+        self,
+        agent: ResourceRef,
+        name: str,
+        arguments: str = "{}",
+        *,
+        start_before: int = 0,
+        timeout: float = 10,
+        run_id: str = "",
     ) -> ExecuteToolResponse:
         request = ExecuteToolRequest(
             agent=agent,
             call=ToolCall(id="c1", name=name, arguments=text_content(arguments)),
+            run_id=run_id,
             idempotency_key="run:2.1",
             start_before_unix_nano=start_before,
         )

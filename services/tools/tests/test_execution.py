@@ -19,6 +19,7 @@ from astromesh.v1.values_pb2 import (
 )
 from astromesh_core.errors import InvalidInput, NotFound, NotSupported, TimedOut
 from astromesh_core.events.contents import plain
+from astromesh_core.rpc.identity import Caller, acting_for
 from astromesh_core.telemetry.otel import collecting
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_testing.contracts.placement import Placement
@@ -280,3 +281,17 @@ async def test_a_call_is_a_span_that_names_the_tool_and_holds_no_content(tmp_pat
         "gen_ai.tool.call.id": "c1",
     }
     assert not bad.status.is_ok
+
+
+async def test_a_call_by_hand_obeys_the_permissions_of_its_callers_role(shop: Mesh) -> None:
+    rule = {"tool": "add", "when": "a > 10", "roles": ["user"]}
+    agent = shop.agents.add(function("add"), permissions={"deny": [rule]})
+    with acting_for(Caller("key", "shop", "user")):
+        assert await shop.output(agent, "add", '{"a": 10}') == "11"
+        error_class, told = failed(await shop.call(agent, "add", '{"a": 11}'))
+        assert error_class == "denied"
+        assert "'add when a > 10 for user'" in told
+    with acting_for(Caller("boss", "shop", "admin")):
+        assert await shop.output(agent, "add", '{"a": 11}') == "12"
+    assert failed(await shop.call(agent, "add", '{"a": 11}'))[0] == "denied"
+    assert (await shop.call(agent, "add", '{"a": 11}', run_id="r")).HasField("result")

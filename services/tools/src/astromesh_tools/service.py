@@ -13,8 +13,10 @@ from astromesh.v1.tools_pb2 import (
 )
 from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer
 from astromesh.v1.values_pb2 import Content, Failure, Timing, ToolResult
-from astromesh_core.errors import NotFound
+from astromesh_core.errors import Denied, NotFound
 from astromesh_core.events.contents import plain
+from astromesh_core.resources.tool_permissions import given_arguments
+from astromesh_core.rpc.identity import current_caller
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -50,11 +52,22 @@ class ToolsService(ToolsServiceServicer):
         toolbox = await self._toolboxes.of(request.agent)
         arguments = plain(await self._values.resolve(request.call.arguments))
         start, begun = self._clock(), perf_counter_ns()
-        outcome = await self._execute(toolbox, request, arguments)
+        denied = await self._denied(toolbox, request, arguments)
+        outcome = denied or await self._execute(toolbox, request, arguments)
         timing = Timing(start_unix_nano=start, duration_nano=perf_counter_ns() - begun)
         if isinstance(outcome, Failure):
             return ExecuteToolResponse(failure=outcome, timing=timing)
         return ExecuteToolResponse(result=outcome, timing=timing)
+
+    async def _denied(self, toolbox: Toolbox, request: ExecuteToolRequest, arguments: str) -> Failure | None:
+        """Why a call by hand is not permitted. One of a run was judged before its intent."""
+        permits = None if request.run_id else await self._toolboxes.permits(request.agent)
+        if permits is None:
+            return None
+        tool = toolbox.get(request.call.name)
+        given = given_arguments(arguments, tool.spec.parameters_json if tool is not None else "")
+        refusal = permits.refusal(request.call.name, current_caller().role, given)
+        return failure_of(Denied(refusal)) if refusal else None
 
     async def _execute(self, toolbox: Toolbox, request: ExecuteToolRequest, arguments: str) -> ToolResult | Failure:
         tool = toolbox.get(request.call.name)

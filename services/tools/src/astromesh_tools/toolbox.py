@@ -15,6 +15,7 @@ from astromesh_core.resources.agent_tools import InternalTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.agent_tools import WebhookTool as Webhook
 from astromesh_core.resources.compiled import Compiled, Specs
+from astromesh_core.resources.tool_permissions import Permits
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
@@ -42,6 +43,7 @@ class Toolboxes:
 
     def __init__(self, specs: Specs, modules: Modules, rag: RagServiceAsyncStub, around: Surroundings) -> None:
         self._agents = Compiled(specs, _tools_of)
+        self._permits = Compiled(specs, _permits_of)
         self._modules = modules
         self._rag = rag
         self._around = around
@@ -66,6 +68,10 @@ class Toolboxes:
                 self._made.clear()
             self._made[key] = (generation, toolbox)
         return toolbox
+
+    async def permits(self, agent: ResourceRef) -> Permits | None:
+        """What the agent's callers may do with its tools; None for everything. Raises NotFound."""
+        return await self._permits.of(agent)
 
     def close(self) -> None:
         """Imports no more, and forgets what was imported."""
@@ -109,3 +115,8 @@ class Toolboxes:
 
 def _tools_of(ref: ResourceRef, spec_json: str) -> tuple[Declared, ...]:
     return AgentSpec.from_json(spec_json).tools
+
+
+def _permits_of(ref: ResourceRef, spec_json: str) -> Permits | None:
+    permissions = AgentSpec.from_json(spec_json).permissions
+    return Permits(permissions) if permissions is not None else None
