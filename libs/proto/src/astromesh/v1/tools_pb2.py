@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61stromesh/v1/tools.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"@\n\x14\x44\x65scribeToolsRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"i\n\x15\x44\x65scribeToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.astromesh.v1.ToolSpec\x12)\n\x07sources\x18\x02 \x03(\x0b\x32\x18.astromesh.v1.ToolSource\"a\n\nToolSource\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"\xe3\x01\n\x12\x45xecuteToolRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12$\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x16.astromesh.v1.ToolCall\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x1e\n\x16start_before_unix_nano\x18\x06 \x01(\x03\x12&\n\x06pinned\x18\x07 \x01(\x0b\x32\x16.astromesh.v1.ToolSpec\"\x9c\x01\n\x13\x45xecuteToolResponse\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x18.astromesh.v1.ToolResultH\x00\x12(\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.FailureH\x00\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.astromesh.v1.TimingB\t\n\x07outcome2\xbc\x01\n\x0cToolsService\x12X\n\rDescribeTools\x12\".astromesh.v1.DescribeToolsRequest\x1a#.astromesh.v1.DescribeToolsResponse\x12R\n\x0b\x45xecuteTool\x12 .astromesh.v1.ExecuteToolRequest\x1a!.astromesh.v1.ExecuteToolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61stromesh/v1/tools.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"@\n\x14\x44\x65scribeToolsRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"i\n\x15\x44\x65scribeToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.astromesh.v1.ToolSpec\x12)\n\x07sources\x18\x02 \x03(\x0b\x32\x18.astromesh.v1.ToolSource\"a\n\nToolSource\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"\x91\x02\n\x12\x45xecuteToolRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12$\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x16.astromesh.v1.ToolCall\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x1e\n\x16start_before_unix_nano\x18\x06 \x01(\x03\x12&\n\x06pinned\x18\x07 \x01(\x0b\x32\x16.astromesh.v1.ToolSpec\x12,\n\x0b\x63ut_results\x18\x08 \x03(\x0b\x32\x17.astromesh.v1.CutResult\"C\n\tCutResult\x12\x0c\n\x04path\x18\x01 \x01(\t\x12(\n\x05whole\x18\x02 \x01(\x0b\x32\x19.astromesh.v1.StoredValue\"\x9c\x01\n\x13\x45xecuteToolResponse\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x18.astromesh.v1.ToolResultH\x00\x12(\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.FailureH\x00\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.astromesh.v1.TimingB\t\n\x07outcome2\xbc\x01\n\x0cToolsService\x12X\n\rDescribeTools\x12\".astromesh.v1.DescribeToolsRequest\x1a#.astromesh.v1.DescribeToolsResponse\x12R\n\x0b\x45xecuteTool\x12 .astromesh.v1.ExecuteToolRequest\x1a!.astromesh.v1.ExecuteToolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLSOURCE']._serialized_start=242
   _globals['_TOOLSOURCE']._serialized_end=339
   _globals['_EXECUTETOOLREQUEST']._serialized_start=342
-  _globals['_EXECUTETOOLREQUEST']._serialized_end=569
-  _globals['_EXECUTETOOLRESPONSE']._serialized_start=572
-  _globals['_EXECUTETOOLRESPONSE']._serialized_end=728
-  _globals['_TOOLSSERVICE']._serialized_start=731
-  _globals['_TOOLSSERVICE']._serialized_end=919
+  _globals['_EXECUTETOOLREQUEST']._serialized_end=615
+  _globals['_CUTRESULT']._serialized_start=617
+  _globals['_CUTRESULT']._serialized_end=684
+  _globals['_EXECUTETOOLRESPONSE']._serialized_start=687
+  _globals['_EXECUTETOOLRESPONSE']._serialized_end=843
+  _globals['_TOOLSSERVICE']._serialized_start=846
+  _globals['_TOOLSSERVICE']._serialized_end=1034
 # @@protoc_insertion_point(module_scope)

@@ -112,6 +112,7 @@ class ExecuteToolRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     START_BEFORE_UNIX_NANO_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    CUT_RESULTS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     path: _builtins.str
     idempotency_key: _builtins.str
@@ -126,6 +127,10 @@ class ExecuteToolRequest(_message.Message):
     def pinned(self) -> _values_pb2.ToolSpec:
         """The tool as the run's catalogue has it, where its definition has an origin: what is offered may have changed since."""
 
+    @_builtins.property
+    def cut_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CutResult]:
+        """For a tool that reads results: those of its run that were cut."""
+
     def __init__(
         self,
         *,
@@ -136,14 +141,39 @@ class ExecuteToolRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         start_before_unix_nano: _builtins.int = ...,
         pinned: _values_pb2.ToolSpec | None = ...,
+        cut_results: _abc.Iterable[Global___CutResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "pinned", b"pinned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "idempotency_key", b"idempotency_key", "path", b"path", "pinned", b"pinned", "run_id", b"run_id", "start_before_unix_nano", b"start_before_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "cut_results", b"cut_results", "idempotency_key", b"idempotency_key", "path", b"path", "pinned", b"pinned", "run_id", b"run_id", "start_before_unix_nano", b"start_before_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecuteToolRequest: _TypeAlias = ExecuteToolRequest  # noqa: Y015
+
+@_typing.final
+class CutResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Of the call that it answers."""
+    @_builtins.property
+    def whole(self) -> _values_pb2.StoredValue: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        whole: _values_pb2.StoredValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["whole", b"whole"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CutResult: _TypeAlias = CutResult  # noqa: Y015
 
 @_typing.final
 class ExecuteToolResponse(_message.Message):

@@ -355,10 +355,14 @@ class ToolResult(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     IS_ERROR_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     tool_call_id: _builtins.str
     name: _builtins.str
     is_error: _builtins.bool
     """The tool answered that it could not do it: a definite failure that the model may work with."""
+    cached: _builtins.bool
+    """It is the answer to an earlier call with the same arguments."""
     @_builtins.property
     def output(self) -> Global___Content:
         """What the model reads."""
@@ -366,6 +370,10 @@ class ToolResult(_message.Message):
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Passage]:
         """Of a retrieval: what was found, best first."""
+
+    @_builtins.property
+    def whole(self) -> Global___StoredValue:
+        """Of an output that was cut: all of it, as the bytes of a serialised Content."""
 
     def __init__(
         self,
@@ -375,10 +383,12 @@ class ToolResult(_message.Message):
         output: Global___Content | None = ...,
         is_error: _builtins.bool = ...,
         passages: _abc.Iterable[Global___Passage] | None = ...,
+        whole: Global___StoredValue | None = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "whole", b"whole"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_error", b"is_error", "name", b"name", "output", b"output", "passages", b"passages", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "is_error", b"is_error", "name", b"name", "output", b"output", "passages", b"passages", "tool_call_id", b"tool_call_id", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,6 +409,7 @@ class ToolSpec(_message.Message):
     RETRIEVES_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    READS_RESULTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     parameters_json: _builtins.str
@@ -411,6 +422,8 @@ class ToolSpec(_message.Message):
     """It answers with passages: retrieval."""
     agent: _builtins.str
     """Of type agent: whom it runs."""
+    reads_results: _builtins.bool
+    """It reads what was cut off from results of its run."""
     @_builtins.property
     def origin(self) -> Global___ToolOrigin:
         """Of a tool that somebody else defines, such as an MCP server."""
@@ -427,10 +440,11 @@ class ToolSpec(_message.Message):
         retrieves: _builtins.bool = ...,
         agent: _builtins.str = ...,
         origin: Global___ToolOrigin | None = ...,
+        reads_results: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "description", b"description", "effect", b"effect", "name", b"name", "origin", b"origin", "parameters_json", b"parameters_json", "retrieves", b"retrieves", "timeout_ms", b"timeout_ms", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "description", b"description", "effect", b"effect", "name", b"name", "origin", b"origin", "parameters_json", b"parameters_json", "reads_results", b"reads_results", "retrieves", b"retrieves", "timeout_ms", b"timeout_ms", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
