@@ -21,8 +21,9 @@ from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.user_code.foreign import failure_of
-from astromesh_tools.tool import Clock, Invocation
-from astromesh_tools.toolbox import Toolbox, Toolboxes
+from astromesh_tools.catalogue import Toolbox
+from astromesh_tools.tool import Clock, Invocation, Tool
+from astromesh_tools.toolbox import Toolboxes
 
 
 class Values(Protocol):
@@ -45,34 +46,36 @@ class ToolsService(ToolsServiceServicer):
     async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
         """Returns the agent's catalogue. Raises InvalidInput or NotSupported for a tool that cannot be offered."""
         toolbox = await self._toolboxes.of(request.agent)
-        return DescribeToolsResponse(tools=[tool.spec for tool in toolbox.values()])
+        found = await toolbox.catalogue()
+        return DescribeToolsResponse(tools=[tool.spec for tool in found.tools.values()], sources=found.sources)
 
     async def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> ExecuteToolResponse:
         """Executes one call, or says definitely that it was not done. Raises where that is not known."""
         toolbox = await self._toolboxes.of(request.agent)
         arguments = plain(await self._values.resolve(request.call.arguments))
         start, begun = self._clock(), perf_counter_ns()
-        denied = await self._denied(toolbox, request, arguments)
-        outcome = denied or await self._execute(toolbox, request, arguments)
+        tool = await toolbox.find(request.call.name, request.pinned if request.HasField("pinned") else None)
+        denied = await self._denied(tool, request, arguments)
+        outcome = denied or await self._execute(toolbox, tool, request, arguments)
         timing = Timing(start_unix_nano=start, duration_nano=perf_counter_ns() - begun)
         if isinstance(outcome, Failure):
             return ExecuteToolResponse(failure=outcome, timing=timing)
         return ExecuteToolResponse(result=outcome, timing=timing)
 
-    async def _denied(self, toolbox: Toolbox, request: ExecuteToolRequest, arguments: str) -> Failure | None:
+    async def _denied(self, tool: Tool | None, request: ExecuteToolRequest, arguments: str) -> Failure | None:
         """Why a call by hand is not permitted. One of a run was judged before its intent."""
         permits = None if request.run_id else await self._toolboxes.permits(request.agent)
         if permits is None:
             return None
-        tool = toolbox.get(request.call.name)
         given = given_arguments(arguments, tool.spec.parameters_json if tool is not None else "")
         refusal = permits.refusal(request.call.name, current_caller().role, given)
         return failure_of(Denied(refusal)) if refusal else None
 
-    async def _execute(self, toolbox: Toolbox, request: ExecuteToolRequest, arguments: str) -> ToolResult | Failure:
-        tool = toolbox.get(request.call.name)
+    async def _execute(
+        self, toolbox: Toolbox, tool: Tool | None, request: ExecuteToolRequest, arguments: str
+    ) -> ToolResult | Failure:
         if tool is None:
-            names = ", ".join(toolbox) or "none"
+            names = ", ".join(toolbox.names) or "none"
             return failure_of(NotFound(f"there is no tool {request.call.name!r}; the tools of this agent are: {names}"))
         invocation = Invocation(
             call_id=request.call.id,

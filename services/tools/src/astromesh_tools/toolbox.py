@@ -21,6 +21,7 @@ from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.builtin.opening import opened
 from astromesh_tools.builtin.tool import BuiltinTool
+from astromesh_tools.catalogue import Toolbox, ToolSource
 from astromesh_tools.functions import FunctionTool
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.surroundings import Surroundings
@@ -34,8 +35,7 @@ _Value = TypeVar("_Value")
 
 _KEPT: Final = 1024
 
-Toolbox = dict[str, Tool]
-"""Tools by name, in the order of the YAML."""
+_EMPTY: Final = Toolbox(())
 
 
 class Toolboxes:
@@ -60,7 +60,7 @@ class Toolboxes:
         if self._modules.due and not self._refreshing:
             await self._refresh()
         key = (agent.namespace, agent.name, agent.sha256)
-        generation, toolbox = self._made.get(key, (0, {}))
+        generation, toolbox = self._made.get(key, (0, _EMPTY))
         if generation != self._modules.generation:
             declared = await self._agents.of(agent)
             generation, toolbox = await self._import(partial(self._make, declared, agent))
@@ -92,9 +92,9 @@ class Toolboxes:
             raise raised.error from raised
 
     def _make(self, declared: tuple[Declared, ...], agent: ResourceRef) -> tuple[int, Toolbox]:
-        return self._modules.generation, {tool.name: self._tool(tool, agent) for tool in declared}
+        return self._modules.generation, Toolbox(self._tool(tool, agent) for tool in declared)
 
-    def _tool(self, declared: Declared, agent: ResourceRef) -> Tool:
+    def _tool(self, declared: Declared, agent: ResourceRef) -> Tool | ToolSource:
         around = self._around
         match declared:
             case InternalTool():
