@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from astromesh_core.breaker import FORGET_SECONDS, State
 from astromesh_core.bus.connection import Bus
 from astromesh_core.errors import InvalidInput, NotFound, RateLimited, TimedOut, Unavailable
-from astromesh_core.resources.provider import CircuitBreaker
+from astromesh_core.resources.circuit_breakers import CircuitBreaker
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.app import open_calls
-from astromesh_router.breaker import FORGET_SECONDS, State
 from astromesh_router.breakers import LONGEST_PAUSE_SECONDS, SharedBreakers
 from astromesh_router.candidates import Candidate, Patience
 from astromesh_router.circuits import Clock, circuit_key, circuit_of, endpoint_of

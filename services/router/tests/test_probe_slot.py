@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from astromesh.v1.endpoint_pb2 import EndpointRecord
+from astromesh_core.breaker import State
 from astromesh_core.bus.endpoint_store import StoredEndpoint
 from astromesh_core.errors import Conflict
 from astromesh_core.telemetry.metrics import Metrics
-from astromesh_router.breaker import State
 from astromesh_router.breakers import SharedBreakers
 from astromesh_router.circuits import circuit_key, circuit_of, endpoint_of, read_circuit
 from astromesh_router.ports import Refusal

@@ -20,12 +20,12 @@ from astromesh.v1.control_pb2 import (
 )
 from astromesh.v1.endpoint_pb2 import CheckRecord
 from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.breaker import FORGET_SECONDS, Circuit, State
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.endpoint_store import StoredEndpoint
 from astromesh_core.errors import Unavailable
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.telemetry.metrics import Metrics
-from astromesh_router.breaker import FORGET_SECONDS, Circuit, State
 from astromesh_router.breakers import SharedBreakers
 from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate, NamedProvider, pool_of_provider

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from astromesh_core.breaker import Circuit, Leave, Outcome, State, as_of, knock, report
 from astromesh_core.bus.endpoint_store import StoredEndpoint
 from astromesh_core.errors import RateLimited
 from astromesh_core.telemetry.metrics import Metrics
-from astromesh_router.breaker import Circuit, Leave, Outcome, State, as_of, knock, report
 from astromesh_router.candidates import Candidate
 from astromesh_router.circuit_notices import CircuitNotices
 from astromesh_router.circuits import (

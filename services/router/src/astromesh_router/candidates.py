@@ -12,8 +12,9 @@ from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Target, target_of
 from astromesh_core.resources.candidates import Candidate as DeclaredCandidate
+from astromesh_core.resources.circuit_breakers import CircuitBreaker
 from astromesh_core.resources.model_traits import CallSettings, ModelTraits
-from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec
+from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.secrets import SecretKeyRef
 
 ADVICE = {

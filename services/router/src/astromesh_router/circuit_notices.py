@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from astromesh_core.breaker import Circuit, State
 from astromesh_core.telemetry.logs import logger
 from astromesh_core.telemetry.metrics import Metrics
-from astromesh_router.breaker import Circuit, State
 from astromesh_router.circuits import CircuitId, Clock, Endpoint
 
 _log = logger(__name__)

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from astromesh.v1 import endpoint_pb2 as pb
+from astromesh_core.breaker import FORGET_SECONDS, Circuit, State, Terms
 from astromesh_core.bus.lease import clock as steady_seconds
-from astromesh_router.breaker import FORGET_SECONDS, Circuit, State, Terms
 from astromesh_router.candidates import Candidate
 
 

@@ -18,12 +18,12 @@ from astromesh.v1.control_pb2 import Condition, ResourceRecord
 from astromesh.v1.endpoint_pb2 import CheckRecord
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh.v1.values_pb2 import ResourceRef
+from astromesh_core.breaker import Circuit
 from astromesh_core.bus.endpoint_store import StoredEndpoint
 from astromesh_core.bus.resource_store import ResourceChange
 from astromesh_core.errors import TemporaryError
 from astromesh_core.resources.provider import HealthCheck, ProviderSpec
 from astromesh_core.telemetry.logs import logger
-from astromesh_router.breaker import Circuit
 from astromesh_router.candidates import Candidate, NamedProvider, pool_of_provider
 from astromesh_router.check_turns import CheckTurns, Observed, check_key
 from astromesh_router.circuits import Clock, Endpoint, endpoint_of

@@ -12,7 +12,7 @@ from astromesh.v1.control_pb2 import (
     ConditionStatus,
 )
 from astromesh.v1.endpoint_pb2 import CheckRecord
-from astromesh_router.breaker import FORGET_SECONDS, Circuit, State
+from astromesh_core.breaker import FORGET_SECONDS, Circuit, State
 from astromesh_router.candidates import Candidate
 from astromesh_router.circuits import Clock, in_words
 

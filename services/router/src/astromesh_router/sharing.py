@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from astromesh.v1.endpoint_pb2 import CIRCUIT_STATE_CLOSED, CircuitRecord, EndpointRecord
+from astromesh_core.breaker import Circuit, State
 from astromesh_core.bus.endpoint_store import StoredEndpoint
 from astromesh_core.errors import AstromeshError, Conflict
 from astromesh_core.telemetry.logs import logger
-from astromesh_router.breaker import Circuit, State
 from astromesh_router.circuits import (
     CircuitId,
     Clock,

@@ -9,8 +9,9 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.circuit_breakers import CircuitBreaker
 from astromesh_core.resources.model_traits import CallSettings, Capabilities, ModelTraits
-from astromesh_core.resources.provider import CircuitBreaker, ProviderSpec, VariableName
+from astromesh_core.resources.provider import ProviderSpec, VariableName
 from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.secrets import Secret, SecretKeyRef
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled

@@ -9,9 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.circuit_breakers import CircuitBreaker
 from astromesh_core.resources.model_traits import CallSettings, ModelTraits
 from astromesh_core.resources.secrets import Secret, check_variable_name
-from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped
 from astromesh_core.resources.urls import HttpUrl
 from astromesh_core.resources.vendors import ProviderType, check_address, vendor_of
 
@@ -57,13 +58,6 @@ class HealthCheck(Spec):
     interval: Annotated[Span, _at_least("1s")] = "30s"
     timeout: Annotated[Span, _at_least("1ms")] = "5s"
     path: Annotated[str, shaped(r"/(?!/)\S*", "a path", "/api/tags")] | None = None
-
-
-class CircuitBreaker(Spec):
-    """When a failing provider is left alone, and for how long."""
-
-    failure_threshold: int = Field(default=3, ge=1)
-    cooldown_seconds: float = Field(default=60, gt=0, validation_alias=spelled("cooldown_seconds", "recovery_timeout"))
 
 
 def _spanned(value: object) -> object:

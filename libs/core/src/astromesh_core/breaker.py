@@ -1,4 +1,4 @@
-"""When an endpoint is left alone: the circuit breaker as a pure state machine. Who shares a circuit: `breakers`.
+"""When something that fails is left alone: the circuit breaker as a pure state machine. Of providers and of tools.
 
 1. Only failures count that the endpoint is to blame for: so many in a row open the circuit, for so many seconds.
 2. Then the next call is the probe; until it ends nobody else is let through. Its success closes the circuit, its

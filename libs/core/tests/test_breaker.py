@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from astromesh_router.breaker import (
+from astromesh_core.breaker import (
     FORGET_SECONDS,
     TRANSITIONS,
     Circuit,
