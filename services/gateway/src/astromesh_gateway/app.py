@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from astromesh.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from astromesh.v1.history_pb2_grpc import HistoryServiceStub
@@ -99,7 +99,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
     bus, channel = platform.bus, platform.connections.channel
     loads = await bus.loads.hear()
     try:
-        async with watching(bus.resources, bus.status) as directory:
+        async with watching(bus.resources, bus.status) as directory, AsyncExitStack() as on_demand:
             capacity = Capacity(loads, directory.max_open_runs)
             admission = Admission(
                 bus,
@@ -130,6 +130,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                 metrics=MeshMetrics(platform.telemetry.metrics, platform.connections, directory.switched_off),
                 readiness=platform.readiness,
                 mesh_key=platform.mesh_key,
+                on_demand=on_demand,
             )
     finally:
         loads.close()

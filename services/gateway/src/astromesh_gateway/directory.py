@@ -17,7 +17,7 @@ from astromesh_core.errors import Conflict, NotFound, NotSupported
 from astromesh_core.readiness import Health
 from astromesh_core.resources.conditions import CONFIG_FOLDER, NOT_SUPPORTED, READY, SERVICE_DISABLED
 from astromesh_core.resources.problems import did_you_mean
-from astromesh_core.resources.runtime_config import ApiKey, RuntimeConfigSpec
+from astromesh_core.resources.runtime_config import ApiKey, Mcp, RuntimeConfigSpec
 
 DEFAULT_NAMESPACE = "default"
 
@@ -43,7 +43,7 @@ class Directory:
         self.synced = asyncio.Event()
         """Set once everything that stood at the start is here."""
         self.changed = asyncio.Condition()
-        """Notified after every change of a resource."""
+        """Notified after every change of a resource or of what is observed of it."""
 
     def agent(self, namespace: str, name: str) -> ResourceRef:
         """The agent's newest version, for a new run.
@@ -103,11 +103,18 @@ class Directory:
 
     def max_open_runs(self, namespace: str) -> int:
         """How many runs the namespace may have open: by its own RuntimeConfig, else by the default namespace's."""
+        return self._config(namespace).admission.max_open_runs
+
+    def mcp(self, namespace: str) -> Mcp:
+        """Which agents of the namespace MCP clients are offered: by the same RuntimeConfig."""
+        return self._config(namespace).mcp
+
+    def _config(self, namespace: str) -> RuntimeConfigSpec:
         for wanted in (namespace, DEFAULT_NAMESPACE):
             for (_, config_namespace, _), config in self._configs.items():
                 if config_namespace == wanted:
-                    return config.admission.max_open_runs
-        return _UNCONFIGURED.admission.max_open_runs
+                    return config
+        return _UNCONFIGURED
 
     async def shows(self, ref: ResourceRef, generation: int) -> None:
         """Returns once this generation of the resource, or a later one, is here; 0: once there is none.
@@ -136,7 +143,7 @@ class Directory:
         """Follows what is observed of them until cancelled."""
         async with aclosing(statuses.watch()) as changes:
             async for change in changes:
-                self._take_status(change)
+                await self._take_status(change)
 
     async def _take(self, change: ResourceChange) -> None:
         key = (change.kind, change.namespace, change.name)
@@ -152,12 +159,14 @@ class Directory:
         async with self.changed:
             self.changed.notify_all()
 
-    def _take_status(self, change: StatusChange) -> None:
+    async def _take_status(self, change: StatusChange) -> None:
         key = (change.kind, change.namespace, change.name)
         if change.record is None:
             self._statuses.pop(key, None)
         else:
             self._statuses[key] = change.record
+        async with self.changed:
+            self.changed.notify_all()
 
     def _is_at(self, key: _Key, generation: int) -> bool:
         record = self._records.get(key)

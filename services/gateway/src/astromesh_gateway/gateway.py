@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,13 +61,15 @@ class Gateway:
     metrics: MeshMetrics
     readiness: Readiness
     mesh_key: MeshKey
+    on_demand: AsyncExitStack
+    """Closes what was opened when the first caller needed it."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: streams that can be resumed elsewhere end."""
 
 
 @dataclass(slots=True)
 class Departures:
-    """Cancels runs whose callers left and had asked for it. Survives the request that ends."""
+    """Cancels runs whose callers left and had asked for it, or call them off. Survives the request that ends."""
 
     signals: Signals
     _sending: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
@@ -74,22 +77,26 @@ class Departures:
     def left(self, prepared: PreparedRun, seen: str) -> None:
         """The run's caller is gone, having seen this text. Does nothing unless the run was asked for so."""
         if prepared.event.cancel_on_disconnect:
-            task = asyncio.create_task(self._cancel(prepared, seen), name=f"cancel {prepared.run_id}")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self.cancel(prepared, "the caller left", seen)
+
+    def cancel(self, prepared: PreparedRun, reason: str, seen: str = "") -> None:
+        """Cancels the run for its caller, who has seen this text."""
+        task = asyncio.create_task(self._cancel(prepared, reason, seen), name=f"cancel {prepared.run_id}")
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def settle(self) -> None:
         """Returns when every signal is sent, or given up."""
         await asyncio.gather(*self._sending)
 
-    async def _cancel(self, prepared: PreparedRun, seen: str) -> None:
+    async def _cancel(self, prepared: PreparedRun, reason: str, seen: str) -> None:
         signal = Signal(
             id=secrets.token_hex(16),
             aggregate_id=prepared.run_id,
             time_unix_nano=time.time_ns(),
             principal=prepared.event.principal,
             traceparent=prepared.traceparent,
-            cancel=CancelSignal(reason="the caller left", seen=text_content(seen) if seen else None),
+            cancel=CancelSignal(reason=reason, seen=text_content(seen) if seen else None),
         )
         try:
             await self.signals.send(prepared.namespace, signal)

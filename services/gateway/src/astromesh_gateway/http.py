@@ -15,6 +15,7 @@ from astromesh_core.errors import AstromeshError
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_gateway import failures
 from astromesh_gateway.gateway import Gateway
+from astromesh_gateway.mcp.endpoint import McpEndpoint
 from astromesh_gateway.openapi import finish
 from astromesh_gateway.routes import (
     agents,
@@ -53,6 +54,7 @@ def build_app(gateway: Gateway, *, serve_metrics: bool = True) -> FastAPI:
     app.state.gateway = gateway
     for module in (running, runs, costs, openai, agents, resources, sessions, related, tools, rag, health, websocket):
         app.include_router(module.router)
+    app.router.routes.extend(McpEndpoint(gateway).routes())
     if serve_metrics:
         app.include_router(health.metrics_router)
     failures.install(app)

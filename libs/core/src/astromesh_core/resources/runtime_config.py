@@ -72,6 +72,18 @@ class Services(Spec):
         return frozenset(name for name in type(self).model_fields if not getattr(self, name))
 
 
+class Mcp(Spec):
+    """Agents as tools of MCP clients, at `/mcp` of the gateway."""
+
+    enabled: bool = True
+    agents: Items[Name] | None = None
+    """Which agents of the namespace are offered; None: all."""
+
+    def offers(self, agent: str) -> bool:
+        """Whether this agent is one of them."""
+        return self.enabled and (self.agents is None or agent in self.agents)
+
+
 class Defaults(Spec):
     """What agents have that do not say otherwise."""
 
@@ -86,5 +98,6 @@ class RuntimeConfigSpec(Spec):
     admission: Admission = Admission()
     telemetry: Telemetry = Field(default=Telemetry(), validation_alias=spelled("telemetry", "observability"))
     services: Services = Services()
+    mcp: Mcp = Mcp()
     defaults: Defaults = Defaults()
     budgets: Items[ScopedBudget] = ()

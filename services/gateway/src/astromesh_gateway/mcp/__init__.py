@@ -1,0 +1,1 @@
+"""Agents as tools of MCP clients. Nothing here but `endpoint` is imported before the first client comes."""
