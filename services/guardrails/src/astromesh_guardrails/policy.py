@@ -7,18 +7,39 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, GUARDRAIL_STAGE_OUTPUT, GuardrailStage
+from astromesh.v1.guardrails_pb2 import (
+    GUARDRAIL_STAGE_INPUT,
+    GUARDRAIL_STAGE_OUTPUT,
+    GUARDRAIL_STAGE_TOOL_ARGUMENTS,
+    GUARDRAIL_STAGE_TOOL_RESULTS,
+    GuardrailStage,
+)
 from astromesh.v1.values_pb2 import VERDICT_ACTION_BLOCK, VERDICT_ACTION_WARN, Passage, Verdict
 from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported
 from astromesh_core.resources import guardrail_rules as declared
+from astromesh_core.resources.guardrails import GuardrailsSpec
+from astromesh_guardrails.arguments import Arguments
+from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.rules.content import ContentRule
 from astromesh_guardrails.rules.length import LengthRule
+from astromesh_guardrails.rules.masks import MaskRule
 from astromesh_guardrails.rules.personal_data import PersonalDataRule
 from astromesh_guardrails.rules.port import AnyRule, Applied, AskingRule, Judged, Rule
 
 LONGEST_INLINE: Final = 16_384
 """Characters up to which a text is checked on the event loop (0.1 ms in Rust, 4 ms in Python); a longer one goes to a
 thread."""
+
+STAGE_NUMBERS: Final[dict[str, GuardrailStage.ValueType]] = {
+    "input": GUARDRAIL_STAGE_INPUT,
+    "tool_arguments": GUARDRAIL_STAGE_TOOL_ARGUMENTS,
+    "tool_results": GUARDRAIL_STAGE_TOOL_RESULTS,
+    "output": GUARDRAIL_STAGE_OUTPUT,
+}
+"""Stages by their names in YAML."""
+
+JSON_RULE: Final = "json_schema"
+"""Of a tool's arguments this rule alone sees the JSON."""
 
 
 class Checked(NamedTuple):
@@ -35,6 +56,10 @@ class Placed(NamedTuple):
 
     place: str
     rule: AnyRule
+    policy: str = ""
+    """The shared policy that it comes from."""
+    dry_run: bool = False
+    """Its verdict is told, and nothing else comes of it."""
 
 
 class Policy:
@@ -50,27 +75,76 @@ class Policy:
         for rules in self._stages.values():
             yield from rules
 
-    async def check(self, stage: GuardrailStage.ValueType, text: str, passages: Sequence[Passage] = ()) -> Checked:
+    async def check(
+        self,
+        stage: GuardrailStage.ValueType,
+        text: str,
+        passages: Sequence[Passage] = (),
+        masks: Masks | None = None,
+    ) -> Checked:
         """Applies the stage's rules. Raises InvalidInput for a stage that is none.
 
         A length that blocks is judged first, on the text as it came: what is refused anyway is not searched. The others
         follow in the order of the YAML, each on what the one before it left; findings are offsets in the text that
-        their rule saw. The first rule that blocks ends the check.
+        their rule saw, which of a tool's arguments is their names, texts and numbers with one character between them.
+        The first rule that blocks ends the check. Tokens of masks are those of `masks`, which grows.
         """
         rules = self._stages.get(stage)
         if rules is None:
-            raise InvalidInput(f"{stage} is no stage of guardrails: send input or output")
-        verdicts: list[Verdict] = []
-        for _, rule in rules:
-            applied = await _applied(rule, text, passages)
-            verdicts.append(applied.verdict)
-            if applied.reason:
-                return Checked("", True, applied.reason, tuple(verdicts))
-            text = applied.text
-        return Checked(text, False, "", tuple(verdicts))
+            raise InvalidInput(f"{stage} is no stage of guardrails: send input, tool_arguments, tool_results or output")
+        checking = _Checking(text, passages, masks or Masks(), of_arguments=stage == GUARDRAIL_STAGE_TOOL_ARGUMENTS)
+        for placed in rules:
+            if reason := await checking.apply(placed):
+                return Checked("", True, reason, tuple(checking.verdicts))
+        return Checked(checking.text, False, "", tuple(checking.verdicts))
+
+    async def masked(self, texts: Sequence[str], masks: Masks) -> list[str]:
+        """The texts as the rules that mask leave them, wherever they stand; `masks` grows."""
+        rules = [placed.rule for placed in self.rules if isinstance(placed.rule, MaskRule) and not placed.dry_run]
+        left = list(texts)
+        for rule in rules:
+            for index, text in enumerate(left):
+                left[index] = rule.mask(text, masks).text
+                # Others shall have their turn: a conversation may be long.
+                await asyncio.sleep(0)
+        return left
 
 
-async def _applied(rule: AnyRule, text: str, passages: Sequence[Passage]) -> Applied:
+class _Checking:
+    """One text on its way through the rules of a stage."""
+
+    def __init__(self, text: str, passages: Sequence[Passage], masks: Masks, *, of_arguments: bool) -> None:
+        self.text = text
+        self.verdicts: list[Verdict] = []
+        self._passages = passages
+        self._masks = masks
+        self._of_arguments = of_arguments
+
+    async def apply(self, placed: Placed) -> str:
+        """Why the text does not pass; empty where it does."""
+        arguments = Arguments(self.text) if self._of_arguments and placed.rule.name != JSON_RULE else None
+        text = self.text if arguments is None else arguments.text
+        # What is only tried out makes no tokens.
+        applied = await _applied(placed.rule, text, self._passages, Masks() if placed.dry_run else self._masks)
+        verdict = applied.verdict
+        verdict.policy, verdict.dry_run = placed.policy, placed.dry_run
+        self.verdicts.append(verdict)
+        if placed.dry_run or applied.reason or applied.text == text:
+            return "" if placed.dry_run else applied.reason
+        if arguments is None:
+            self.text = applied.text
+            return ""
+        written = arguments.rewritten(applied.text)
+        if written is None:
+            verdict.action = VERDICT_ACTION_BLOCK
+            return f"{placed.rule.name}: what it takes out of these arguments leaves none that can be called with."
+        self.text = written
+        return ""
+
+
+async def _applied(rule: AnyRule, text: str, passages: Sequence[Passage], masks: Masks) -> Applied:
+    if isinstance(rule, MaskRule):
+        return rule.mask(text, masks)
     if not isinstance(rule, AskingRule):
         return rule.apply(text) if len(text) <= LONGEST_INLINE else await asyncio.to_thread(rule.apply, text)
     try:
@@ -87,21 +161,21 @@ def _unjudged(rule: AskingRule, text: str, error: AstromeshError) -> Applied:
     return Applied("", Verdict(rule=rule.name, action=VERDICT_ACTION_BLOCK, error_class=error.code), reason)
 
 
-def compile_policy(spec: declared.GuardrailsSpec) -> Policy:
+def compile_policy(spec: GuardrailsSpec) -> Policy:
     """Makes an agent's rules ready to apply.
 
     Raises InvalidInput for a rule that cannot work (a country without numbering plan), NotSupported for a type that is
     not built; both name the rule.
     """
-    stages = {
-        GUARDRAIL_STAGE_INPUT: _compile_stage("input", spec.input),
-        GUARDRAIL_STAGE_OUTPUT: _compile_stage("output", spec.output),
-    }
+    stages = {number: _compile_stage(spec, stage) for stage, number in STAGE_NUMBERS.items()}
     return Policy(stages, hashlib.sha256(spec.to_json().encode()).digest())
 
 
-def _compile_stage(stage: str, rules: Sequence[declared.Rule]) -> tuple[Placed, ...]:
-    compiled = [_compile(f"guardrails.{stage}[{index}]", rule) for index, rule in enumerate(rules)]
+def _compile_stage(spec: GuardrailsSpec, stage: str) -> tuple[Placed, ...]:
+    compiled = [
+        _compile(place, rule)._replace(policy=policy, dry_run=dry_run)
+        for place, rule, policy, dry_run in spec.rules(stage)
+    ]
     return tuple(sorted(compiled, key=lambda placed: not (isinstance(placed.rule, LengthRule) and placed.rule.blocks)))
 
 
@@ -119,6 +193,6 @@ def _made(rule: declared.Rule) -> Rule:
         case declared.ContentFilter():
             return ContentRule(rule)
         case declared.PiiDetection():
-            return PersonalDataRule(rule)
+            return MaskRule(rule) if rule.action == "mask" else PersonalDataRule(rule)
         case _:
             raise NotSupported(f"{rule.type} is not built yet; use pii_detection, content_filter or max_length")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse, MaskTextsRequest, MaskTextsResponse
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer
-from astromesh.v1.values_pb2 import Content, Passage, ResourceRef
+from astromesh.v1.values_pb2 import Content, MaskedValue, Passage, ResourceRef
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.policy import Policy, compile_policy
 from astromesh_native.choice import CHOICE
 
@@ -40,14 +41,27 @@ class GuardrailsService(GuardrailsServiceServicer):
         text = plain(await self._values.resolve(request.text))
         passages = await self._fetched(request.passages)
         with self._telemetry.span("check text", attributes={gen_ai.NATIVE: CHOICE.name}):
-            checked = await policy.check(request.stage, text, passages)
+            masks = await self._masks(request.masked)
+            checked = await policy.check(request.stage, text, passages, masks)
         return CheckTextResponse(
             text=None if checked.blocked else text_content(checked.text),
             blocked=checked.blocked,
             reason=checked.reason,
             verdicts=checked.verdicts,
             policy_sha256=policy.sha256,
+            masked=_added(masks),
         )
+
+    async def MaskTexts(self, request: MaskTextsRequest, context: ServicerContext) -> MaskTextsResponse:
+        """Returns the texts as a model may read them. Raises NotFound for an unknown agent version or a sealed text."""
+        policy = await self._policies.of(request.agent)
+        masks = await self._masks(request.masked)
+        texts = [plain(await self._values.resolve(text)) for text in request.texts]
+        masked = await policy.masked(texts, masks)
+        return MaskTextsResponse(texts=[text_content(text) for text in masked], masked=_added(masks))
+
+    async def _masks(self, known: Sequence[MaskedValue]) -> Masks:
+        return Masks({each.token: plain(await self._values.resolve(each.value)) for each in known})
 
     async def _fetched(self, passages: Sequence[Passage]) -> list[Passage]:
         return [await self._with_text(passage) for passage in passages]
@@ -58,3 +72,7 @@ class GuardrailsService(GuardrailsServiceServicer):
 
 def _policy(ref: ResourceRef, spec_json: str) -> Policy:
     return compile_policy(AgentSpec.from_json(spec_json).guardrails)
+
+
+def _added(masks: Masks) -> list[MaskedValue]:
+    return [MaskedValue(token=token, value=text_content(value)) for token, value in masks.added.items()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from astromesh_core.resources.guardrail_rules import PiiDetection
 from astromesh_guardrails.numbering import numbering_plan
 from astromesh_guardrails.rules.acting import acted
 from astromesh_guardrails.rules.port import Applied
 from astromesh_native.personal_data import scanner
-from astromesh_native.spans import ENTITIES
+from astromesh_native.spans import ENTITIES, Span
 
 
 class PersonalDataRule:
@@ -22,5 +24,9 @@ class PersonalDataRule:
 
     def apply(self, text: str) -> Applied:
         """Judges the text; findings are disjoint and in order of place."""
-        spans = self._scanner.scan(text)
+        spans = self.find(text)
         return acted(self.name, self._action, text, spans, ", ".join(dict.fromkeys(span.kind for span in spans)))
+
+    def find(self, text: str) -> Sequence[Span]:
+        """What is found, disjoint and in order of place."""
+        return self._scanner.scan(text)
