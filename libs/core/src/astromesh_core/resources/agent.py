@@ -18,6 +18,7 @@ from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
 from astromesh_core.resources.tool_permissions import ToolPermissions
+from astromesh_core.resources.tool_recovery import check_recovery
 
 PatternName = Literal["react", "plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"]
 
@@ -92,6 +93,10 @@ class AgentSpec(Spec):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise PydanticCustomError("tools", "has two tools named {name}", {"name": repr(twice)})
+        effects = {tool.name: getattr(tool, "effect", None) for tool in tools}
+        complete = not any(tool.type in DISCOVERED for tool in tools)
+        for tool in tools:
+            check_recovery(tool.name, tool.reconcile, tool.compensate, effects, complete=complete)
         return tools
 
     @field_validator("permissions", mode="after")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.builtin_configs import BuiltinConfig, CalculatorConfig
-from astromesh_core.resources.builtin_tools import BUILTINS, advice
+from astromesh_core.resources.builtin_tools import ASK_HUMAN, BUILTINS, advice
 from astromesh_core.resources.mcp_tool import McpServer, McpType, of_its_type
 from astromesh_core.resources.references import Reference
 from astromesh_core.resources.spelling import Spec, is_mapping, shaped, spelled
+from astromesh_core.resources.tool_approval import Approval, Approver, WaitSeconds, check_names
+from astromesh_core.resources.tool_recovery import Compensate, Reconcile, check_effect
 from astromesh_core.resources.urls import HttpAddress
 from astromesh_core.resources.webhook_tool import Webhook
 from astromesh_core.written_filters import filter_of
@@ -84,6 +86,30 @@ class ToolSpec(Spec):
 
     name: ToolName
     description: str = ""
+    approval: Approval | None = None
+    """When a human is asked before a call. None: never."""
+    approval_timeout_seconds: WaitSeconds | None = Field(
+        default=None, validation_alias=spelled("approval_timeout_seconds", "approval_timeout")
+    )
+    """What nobody approved by then is denied. None: it waits for as long as it takes."""
+    approval_role: Approver | None = None
+    """Who may decide. None: any key that may run agents."""
+    reconcile: Reconcile | None = None
+    compensate: Compensate | None = None
+
+    @model_validator(mode="after")
+    def _says_what_it_can_keep(self) -> Self:
+        parameters = self.taken()
+        if self.approval is None and (self.approval_timeout_seconds or self.approval_role):
+            raise PydanticCustomError("approval", "says how it is approved, and not when", {"hint": "write approval"})
+        if self.approval is not None:
+            check_names(self.approval, parameters)
+        check_effect(getattr(self, "effect", None), self.reconcile, self.compensate, parameters)
+        return self
+
+    def taken(self) -> dict[str, JsonValue]:
+        """The schema of what a call takes, as far as the file tells."""
+        return getattr(self, "parameters", {})
 
 
 class InternalTool(ToolSpec):
@@ -107,6 +133,7 @@ class RagTool(ToolSpec):
     filter: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """What the metadata of every passage meets, whatever the model asks for."""
     timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+    effect: ClassVar[Effect] = "read"
 
     @field_validator("filter")
     @classmethod
@@ -148,6 +175,7 @@ class BuiltinTool(ToolSpec):
     tool: str = ""
     """Which one. Without it, the one that `name` names; with it, the model knows the tool by another name."""
     config: BuiltinConfig = CalculatorConfig()
+    effect: ClassVar[Effect] = "read"
     timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
 
     @model_validator(mode="before")
@@ -173,6 +201,18 @@ class BuiltinTool(ToolSpec):
         builtin = BUILTINS.get(info.data.get("tool", ""))
         # Without one, what is wrong with the tool is told already.
         return value if builtin is None else builtin.config.model_validate(value)
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> Self:
+        if self.tool == ASK_HUMAN and self.approval is not None:
+            hint = "what it asks is itself put to a human"
+            raise PydanticCustomError("approval", "is asked for a question to a human", {"hint": hint})
+        return self
+
+    def taken(self) -> dict[str, JsonValue]:
+        """See ToolSpec."""
+        builtin = BUILTINS.get(self.tool)
+        return {} if builtin is None else builtin.parameters
 
 
 class McpTool(ToolSpec, McpServer):

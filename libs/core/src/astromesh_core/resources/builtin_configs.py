@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.time_zones import TimeZone
+from astromesh_core.resources.tool_approval import WaitSeconds
 
 HostPattern = Annotated[
     str, shaped(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", "a host in lower case", "example.com or *.example.com")
@@ -76,6 +77,19 @@ class SqlQueryConfig(Spec):
         return self.url is not None and self.url.startswith("postgres")
 
 
+class AskHumanConfig(Spec):
+    """Of `ask_human`."""
+
+    timeout_seconds: WaitSeconds | None = None
+    """A question that nobody answered by then is answered so. None: it waits for as long as it takes."""
+
+
 BuiltinConfig = (
-    DatetimeNowConfig | CalculatorConfig | JsonQueryConfig | WebScrapeConfig | ReadFileConfig | SqlQueryConfig
+    AskHumanConfig
+    | DatetimeNowConfig
+    | CalculatorConfig
+    | JsonQueryConfig
+    | WebScrapeConfig
+    | ReadFileConfig
+    | SqlQueryConfig
 )

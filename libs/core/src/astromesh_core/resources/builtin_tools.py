@@ -1,6 +1,6 @@
 """The tools that come with Astromesh: what each is told to a model, and what an agent's file may say of it.
 
-What they do stands in the tools service. All of them read and change nothing.
+What they do stands in the tools service, and asking a human in the runtime. All of them read and change nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from astromesh_core.resources.builtin_configs import (
+    AskHumanConfig,
     CalculatorConfig,
     DatetimeNowConfig,
     JsonQueryConfig,
@@ -23,6 +24,7 @@ from astromesh_core.resources.spelling import Spec
 
 LONGEST_EXPRESSION: Final = 1_000
 LONGEST_PATH: Final = 1_000
+LONGEST_QUESTION: Final = 4_000
 LONGEST_URL: Final = 4_000
 PAGE_LENGTH: Final = 10_000
 """Characters of a page that are read, unless a call says more or less."""
@@ -47,6 +49,9 @@ def _taking(required: list[str], **properties: JsonValue) -> dict[str, JsonValue
     schema: dict[str, JsonValue] = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**schema, "required": [*required]} if required else schema
 
+
+ASK_HUMAN: Final = "ask_human"
+"""The one that is answered by a human: the run waits for it."""
 
 BUILTINS: Final[dict[str, Builtin]] = {
     "datetime_now": Builtin(
@@ -151,6 +156,22 @@ BUILTINS: Final[dict[str, Builtin]] = {
             },
         ),
         SqlQueryConfig,
+    ),
+    ASK_HUMAN: Builtin(
+        "Asks the user a question and waits for the answer. Use it only for what you cannot find out otherwise, and "
+        "ask one thing at a time.",
+        _taking(
+            ["question"],
+            question={"type": "string", "minLength": 1, "maxLength": LONGEST_QUESTION},
+            choices={
+                "type": "array",
+                "items": {"type": "string", "minLength": 1, "maxLength": 200},
+                "minItems": 2,
+                "maxItems": 20,
+                "description": "What may be answered. Without it: anything.",
+            },
+        ),
+        AskHumanConfig,
     ),
 }
 """By name, in the order in which they are listed."""

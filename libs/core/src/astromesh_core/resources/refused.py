@@ -25,7 +25,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "spec.orchestration.narrate": _PATTERN,
         "spec.orchestration.max_repairs": _PATTERN,
         "spec.orchestration.max_tool_result_tokens": "results of tools are not trimmed",
-        "spec.tools.confirm": "asking a human before a call does not exist",
+        "spec.tools.confirm": "asking a human before a call is written approval: always, or when: with an expression",
         "spec.tools.max_result_tokens": "results of tools are not trimmed",
         "spec.tools.rate_limit": "rate limits on tools do not exist",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from astromesh_core.resources.builtin_configs import (
+    AskHumanConfig,
     CalculatorConfig,
     DatetimeNowConfig,
     JsonQueryConfig,
@@ -46,3 +47,7 @@ def opened(declared: Declared, around: Surroundings) -> Builtin:
             from astromesh_tools.builtin.sql_query import SqlQuery
 
             return SqlQuery(config, declared.timeout_seconds, around)
+        case AskHumanConfig():
+            from astromesh_tools.builtin.ask_human import AskHuman
+
+            return AskHuman()
