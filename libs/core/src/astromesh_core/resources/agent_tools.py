@@ -12,8 +12,9 @@ from astromesh_core.resources.builtin_configs import BuiltinConfig, CalculatorCo
 from astromesh_core.resources.builtin_tools import ASK_HUMAN, BUILTINS, advice
 from astromesh_core.resources.mcp_tool import McpServer, McpType, of_its_type
 from astromesh_core.resources.references import Reference
-from astromesh_core.resources.spelling import Spec, is_mapping, shaped, spelled
+from astromesh_core.resources.spelling import is_mapping, shaped, spelled
 from astromesh_core.resources.tool_approval import Approval, Approver, WaitSeconds, check_names
+from astromesh_core.resources.tool_controls import ToolControls
 from astromesh_core.resources.tool_recovery import Compensate, Reconcile, check_effect
 from astromesh_core.resources.urls import HttpAddress
 from astromesh_core.resources.webhook_tool import Webhook
@@ -81,7 +82,7 @@ ToolName = Annotated[
 ]
 
 
-class ToolSpec(Spec):
+class ToolSpec(ToolControls):
     """What tools of every type have."""
 
     name: ToolName

@@ -24,10 +24,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "spec.orchestration.max_handoffs": _PATTERN,
         "spec.orchestration.narrate": _PATTERN,
         "spec.orchestration.max_repairs": _PATTERN,
-        "spec.orchestration.max_tool_result_tokens": "results of tools are not trimmed",
+        "spec.orchestration.max_tool_result_tokens": "belongs to each tool: write max_result_tokens there",
         "spec.tools.confirm": "asking a human before a call is written approval: always, or when: with an expression",
-        "spec.tools.max_result_tokens": "results of tools are not trimmed",
-        "spec.tools.rate_limit": "rate limits on tools do not exist",
     },
     "Provider": {
         "spec.endpoint_name": "is not read; metadata.name names the provider",
