@@ -53,8 +53,10 @@ class Outbound:
     `async with` it: leaving closes every connection.
     """
 
-    def __init__(self, user_agent: str) -> None:
+    def __init__(self, user_agent: str, *, most: int = MOST_CONNECTIONS) -> None:
+        """`most` connections of each kind at once; 0: any number, for whoever bounds them otherwise."""
         self._user_agent = user_agent
+        self._most = most
         self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Outbound:
@@ -72,7 +74,7 @@ class Outbound:
         if found is None:
             resolver = aiohttp.ThreadedResolver() if allow_private else PublicResolver()
             connector = aiohttp.TCPConnector(
-                resolver=resolver, use_dns_cache=False, limit=MOST_CONNECTIONS, force_close=not kept
+                resolver=resolver, use_dns_cache=False, limit=self._most, force_close=not kept
             )
             found = self._sessions[allow_private, kept] = aiohttp.ClientSession(
                 connector=connector,

@@ -48,8 +48,8 @@ def request_of(
     """
     arguments = declared.with_defaults(arguments, declared.parameters)
     headers = {name: resolve(text, environ) for name, text in declared.headers.items()}
-    headers |= _authorization(declared.auth, environ)
-    _check_lines(headers)
+    headers |= authorization(declared.auth, environ)
+    check_lines(headers)
     url = _address(declared, arguments, environ)
     body = None
     if declared.method not in BODILESS:
@@ -84,7 +84,8 @@ def _check_path(declared: str, filled: str) -> None:
             raise InvalidInput(f"the address has {place}, which {text or 'nothing'!r} cannot fill")
 
 
-def _check_lines(headers: Mapping[str, str]) -> None:
+def check_lines(headers: Mapping[str, str]) -> None:
+    """Raises InvalidInput for a value that would be more than one line of a request."""
     for name, text in headers.items():
         if "\r" in text or "\n" in text or "\0" in text:
             raise InvalidInput(f"the value for the header {name} has a line break; take it out of the environment's")
@@ -97,7 +98,9 @@ def _body(headers: dict[str, str], content: JsonValue) -> tuple[dict[str, str], 
     return (headers if "content-type" in given else {**headers, "Content-Type": kind}), body
 
 
-def _authorization(auth: Auth | None, environ: Mapping[str, str]) -> dict[str, str]:
+def authorization(auth: Auth | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The header that shows who asks. Raises InvalidInput for a variable that is unset, NotSupported for a secret that
+    cannot be read."""
     match auth:
         case None:
             return {}
@@ -124,6 +127,6 @@ def _hidden(declared: WebhookTool, environ: Mapping[str, str]) -> Iterator[str]:
             yield resolve(declared.auth.token, environ)
         case BasicAuth():
             yield resolve(declared.auth.password, environ)
-            yield from (header.removeprefix("Basic ") for header in _authorization(declared.auth, environ).values())
+            yield from (header.removeprefix("Basic ") for header in authorization(declared.auth, environ).values())
         case _:
             yield resolve(declared.auth.value, environ)
