@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_COMPENSATION,
     SUSPENSION_REASON_UNKNOWN,
     SUSPENSION_REASON_VERSION,
     RunEvent,
@@ -32,6 +33,7 @@ from astromesh.v1.runs_pb2 import (
     STEP_STATUS_RUNNING,
     STEP_STATUS_SUCCEEDED,
     STEP_STATUS_UNKNOWN,
+    STEP_STATUS_WAITING,
     Run,
     RunStatus,
     Step,
@@ -39,6 +41,7 @@ from astromesh.v1.runs_pb2 import (
 from astromesh.v1.values_pb2 import Failure, Usage
 from astromesh_core.errors import Cancelled
 from astromesh_core.events.contents import text_content
+from astromesh_core.events.human_steps import HUMAN_FOLDS, no_longer_asked
 
 DEFAULT_ROLE = "default"
 """Of the model of an agent that names no roles."""
@@ -118,7 +121,7 @@ def add_usage(total: Usage, part: Usage) -> None:
 
 def suspended_status(reason: SuspensionReason.ValueType) -> RunStatus.ValueType:
     """The status of a run that waits for this reason."""
-    if reason == SUSPENSION_REASON_UNKNOWN:
+    if reason in (SUSPENSION_REASON_UNKNOWN, SUSPENSION_REASON_COMPENSATION):
         return RUN_STATUS_NEEDS_HUMAN
     return RUN_STATUS_NEEDS_VERSION if reason == SUSPENSION_REASON_VERSION else RUN_STATUS_SUSPENDED
 
@@ -255,12 +258,6 @@ def _resumed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     folder.run.waiting_for = folder.run.waiting_path = ""
 
 
-def _compensation_failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
-    del envelope
-    folder.run.status = RUN_STATUS_NEEDS_HUMAN
-    folder.run.waiting_for, folder.run.waiting_path = "compensation", event.path
-
-
 def _completed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     _end(folder, envelope, event, RUN_STATUS_COMPLETED)
     folder.run.answer.CopyFrom(event.answer)
@@ -276,6 +273,8 @@ def _failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 def _compensated(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     _end(folder, envelope, event, RUN_STATUS_COMPENSATED)
     folder.run.failure.CopyFrom(event.cause)
+    _cut_off(folder, event.cause.error_class, "cut off by the end of the run")
+    folder.run.warnings.extend(f"step {it.path} ({it.name}) was not undone: {it.reason}" for it in event.left)
 
 
 def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -287,7 +286,7 @@ def _cancelled(folder: RunFolder, envelope: Envelope, event: Any) -> None:
 def _cut_off(folder: RunFolder, error_class: str, message: str) -> None:
     """Ends the steps that were under way: nothing of them will ever come."""
     for step in folder.run.steps:
-        if step.status == STEP_STATUS_RUNNING:
+        if step.status in (STEP_STATUS_RUNNING, STEP_STATUS_WAITING):
             step.status = STEP_STATUS_FAILED
             step.failure.CopyFrom(Failure(error_class=error_class, message=text_content(message)))
 
@@ -297,6 +296,7 @@ def _end(folder: RunFolder, envelope: Envelope, event: Any, status: RunStatus.Va
     folder.run.status = status
     folder.run.ended_unix_nano = envelope.time_unix_nano
     folder.run.waiting_for = folder.run.waiting_path = ""
+    no_longer_asked(folder.run)
 
 
 _FOLDS = cast(
@@ -313,10 +313,10 @@ _FOLDS = cast(
         "tool_outcome_unknown": _tool_unknown,
         "suspended": _suspended,
         "resumed": _resumed,
-        "step_compensation_failed": _compensation_failed,
         "completed": _completed,
         "failed": _failed,
         "compensated": _compensated,
         "cancelled": _cancelled,
+        **HUMAN_FOLDS,
     },
 )
