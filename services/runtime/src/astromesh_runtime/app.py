@@ -20,6 +20,7 @@ from astromesh_core.readiness import Check, Health
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
 from astromesh_runtime.agents import Agents
+from astromesh_runtime.child_runs import ChildRuns
 from astromesh_runtime.dispatch import Dispatch
 from astromesh_runtime.open_runs import Opener
 from astromesh_runtime.scope import Services
@@ -48,7 +49,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     # The lock on the embedded mesh's data folder keeps it alone: nothing of an earlier life is waited for.
     sole = not platform.settings.nats_url
     worker_name = "embedded" if sole else platform.instance
-    services = _services(platform)
+    services = _services(platform, worker_name)
     async with Ownership(platform.bus, worker_name, sole=sole) as ownership, Intake(platform.bus) as intake:
         agents = Agents(platform.bus.resources, services.tools)
         metrics = platform.telemetry.metrics
@@ -83,7 +84,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
                     await task
 
 
-def _services(platform: Platform) -> Services:
+def _services(platform: Platform, worker: str) -> Services:
     channel = platform.connections.channel
     return Services(
         router=RouterServiceStub(channel("router")),
@@ -92,6 +93,7 @@ def _services(platform: Platform) -> Services:
         memory=MemoryServiceStub(channel("memory")),
         rag=RagServiceStub(channel("rag")),
         publish_delta=platform.bus.deltas.publish,
+        children=ChildRuns(platform.bus, platform.mesh_key, worker, time.time_ns),
     )
 
 

@@ -162,6 +162,8 @@ class Dispatch:
     async def _work(self, run: OpenRun) -> None:
         try:
             result = await self._persist(run)
+            if run.parent is not None and not _waits(result):
+                await self._tell_parent(run)
         finally:
             run.task = run.driver = None
         self._finish(run, result)
@@ -185,6 +187,18 @@ class Dispatch:
                 log.exception("a run met a bug", run_id=run.aggregate.id)
                 unforeseen = Bug(f"{type(error).__name__} in the runtime; its log has the details")
             run.fresh = None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
+
+    async def _tell_parent(self, run: OpenRun) -> None:
+        """Returns when the signal is stored: until then the run is open, for whoever takes it over too."""
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                await self._opener.tell_parent(run)
+                return
+            except AstromeshError as error:
+                log.warning("a parent is told later", run_id=run.aggregate.id, reason=error.message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS_AT_MOST)
 
@@ -233,8 +247,7 @@ class Dispatch:
         self.on_signal_settled(signal, run.aggregate.partition)
 
     def _finish(self, run: OpenRun, result: Ended | LetGo | Over) -> None:
-        waits = isinstance(result, LetGo) or (isinstance(result, Over) and result.waiting)
-        if waits and not run.dropped:
+        if _waits(result) and not run.dropped:
             self._park(run)
         else:
             self._end(run)
@@ -316,3 +329,7 @@ class Dispatch:
         self._wishes.discard(item)
         self._queues.done(item.aggregate.namespace, item.aggregate.id)
         self._start_ready()
+
+
+def _waits(result: Ended | LetGo | Over) -> bool:
+    return isinstance(result, LetGo) or (isinstance(result, Over) and result.waiting)

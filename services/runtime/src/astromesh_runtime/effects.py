@@ -6,14 +6,15 @@ An outcome is the run event that records it, so what a recovery feeds back is wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
-from astromesh.v1.effect_pb2 import Effect, ModelEffect, ToolEffect
-from astromesh.v1.run_events_pb2 import ModelReplied, ToolFailed, ToolSucceeded
+from astromesh.v1.effect_pb2 import AgentEffect, Effect, ModelEffect, ToolEffect
+from astromesh.v1.run_events_pb2 import ChildFinished, ModelReplied, ToolFailed, ToolSucceeded
 from astromesh.v1.values_pb2 import ROLE_TOOL, Failure, Message, Passage, ToolCall
-from astromesh_core.errors import AstromeshError, LimitExceeded
+from astromesh_core.agent_calls import question_of
+from astromesh_core.errors import AstromeshError, InvalidInput, LimitExceeded
 from astromesh_core.events.canonical import KeyedDigest, canonical_json, effect_sha256
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.transcript import Transcript
@@ -60,11 +61,27 @@ class CallTool:
 
 
 @dataclass(frozen=True, slots=True)
-class CallTools:
-    """Call these tools at once. Outcome: theirs, in the order of the calls."""
+class CallAgent:
+    """Run another agent as a child of this run. Outcome: ChildFinished, an answer or a failure."""
 
     path: str
-    calls: tuple[CallTool, ...]
+    agent: str
+    query: str
+    sha256: bytes
+    call: ToolCall | None = None
+    """Of the model, where it asked."""
+    refused: str = ""
+    """Why the model's arguments are no question."""
+    timeout_seconds: float = 0.0
+    """0: as long as this run may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    """Call these tools and agents at once. Outcome: theirs, in the order of the calls."""
+
+    path: str
+    calls: tuple[CallTool | CallAgent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +107,7 @@ class RememberSummary:
 
 
 SagaEffect: TypeAlias = CheckInput | AssembleContext | CallModel | CallTools | CheckOutput | Remember | RememberSummary
-ToolOutcome: TypeAlias = ToolSucceeded | ToolFailed
+ToolOutcome: TypeAlias = ToolSucceeded | ToolFailed | ChildFinished
 Pattern: TypeAlias = Generator[CallModel | CallTools, "ModelReplied | Sequence[ToolOutcome]", T]
 
 
@@ -137,6 +154,8 @@ class RunContext:
     output_schema_json: str = ""
     """Of the run's answer: every reply may be it, so all are asked for in this form."""
     sources: list[Passage] = field(default_factory=list[Passage])
+    agents: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The tools that are agents, and whom each runs."""
     _steps: int = 0
 
     def model(self, transcript: Transcript, role: str = "default", *, offers_tools: bool = True) -> Pattern[Reply]:
@@ -162,10 +181,11 @@ class RunContext:
         path = self._next_path()
         members = tuple(self._call(f"{path}.{number}", call) for number, call in enumerate(calls, 1))
         outcomes = cast("Sequence[ToolOutcome]", (yield CallTools(path, members)))
-        messages = [answer(member.call, outcome) for member, outcome in zip(members, outcomes, strict=True)]
+        messages = [
+            answer(member.call or ToolCall(), outcome) for member, outcome in zip(members, outcomes, strict=True)
+        ]
         for outcome in outcomes:
-            if isinstance(outcome, ToolSucceeded):
-                self.sources.extend(outcome.result.passages)
+            self.sources.extend(_sources(outcome))
         self.transcript = self.transcript.plus(*messages)
         return messages
 
@@ -173,10 +193,23 @@ class RunContext:
         self._steps += 1
         return str(self._steps)
 
-    def _call(self, path: str, call: ToolCall) -> CallTool:
+    def _call(self, path: str, call: ToolCall) -> CallTool | CallAgent:
+        agent = self.agents.get(call.name)
+        if agent is not None:
+            return self._asked(path, agent, call)
         digest = self.digester.of_text(plain(call.arguments))
         effect = ToolEffect(tool_call_id=call.id, name=call.name, arguments_digest=digest)
         return CallTool(path, call, effect_sha256(Effect(tool=effect)))
+
+    def _asked(self, path: str, agent: str, call: ToolCall) -> CallAgent:
+        arguments = plain(call.arguments)
+        sha256 = effect_sha256(
+            Effect(agent=AgentEffect(agent=agent, query_digest=self.digester.of_text(arguments), tool_call_id=call.id))
+        )
+        try:
+            return CallAgent(path, agent, question_of(arguments), sha256, call)
+        except InvalidInput as error:
+            return CallAgent(path, agent, "", sha256, call, refused=error.message)
 
 
 PatternFunction: TypeAlias = Callable[[RunContext], Generator[Any, Any, Answer]]
@@ -186,7 +219,15 @@ def answer(call: ToolCall, outcome: ToolOutcome) -> Message:
     """What the model reads of a call's outcome."""
     if isinstance(outcome, ToolSucceeded):
         text = plain(outcome.result.output)
+    elif isinstance(outcome, ChildFinished) and outcome.HasField("answer"):
+        text = plain(outcome.answer)
     else:
         failure = outcome.failure
         text = canonical_json({"error": failure.error_class, "message": plain(failure.message)}).decode()
     return Message(role=ROLE_TOOL, content=text_content(text), tool_call_id=call.id, name=call.name)
+
+
+def _sources(outcome: ToolOutcome) -> Iterable[Passage]:
+    if isinstance(outcome, ToolSucceeded):
+        return outcome.result.passages
+    return outcome.sources if isinstance(outcome, ChildFinished) else ()

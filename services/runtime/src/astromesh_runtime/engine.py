@@ -26,6 +26,7 @@ from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.errors import AstromeshError, LimitExceeded, Unavailable
 from astromesh_core.errors import TimedOut as OutOfTime
 from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.child_calls import cancel_children, totals_of
 from astromesh_runtime.context import assemble_context, check_input, check_output, remember, remember_summary
 from astromesh_runtime.effects import (
     AssembleContext,
@@ -148,7 +149,8 @@ class RunDriver:
             raise self._out_of_time() from None
 
     def _began(self, effect: CallTools) -> bool:
-        return any(member.path in self._scope.recorded.intents for member in effect.calls)
+        recorded = self._scope.recorded
+        return any(member.path in recorded.intents or member.path in recorded.children for member in effect.calls)
 
     def _out_of_time(self) -> OutOfTime:
         started = self._scope.recorded.started
@@ -156,6 +158,8 @@ class RunDriver:
         timed_out = TimedOut(deadline_unix_nano=started.deadline_unix_nano + self._scope.recorded.waited_nano)
         self._scope.record(RunEvent(timed_out=timed_out))
         seconds = self._scope.agent.timeout_seconds
+        if started.deadline_unix_nano == self._scope.requested.lineage.deadline_unix_nano:
+            return OutOfTime("the run took longer than the run that started it gave it")
         return OutOfTime(f"the run took longer than its {seconds:g} seconds (spec.orchestration.timeout_seconds)")
 
     async def _perform(self, effect: SagaEffect) -> Outcome:
@@ -184,6 +188,7 @@ class RunDriver:
                 sources=ending.sources,
                 lost_usage=left.estimate,
                 partial_charges=left.charges,
+                totals=totals_of(self._scope),
             )
             return await self._end_with(RunEvent(completed=completed))
         if ending.cause is not None:
@@ -194,10 +199,13 @@ class RunDriver:
             imposed=ending.imposed,
             lost_usage=left.estimate,
             partial_charges=left.charges,
+            totals=totals_of(self._scope),
         )
         return await self._end_with(RunEvent(failed=failed))
 
     async def _end_with(self, event: RunEvent, signal_id: str = "") -> Ended:
+        if self._scope.recorded.children:
+            await cancel_children(self._scope)
         self._terminal = self._scope.record(event, signal_id=signal_id)
         await self._scope.stored(self._terminal)
         return Ended()
@@ -217,6 +225,7 @@ class RunDriver:
             usage=usage,
             lost_usage=left.estimate,
             partial_charges=left.charges,
+            totals=totals_of(self._scope),
         )
         return await self._end_with(RunEvent(cancelled=event), signal.id)
 

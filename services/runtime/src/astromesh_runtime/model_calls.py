@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from astromesh.v1.router_pb2 import CompleteRequest, Completion, RunSpend
+from astromesh.v1.router_pb2 import AncestorSpend, CompleteRequest, Completion, RunSpend
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Route
@@ -167,6 +167,7 @@ class _ModelCall:
 
     def _request(self) -> CompleteRequest:
         scope, effect = self._scope, self._effect
+        cost_nanos, tokens = scope.spent()
         return CompleteRequest(
             agent=scope.agent.ref,
             role=effect.role,
@@ -177,10 +178,11 @@ class _ModelCall:
             output_schema_json=effect.output_schema_json,
             principal=scope.requested.principal,
             attempt=self._attempt,
-            run_spend=RunSpend(
-                cost_nanos=scope.bill.cost_nanos,
-                tokens=scope.bill.usage.input_tokens + scope.bill.usage.output_tokens,
-            ),
+            run_spend=RunSpend(cost_nanos=cost_nanos, tokens=tokens),
+            ancestors=[
+                AncestorSpend(agent=above.agent, spend=RunSpend(cost_nanos=above.cost_nanos, tokens=above.tokens))
+                for above in scope.requested.lineage.ancestors
+            ],
         )
 
     async def _tell(self, text: str) -> None:

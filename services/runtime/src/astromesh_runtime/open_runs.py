@@ -11,6 +11,7 @@ import structlog
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_CHILD,
     SUSPENSION_REASON_VERSION,
     RunCancelled,
     RunClaimed,
@@ -31,6 +32,8 @@ from astromesh_core.events.contents import may_hold_stored, plain
 from astromesh_core.events.runs import is_terminal
 from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion
+from astromesh_runtime.child_calls import cancel_open
+from astromesh_runtime.child_runs import Parent
 from astromesh_runtime.engine import RunDriver
 from astromesh_runtime.memories import is_found_again
 from astromesh_runtime.metering import RunMeter
@@ -49,6 +52,8 @@ class OpenRun:
     session_key: str
     position: Position
     """Of its request: orders the session's queue."""
+    parent: Parent | None = None
+    """Of a child: who is told when it ends."""
     fresh: StoredEvent | None = None
     """The request, where nothing else can be in the log yet."""
     signals: list[Signal] = field(default_factory=list[Signal])
@@ -103,7 +108,7 @@ class Opener:
         if is_terminal(last):
             run.ended_at = tail.position
             return Over(waiting=False)
-        if last.HasField("suspended") and not run.signals and last.suspended.reason != SUSPENSION_REASON_VERSION:
+        if last.HasField("suspended") and not run.signals and await self._waits(run.aggregate, last.suspended):
             return Over(waiting=True)
         claimed = await self._claim(run.aggregate, (tail.position, tail.head))
         stored = await self.bus.log.read(run.aggregate, at_least=claimed)
@@ -116,6 +121,14 @@ class Opener:
         if isinstance(scope, RunScope):
             scope.writer.bytes_recorded = sum(len(event.data) for event in stored.events)
         return scope
+
+    async def _waits(self, aggregate: Aggregate, suspended: Suspended) -> bool:
+        """Whether only a signal can wake the run: a child may have ended while nobody looked."""
+        if suspended.reason != SUSPENSION_REASON_CHILD:
+            return suspended.reason != SUSPENSION_REASON_VERSION
+        children = self.services.children
+        ends = [await children.end_of(aggregate.namespace, child) for child in suspended.child_run_ids]
+        return not any(ends)
 
     async def _fresh(self, run: OpenRun, request: StoredEvent, position: Position, after: Position) -> RunScope | Over:
         recorded = Recorded.of([await self._resolved(request)])
@@ -183,7 +196,7 @@ class Opener:
         """A run that only another release can read waits for it, and can be cancelled; it never fails for that."""
         cancel = next((signal for signal in run.signals if signal.HasField("cancel")), None)
         if cancel is not None:
-            _note_cut_writes(writer, events)
+            await self._note_open_calls(run.aggregate, writer, events)
             usage, left = _bill(events).closing(seen=len(plain(cancel.cancel.seen)))
             cancelled = RunCancelled(
                 principal=cancel.principal,
@@ -202,6 +215,11 @@ class Opener:
             await writer.stored(writer.record(RunEvent(suspended=suspended)))
         return Over(waiting=True)
 
+    async def tell_parent(self, run: OpenRun) -> None:
+        """Tells who waits for the run that it has ended. Idempotent; raises like `Signals.send`."""
+        if run.parent is not None:
+            await self.services.children.tell(run.aggregate.namespace, run.parent, run.aggregate.id)
+
     async def is_over(self, aggregate: Aggregate) -> bool:
         """True where the run has ended, or never was."""
         tail = await self.bus.log.tail(aggregate)
@@ -217,11 +235,22 @@ class Opener:
         try:
             events = (await self.bus.log.read(aggregate, at_least=tail.position)).events
             bill = _bill(events)
-            _note_cut_writes(writer, events)
+            await self._note_open_calls(aggregate, writer, events)
         except Bug as unreadable:
             # Nobody can tell what its log holds, and its session must go on.
             log.error("a run ends with a log that cannot be read", run_id=aggregate.id, reason=unreadable.message)
         return await self._fail(writer, error, bill)
+
+    async def _note_open_calls(
+        self, aggregate: Aggregate, writer: AggregateWriter, events: Sequence[StoredEvent]
+    ) -> None:
+        """Before the end of a run that cannot be driven: nobody knows what its cut writes did, and its children end."""
+        recorded = Recorded.of_tools(event.envelope for event in events)
+        for unknown in recorded.cut_writes():
+            writer.record(unknown)
+        if recorded.children:
+            requested = events[0].envelope.run.requested
+            await cancel_open(self.services.children, aggregate.namespace, requested.principal, recorded)
 
     async def _fail(self, writer: AggregateWriter, error: AstromeshError, bill: Bill) -> Position:
         usage, left = bill.closing()
@@ -256,7 +285,8 @@ class Opener:
 
     def _start(self, scope: RunScope) -> None:
         agent, now = scope.agent, scope.clock()
-        deadline = now + int(agent.timeout_seconds * 1e9) if agent.timeout_seconds else 0
+        own = now + int(agent.timeout_seconds * 1e9) if agent.timeout_seconds else 0
+        deadline = min(filter(None, (own, scope.requested.lineage.deadline_unix_nano)), default=0)
         started = RunStarted(
             worker=self.worker,
             epoch=scope.epoch,
@@ -281,8 +311,3 @@ class Opener:
 
 def _bill(events: Sequence[StoredEvent]) -> Bill:
     return Bill.of(event.envelope.run for event in events)
-
-
-def _note_cut_writes(writer: AggregateWriter, events: Sequence[StoredEvent]) -> None:
-    for unknown in Recorded.of_tools(event.envelope for event in events).cut_writes():
-        writer.record(unknown)

@@ -9,6 +9,9 @@ from typing import cast
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_CHILD,
+    ChildFinished,
+    ChildStarted,
     ContextAssembled,
     InputChecked,
     MemoryStored,
@@ -17,6 +20,7 @@ from astromesh.v1.run_events_pb2 import (
     RunEvent,
     RunRequested,
     RunStarted,
+    RunTotals,
     Suspended,
     ToolIntended,
     ToolOutcomeUnknown,
@@ -29,6 +33,7 @@ from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import TERMINAL_EVENTS
 from astromesh_runtime.effects import (
     AssembleContext,
+    CallAgent,
     CallModel,
     CallTool,
     CallTools,
@@ -43,6 +48,7 @@ from astromesh_runtime.saga import Outcome
 
 _MODEL_EVENTS = frozenset({"model_call_begun", "model_replied"})
 _TOOL_EVENTS = frozenset({"tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown"})
+_CHILD_EVENTS = frozenset({"child_started", "child_finished"})
 
 
 def digester_of(requested: RunRequested) -> KeyedDigest:
@@ -89,7 +95,7 @@ class Recorded:
     epoch: int = 0
     events: int = 0
     waited_nano: int = 0
-    """Time spent suspended, by which the run's deadline moves."""
+    """Time spent suspended, by which the run's deadline moves. For children it moves by what they waited themselves."""
     bill: Bill = field(default_factory=Bill)
     signals: set[str] = field(default_factory=set[str])
     begun: dict[str, int] = field(default_factory=dict[str, int])
@@ -97,10 +103,14 @@ class Recorded:
     intents: dict[str, list[ToolIntended]] = field(default_factory=dict[str, list[ToolIntended]])
     outcomes: dict[str, ToolOutcome] = field(default_factory=dict[str, ToolOutcome])
     unknown: set[str] = field(default_factory=set[str])
+    children: dict[str, ChildStarted] = field(default_factory=dict[str, ChildStarted])
+    spent: RunTotals = field(default_factory=RunTotals)
+    """By children that have ended."""
     marks: dict[str, _Mark] = field(default_factory=dict[str, _Mark])
     indexes: dict[str, int] = field(default_factory=dict[str, int])
     """Of each kind of event outside the effects, where the last one stands."""
     _suspended_at: int = 0
+    _children_waited: int = 0
 
     @classmethod
     def of(cls, events: Iterable[Envelope]) -> Recorded:
@@ -112,12 +122,14 @@ class Recorded:
 
     @classmethod
     def of_tools(cls, events: Iterable[Envelope]) -> Recorded:
-        """Only what these events say of tool calls: of a log that this release may be unable to read whole."""
+        """Only what these events say of calls and children: of a log that this release may be unable to read."""
         recorded = cls()
         for envelope in events:
             kind = envelope.run.WhichOneof("event")
             if kind in _TOOL_EVENTS:
                 recorded._add_effect(kind, envelope)
+            elif kind in _CHILD_EVENTS:
+                recorded._add_child(kind, envelope)
         return recorded
 
     def add(self, envelope: Envelope) -> None:
@@ -131,6 +143,8 @@ class Recorded:
         kind = envelope.run.WhichOneof("event") or ""
         if kind in _MODEL_EVENTS or kind in _TOOL_EVENTS:
             self._add_effect(kind, envelope)
+        elif kind in _CHILD_EVENTS:
+            self._add_child(kind, envelope)
         elif kind in TERMINAL_EVENTS:
             self.ended = envelope.run
         else:
@@ -138,8 +152,26 @@ class Recorded:
 
     def resume(self, now: int) -> None:
         """The run goes on at this time; its deadline moves by what it waited."""
+        for_children = self.suspended is not None and self.suspended.reason == SUSPENSION_REASON_CHILD
         self.suspended = None
-        self.waited_nano += now - self._suspended_at
+        self.waited_nano += self._children_waited if for_children else now - self._suspended_at
+        self._children_waited = 0
+
+    def start_child(self, started: ChildStarted) -> None:
+        """A child is about to be admitted."""
+        self.children[started.path] = started
+
+    def finish_child(self, finished: ChildFinished) -> None:
+        """What came of a child, whether it was started or refused."""
+        self.outcomes[finished.path] = finished
+        self.spent.cost_nanos += finished.totals.cost_nanos
+        self.spent.tokens += finished.totals.tokens
+        # Children of a step wait at the same time.
+        self._children_waited = max(self._children_waited, finished.totals.waited_nano)
+
+    def open_children(self) -> list[ChildStarted]:
+        """Those that were started and of whose end nothing is known."""
+        return [started for path, started in self.children.items() if path not in self.outcomes]
 
     def outcome(self, effect: SagaEffect) -> Outcome | None:
         """The recorded outcome of an effect; None where it has none yet. Raises Diverged."""
@@ -179,9 +211,9 @@ class Recorded:
         left = [(mark.index, path, mark.kind) for path, mark in self.marks.items() if path not in visited]
         return _Unvisited(*min(left)) if left else None
 
-    def tool_outcome(self, effect: CallTool) -> ToolOutcome | None:
+    def tool_outcome(self, effect: CallTool | CallAgent) -> ToolOutcome | None:
         """The recorded outcome of one call of a step. Raises Diverged."""
-        self._same(effect.path, "tool", effect.sha256)
+        self._same(effect.path, "agent" if isinstance(effect, CallAgent) else "tool", effect.sha256)
         return self.outcomes.get(effect.path)
 
     def _tools(self, effect: CallTools) -> list[ToolOutcome] | None:
@@ -220,6 +252,14 @@ class Recorded:
         else:
             self.outcomes[path] = event
             self.unknown.discard(path)
+
+    def _add_child(self, kind: str, envelope: Envelope) -> None:
+        event: ChildStarted | ChildFinished = getattr(envelope.run, kind)
+        self.marks.setdefault(event.path, _Mark(envelope.index, "agent", event.effect_sha256))
+        if isinstance(event, ChildStarted):
+            self.start_child(event)
+        else:
+            self.finish_child(event)
 
     def _add_frame(self, kind: str, envelope: Envelope) -> None:
         run = envelope.run

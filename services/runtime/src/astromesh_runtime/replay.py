@@ -50,6 +50,8 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
         given=tuple(requested.transcript),
         images=tuple(requested.images),
         output_schema_json=started.output_schema_json,
+        agents={tool.name: tool.agent for tool in started.tools if tool.agent},
+        options_json=started.pattern_options_json,
     )
 
 

@@ -6,7 +6,7 @@ check input ▸ assemble context ▸ the pattern's effects ▸ once more where t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -71,6 +71,10 @@ class Plan:
     """Pictures that go with the query."""
     output_schema_json: str = ""
     """What the answer has to match; empty: free text."""
+    agents: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The tools that are agents, and whom each runs."""
+    options_json: str = ""
+    """Of its pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         plan.tools_sha256,
         plan.output_schema_json,
         [*context.passages],
+        plan.agents,
     )
     try:
         text = yield from matching_answer(pattern, run)

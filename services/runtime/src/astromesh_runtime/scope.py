@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
     from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
     from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
+    from astromesh_runtime.child_runs import ChildRuns
 
 Clock = Callable[[], int]
 """Unix time in nanoseconds."""
@@ -41,7 +42,7 @@ class LogLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The stubs that a run calls, and where its tokens go."""
+    """The stubs that a run calls, where its tokens go, and where its children are."""
 
     router: RouterServiceAsyncStub
     tools: ToolsServiceAsyncStub
@@ -49,6 +50,7 @@ class Services:
     memory: MemoryServiceAsyncStub
     rag: RagServiceAsyncStub
     publish_delta: Callable[[str, Delta], None]
+    children: ChildRuns
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class RunScope:
     seen: list[str] = field(default_factory=list[str])
     """What the user has read of the reply under way, in pieces: there are thousands."""
     cancelling: bool = False
+    admissions: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
+    """Of children, begun by this worker."""
 
     @property
     def requested(self) -> RunRequested:
@@ -123,9 +127,20 @@ class RunScope:
         """The tool of this name in the agent's catalogue."""
         return next((tool for tool in self.agent.tools if tool.name == name), None)
 
-    def seconds_left(self) -> float | None:
-        """Until the run's deadline, less what it spent waiting; None where it has none."""
+    def spent(self) -> tuple[int, int]:
+        """What the run and its children have cost so far: nanodollars, and tokens."""
+        usage, children = self.bill.usage, self.recorded.spent
+        tokens = usage.input_tokens + usage.output_tokens + children.tokens
+        return self.bill.cost_nanos + children.cost_nanos, tokens
+
+    def deadline(self) -> int:
+        """When the run's time is up, as it stands: nanoseconds since 1970; 0: never."""
         started = self.recorded.started
         if started is None or not started.deadline_unix_nano:
-            return None
-        return (started.deadline_unix_nano + self.recorded.waited_nano - self.clock()) / 1e9
+            return 0
+        return started.deadline_unix_nano + self.recorded.waited_nano
+
+    def seconds_left(self) -> float | None:
+        """Until the run's deadline, less what it spent waiting; None where it has none."""
+        deadline = self.deadline()
+        return (deadline - self.clock()) / 1e9 if deadline else None

@@ -4,13 +4,15 @@ read        may start, and be used, before its intent is stored, and be made aga
 idempotent  starts when its intent is stored; called again with the same key after a crash or a lost answer
 write       starts when its intent is stored; without a definite answer it is `unknown`, never called again
 
-A step of reads alone is made at once. Any other is made one call after the other, in the order that the model gave it:
-a call may rest on what the one before it has changed. What is not permitted is denied first, without an intent.
+A step of reads and of agents alone is made at once. Any other is made one call after the other, in the order that the
+model gave it: a call may rest on what the one before it has changed. What is not permitted is denied first, without an
+intent.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_UNKNOWN,
@@ -23,7 +25,8 @@ from astromesh.v1.run_events_pb2 import (
 from astromesh.v1.tools_pb2 import ExecuteToolRequest
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_IDEMPOTENT, TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
 from astromesh_core.errors import AstromeshError, Cancelled
-from astromesh_runtime.effects import CallTool, CallTools, ToolOutcome
+from astromesh_runtime.child_calls import ChildCall
+from astromesh_runtime.effects import CallAgent, CallTool, CallTools, ToolOutcome
 from astromesh_runtime.permits import judge
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
@@ -45,7 +48,7 @@ IDEMPOTENT_PAUSE_SECONDS = 0.5
 async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
     """Performs what the log has no outcome for. Raises Waits when every call that had begun has settled, TimeoutError
     where the run's time was up before the next one began."""
-    calls = [_ToolCall(scope, member) for member in effect.calls]
+    calls = [_opened(scope, member) for member in effect.calls]
     for call in calls:
         call.judge()
     if len(calls) > 1 and all(call.reads for call in calls):
@@ -53,7 +56,11 @@ async def call_tools(scope: RunScope, effect: CallTools) -> list[ToolOutcome]:
     return [await _in_turn(scope, call) for call in calls]
 
 
-async def _at_once(calls: list[_ToolCall]) -> list[ToolOutcome]:
+def _opened(scope: RunScope, member: CallTool | CallAgent) -> _ToolCall | ChildCall:
+    return ChildCall(scope, member) if isinstance(member, CallAgent) else _ToolCall(scope, member)
+
+
+async def _at_once(calls: Sequence[_ToolCall | ChildCall]) -> list[ToolOutcome]:
     # Intents of one step go into one commit, before anything is sent.
     for call in calls:
         call.intend()
@@ -72,7 +79,7 @@ async def _at_once(calls: list[_ToolCall]) -> list[ToolOutcome]:
     return outcomes
 
 
-async def _in_turn(scope: RunScope, call: _ToolCall) -> ToolOutcome:
+async def _in_turn(scope: RunScope, call: _ToolCall | ChildCall) -> ToolOutcome:
     left = scope.seconds_left()
     if left is not None and left <= 0 and not call.begun:
         raise TimeoutError
@@ -80,7 +87,7 @@ async def _in_turn(scope: RunScope, call: _ToolCall) -> ToolOutcome:
     return await _settled(call)
 
 
-async def _settled(call: _ToolCall) -> ToolOutcome:
+async def _settled(call: _ToolCall | ChildCall) -> ToolOutcome:
     outcome = await call.settle()
     if outcome is None:
         raise Waits(SUSPENSION_REASON_UNKNOWN, call.path, "the outcome of a write is unknown")
@@ -222,7 +229,7 @@ class _ToolCall:
         outcome.timing.CopyFrom(self._scope.timing(start))
         if isinstance(outcome, ToolSucceeded):
             self._scope.record(RunEvent(tool_succeeded=outcome))
-        else:
+        elif isinstance(outcome, ToolFailed):
             self._scope.record(RunEvent(tool_failed=outcome))
         return outcome
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_CHILD,
     SUSPENSION_REASON_UNKNOWN,
     SUSPENSION_REASON_VERSION,
     Resumed,
@@ -18,6 +19,7 @@ from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, Signal
 from astromesh.v1.values_pb2 import Failure, ToolResult
 from astromesh_core.errors import PermanentError
 from astromesh_core.events.contents import plain
+from astromesh_runtime.child_calls import cancel_children, finish_children, totals_of
 from astromesh_runtime.engine import Ended, LetGo
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.scope import RunScope
@@ -39,6 +41,8 @@ async def apply_signals(scope: RunScope, signals: Sequence[Signal]) -> Ended | L
     suspended = scope.recorded.suspended
     if suspended is None:
         return None
+    if scope.recorded.children:
+        await finish_children(scope, signals)
     if _still_waits(scope, suspended):
         return LetGo(suspended.reason)
     await _resume(scope, suspended)
@@ -49,10 +53,14 @@ def _still_waits(scope: RunScope, suspended: Suspended) -> bool:
     if suspended.reason == SUSPENSION_REASON_VERSION:
         started = scope.recorded.started
         return started is None or pattern_function(started.pattern, started.pattern_version) is None
+    if suspended.reason == SUSPENSION_REASON_CHILD:
+        return any(child.child_run_id in suspended.child_run_ids for child in scope.recorded.open_children())
     return suspended.reason != SUSPENSION_REASON_UNKNOWN or suspended.path in scope.recorded.unknown
 
 
 async def _cancel(scope: RunScope, signal: Signal) -> None:
+    if scope.recorded.children:
+        await cancel_children(scope)
     for unknown in scope.recorded.cut_writes():
         scope.record(unknown)
     usage, left = scope.bill.closing(seen=len(plain(signal.cancel.seen)))
@@ -63,6 +71,7 @@ async def _cancel(scope: RunScope, signal: Signal) -> None:
         usage=usage,
         lost_usage=left.estimate,
         partial_charges=left.charges,
+        totals=totals_of(scope),
     )
     await scope.stored(scope.record(RunEvent(cancelled=cancelled), signal_id=signal.id))
 

@@ -19,6 +19,7 @@ from astromesh_core.bus.ownership import Acquired, Ownership
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import AstromeshError, Conflict, TemporaryError
+from astromesh_runtime.child_runs import Parent
 from astromesh_runtime.dispatch import Dispatch
 from astromesh_runtime.open_runs import OpenRun
 
@@ -98,7 +99,8 @@ class Worker:
             self._partitions[number] = Partition(end)
             for run in sorted(checkpoint.open_runs, key=lambda run: run.requested_sequence):
                 aggregate = run_aggregate(run.namespace, run.run_id)
-                self._dispatch.add(OpenRun(aggregate, run.session_key, Position(run.requested_sequence)))
+                parent = Parent(run.parent_run_id, run.parent_path) if run.parent_run_id else None
+                self._dispatch.add(OpenRun(aggregate, run.session_key, Position(run.requested_sequence), parent))
         starts = zip(numbers, map(Reached.by, checkpoints), strict=True)
         await self._intake.follow(dict(starts))
 
@@ -122,8 +124,9 @@ class Worker:
 
     def _take_request(self, arrival: RunRequest, partition: Partition) -> None:
         fresh = arrival.event if arrival.position > partition.end else None
-        session = arrival.event.envelope.run.requested.session_key
-        self._dispatch.add(OpenRun(arrival.aggregate, session, arrival.position, fresh))
+        requested = arrival.event.envelope.run.requested
+        parent = Parent.of(requested)
+        self._dispatch.add(OpenRun(arrival.aggregate, requested.session_key, arrival.position, parent, fresh))
 
     def _take_signal(self, arrival: SignalArrived, partition: Partition) -> None:
         partition.unsettled[arrival.signal.id] = arrival.position
@@ -175,4 +178,6 @@ def _checkpointed(run: OpenRun) -> CheckpointedRun:
         run_id=run.aggregate.id,
         requested_sequence=run.position.sequence,
         session_key=run.session_key,
+        parent_run_id=run.parent.run_id if run.parent is not None else "",
+        parent_path=run.parent.path if run.parent is not None else "",
     )

@@ -1,0 +1,225 @@
+"""Performs the effect of running another agent, and takes in what came of it.
+
+nothing recorded ──▶ started, admitted ──▶ the run waits, holding no worker ──signal──▶ finished
+                 └─▶ finished, refused: not permitted, arguments that are no question, too deep, a cycle
+
+A child is never started anew: its id follows from run and path. How it ends is an outcome that the parent works with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_CHILD,
+    Ancestor,
+    ChildFinished,
+    ChildStarted,
+    Lineage,
+    RunEvent,
+    RunTotals,
+)
+from astromesh.v1.signal_pb2 import Signal
+from astromesh.v1.values_pb2 import Failure
+from astromesh_core.errors import AstromeshError, Cancelled, InvalidInput, LimitExceeded, Unavailable
+from astromesh_core.events.contents import text_content
+from astromesh_core.rpc.identity import Caller
+from astromesh_runtime.child_runs import ChildRuns
+from astromesh_runtime.effects import CallAgent
+from astromesh_runtime.permits import judge
+from astromesh_runtime.recorded import Recorded
+from astromesh_runtime.saga import failure_of
+from astromesh_runtime.scope import RunScope
+from astromesh_runtime.waits import Waits
+
+MAX_DEPTH: Final = 8
+"""Runs that may stand above a child."""
+
+_ENDED_ABOVE: Final = "the run that started it has ended"
+
+
+class ChildCall:
+    """One child of a step."""
+
+    reads = True
+    """It may be started beside the step's other calls."""
+
+    def __init__(self, scope: RunScope, member: CallAgent) -> None:
+        self._scope = scope
+        self._member = member
+        self.path = member.path
+        self._outcome = scope.recorded.tool_outcome(member)
+        self._started = scope.recorded.children.get(member.path)
+        self._intended: int | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the log says anything of it."""
+        return self._outcome is not None or self._started is not None
+
+    def judge(self) -> None:
+        """Records a refusal as the outcome of a child that is not to be, unless it was begun already."""
+        refusal = None if self.begun else self._refusal()
+        if refusal is None:
+            return
+        member = self._member
+        finished = ChildFinished(
+            path=member.path,
+            effect_sha256=member.sha256,
+            agent=member.agent,
+            call=member.call,
+            failure=failure_of(refusal),
+        )
+        self._scope.record(RunEvent(child_finished=finished))
+        self._scope.recorded.finish_child(finished)
+        self._outcome = finished
+
+    def intend(self) -> None:
+        """Records that the child is started, unless it is known already."""
+        if self.begun:
+            return
+        scope, member = self._scope, self._member
+        caller = Caller(scope.requested.principal, scope.namespace, scope.requested.role)
+        self._started = ChildStarted(
+            path=member.path,
+            effect_sha256=member.sha256,
+            child_run_id=scope.services.children.name(caller, scope.run_id, member),
+            agent=member.agent,
+            call=member.call,
+            query=text_content(member.query),
+        )
+        self._intended = scope.record(RunEvent(child_started=self._started))
+        scope.recorded.start_child(self._started)
+
+    async def settle(self) -> ChildFinished:
+        """What came of the child. Raises Waits where it has not ended."""
+        if isinstance(self._outcome, ChildFinished):
+            return self._outcome
+        started = self._started
+        assert started is not None
+        if self._intended is not None:
+            await self._scope.stored(self._intended)
+        admission = asyncio.ensure_future(self._admit())
+        # A request on its way arrives though the run is cancelled meanwhile: the cancel of the child has to follow it.
+        self._scope.admissions.append(admission)
+        await asyncio.shield(admission)
+        if self._intended is None and (finished := await _found(self._scope, started)) is not None:
+            return finished
+        detail = f"run {started.child_run_id} of agent {started.agent}"
+        raise Waits(SUSPENSION_REASON_CHILD, self.path, detail, (started.child_run_id,))
+
+    async def _admit(self) -> None:
+        scope = self._scope
+        await scope.services.children.admit(
+            scope.requested, self._member, self._lineage(), scope.namespace, scope.traceparent
+        )
+
+    def _lineage(self) -> Lineage:
+        scope, member = self._scope, self._member
+        cost_nanos, tokens = scope.spent()
+        own = Ancestor(run_id=scope.run_id, agent=scope.agent.ref, cost_nanos=cost_nanos, tokens=tokens)
+        ancestors = [*scope.requested.lineage.ancestors, own]
+        return Lineage(ancestors=ancestors, path=member.path, deadline_unix_nano=self._deadline())
+
+    def _deadline(self) -> int:
+        scope, member = self._scope, self._member
+        spec = scope.tool(member.call.name) if member.call is not None else None
+        timeout_ms = spec.timeout_ms if spec is not None else int(member.timeout_seconds * 1000)
+        own = scope.clock() + timeout_ms * 1_000_000 if timeout_ms else 0
+        return min(filter(None, (own, scope.deadline())), default=0)
+
+    def _refusal(self) -> AstromeshError | None:
+        scope, member = self._scope, self._member
+        if member.call is not None:
+            spec = scope.tool(member.call.name)
+            denied = judge(scope.agent.permits, member.call, spec, scope.requested.role)
+            if denied is not None:
+                return denied
+        if member.refused:
+            return InvalidInput(member.refused)
+        above = [ancestor.agent.name for ancestor in scope.requested.lineage.ancestors] + [scope.agent.ref.name]
+        if member.agent in above:
+            return LimitExceeded(
+                f"agent {member.agent} is at work above this run: {' > '.join([*above, member.agent])}"
+            )
+        if len(above) > MAX_DEPTH:
+            return LimitExceeded(f"no more than {MAX_DEPTH} runs may stand above one: {' > '.join(above)}")
+        return None
+
+
+async def finish_children(scope: RunScope, signals: Iterable[Signal]) -> None:
+    """Records what came of the children that these signals tell of; where none does, of whichever ended unnoticed.
+
+    Raises Unavailable where the log does not show yet what a signal tells.
+    """
+    told = {signal.child.child_run_id: signal.id for signal in signals if signal.HasField("child")}
+    for started in scope.recorded.open_children():
+        signal_id = told.get(started.child_run_id, "")
+        if told and not signal_id:
+            continue
+        finished = await _found(scope, started, signal_id)
+        if finished is None and signal_id:
+            raise Unavailable(f"the end of run {started.child_run_id} is not to be read yet", retry_after=0.05)
+
+
+async def cancel_children(scope: RunScope) -> None:
+    """Asks that the children which have not ended be cancelled, before their parent ends."""
+    await asyncio.gather(*scope.admissions, return_exceptions=True)
+    await cancel_open(scope.services.children, scope.namespace, scope.requested.principal, scope.recorded)
+
+
+async def cancel_open(children: ChildRuns, namespace: str, principal: str, recorded: Recorded) -> None:
+    """Asks that these children be cancelled, where they have not ended."""
+    for started in recorded.open_children():
+        await children.cancel(namespace, started.child_run_id, principal, _ENDED_ABOVE)
+
+
+def totals_of(scope: RunScope) -> RunTotals | None:
+    """What a child comes to where it ends now; None of a run that no other run waits for."""
+    if not scope.requested.HasField("lineage"):
+        return None
+    usage, left = scope.bill.closing()
+    cost_nanos = scope.bill.cost_nanos + scope.recorded.spent.cost_nanos
+    return RunTotals(
+        cost_nanos=cost_nanos + sum(charge.cost_nanos for charge in left.charges),
+        tokens=usage.input_tokens + usage.output_tokens + scope.recorded.spent.tokens,
+        waited_nano=scope.recorded.waited_nano,
+    )
+
+
+async def _found(scope: RunScope, started: ChildStarted, signal_id: str = "") -> ChildFinished | None:
+    event = await scope.services.children.end_of(scope.namespace, started.child_run_id)
+    if event is None:
+        return None
+    finished = _finished(started, event)
+    scope.record(RunEvent(child_finished=finished), signal_id=signal_id)
+    scope.recorded.finish_child(finished)
+    scope.recorded.signals.add(signal_id)
+    return finished
+
+
+def _finished(started: ChildStarted, event: RunEvent) -> ChildFinished:
+    finished = ChildFinished(
+        path=started.path,
+        effect_sha256=started.effect_sha256,
+        child_run_id=started.child_run_id,
+        totals=_totals(event),
+    )
+    if event.HasField("completed"):
+        finished.answer.CopyFrom(event.completed.answer)
+        finished.sources.extend(event.completed.sources)
+    elif event.HasField("cancelled"):
+        told = f"run {started.child_run_id} of agent {started.agent} was cancelled"
+        finished.failure.CopyFrom(Failure(error_class=Cancelled.code, message=text_content(told)))
+    elif event.HasField("compensated"):
+        finished.failure.CopyFrom(event.compensated.cause)
+    else:
+        finished.failure.CopyFrom(event.failed.failure)
+    return finished
+
+
+def _totals(event: RunEvent) -> RunTotals | None:
+    ended = getattr(event, event.WhichOneof("event") or "")
+    return ended.totals if ended.HasField("totals") else None
