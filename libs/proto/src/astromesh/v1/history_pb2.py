@@ -22,37 +22,38 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from astromesh.v1 import audit_pb2 as astromesh_dot_v1_dot_audit__pb2
 from astromesh.v1 import runs_pb2 as astromesh_dot_v1_dot_runs__pb2
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61stromesh/v1/history.proto\x12\x0c\x61stromesh.v1\x1a\x17\x61stromesh/v1/runs.proto\x1a\x19\x61stromesh/v1/values.proto\"\x82\x01\n\x1dHistoryServiceListRunsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x17.astromesh.v1.RunFilter\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Z\n\x1eHistoryServiceListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.astromesh.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x1bHistoryServiceGetRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\">\n\x1cHistoryServiceGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"]\n\x11ListEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nfrom_index\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\x05\"\'\n\x12ListEventsResponse\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"\xa2\x01\n\x0fSumCostsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x16\n\x0e\x66rom_unix_nano\x18\x04 \x01(\x03\x12\x17\n\x0funtil_unix_nano\x18\x05 \x01(\x03\x12)\n\x08group_by\x18\x06 \x03(\x0e\x32\x17.astromesh.v1.CostGroup\"]\n\x10SumCostsResponse\x12#\n\x04sums\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.CostSum\x12$\n\x05total\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.CostSum\"\xb9\x01\n\x07\x43ostSum\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x04 \x01(\t\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x06 \x01(\x03\x12\x17\n\x0f\x65stimated_calls\x18\x07 \x01(\x03\x12\"\n\x05usage\x18\x08 \x01(\x0b\x32\x13.astromesh.v1.Usage\x12\x12\n\ncost_nanos\x18\t \x01(\x03*\x9a\x01\n\tCostGroup\x12\x1a\n\x16\x43OST_GROUP_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OST_GROUP_AGENT\x10\x01\x12\x14\n\x10\x43OST_GROUP_MODEL\x10\x02\x12\x17\n\x13\x43OST_GROUP_PROVIDER\x10\x03\x12\x12\n\x0e\x43OST_GROUP_DAY\x10\x04\x12\x18\n\x14\x43OST_GROUP_PRINCIPAL\x10\x05\x32\xf4\x02\n\x0eHistoryService\x12\x65\n\x08ListRuns\x12+.astromesh.v1.HistoryServiceListRunsRequest\x1a,.astromesh.v1.HistoryServiceListRunsResponse\x12_\n\x06GetRun\x12).astromesh.v1.HistoryServiceGetRunRequest\x1a*.astromesh.v1.HistoryServiceGetRunResponse\x12O\n\nListEvents\x12\x1f.astromesh.v1.ListEventsRequest\x1a .astromesh.v1.ListEventsResponse\x12I\n\x08SumCosts\x12\x1d.astromesh.v1.SumCostsRequest\x1a\x1e.astromesh.v1.SumCostsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61stromesh/v1/history.proto\x12\x0c\x61stromesh.v1\x1a\x18\x61stromesh/v1/audit.proto\x1a\x17\x61stromesh/v1/runs.proto\x1a\x19\x61stromesh/v1/values.proto\"\x82\x01\n\x1dHistoryServiceListRunsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x17.astromesh.v1.RunFilter\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Z\n\x1eHistoryServiceListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.astromesh.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x1bHistoryServiceGetRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\">\n\x1cHistoryServiceGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.astromesh.v1.Run\"]\n\x11ListEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nfrom_index\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\x05\"\'\n\x12ListEventsResponse\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"\xa2\x01\n\x0fSumCostsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x16\n\x0e\x66rom_unix_nano\x18\x04 \x01(\x03\x12\x17\n\x0funtil_unix_nano\x18\x05 \x01(\x03\x12)\n\x08group_by\x18\x06 \x03(\x0e\x32\x17.astromesh.v1.CostGroup\"]\n\x10SumCostsResponse\x12#\n\x04sums\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.CostSum\x12$\n\x05total\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.CostSum\"\xb9\x01\n\x07\x43ostSum\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x04 \x01(\t\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x06 \x01(\x03\x12\x17\n\x0f\x65stimated_calls\x18\x07 \x01(\x03\x12\"\n\x05usage\x18\x08 \x01(\x0b\x32\x13.astromesh.v1.Usage\x12\x12\n\ncost_nanos\x18\t \x01(\x03*\x9a\x01\n\tCostGroup\x12\x1a\n\x16\x43OST_GROUP_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OST_GROUP_AGENT\x10\x01\x12\x14\n\x10\x43OST_GROUP_MODEL\x10\x02\x12\x17\n\x13\x43OST_GROUP_PROVIDER\x10\x03\x12\x12\n\x0e\x43OST_GROUP_DAY\x10\x04\x12\x18\n\x14\x43OST_GROUP_PRINCIPAL\x10\x05\x32\xa4\x04\n\x0eHistoryService\x12\x65\n\x08ListRuns\x12+.astromesh.v1.HistoryServiceListRunsRequest\x1a,.astromesh.v1.HistoryServiceListRunsResponse\x12_\n\x06GetRun\x12).astromesh.v1.HistoryServiceGetRunRequest\x1a*.astromesh.v1.HistoryServiceGetRunResponse\x12O\n\nListEvents\x12\x1f.astromesh.v1.ListEventsRequest\x1a .astromesh.v1.ListEventsResponse\x12I\n\x08SumCosts\x12\x1d.astromesh.v1.SumCostsRequest\x1a\x1e.astromesh.v1.SumCostsResponse\x12T\n\x0b\x45xportAudit\x12 .astromesh.v1.ExportAuditRequest\x1a!.astromesh.v1.ExportAuditResponse0\x01\x12X\n\rListTreeHeads\x12\".astromesh.v1.ListTreeHeadsRequest\x1a#.astromesh.v1.ListTreeHeadsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.history_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COSTGROUP']._serialized_start=1036
-  _globals['_COSTGROUP']._serialized_end=1190
-  _globals['_HISTORYSERVICELISTRUNSREQUEST']._serialized_start=97
-  _globals['_HISTORYSERVICELISTRUNSREQUEST']._serialized_end=227
-  _globals['_HISTORYSERVICELISTRUNSRESPONSE']._serialized_start=229
-  _globals['_HISTORYSERVICELISTRUNSRESPONSE']._serialized_end=319
-  _globals['_HISTORYSERVICEGETRUNREQUEST']._serialized_start=321
-  _globals['_HISTORYSERVICEGETRUNREQUEST']._serialized_end=385
-  _globals['_HISTORYSERVICEGETRUNRESPONSE']._serialized_start=387
-  _globals['_HISTORYSERVICEGETRUNRESPONSE']._serialized_end=449
-  _globals['_LISTEVENTSREQUEST']._serialized_start=451
-  _globals['_LISTEVENTSREQUEST']._serialized_end=544
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=546
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=585
-  _globals['_SUMCOSTSREQUEST']._serialized_start=588
-  _globals['_SUMCOSTSREQUEST']._serialized_end=750
-  _globals['_SUMCOSTSRESPONSE']._serialized_start=752
-  _globals['_SUMCOSTSRESPONSE']._serialized_end=845
-  _globals['_COSTSUM']._serialized_start=848
-  _globals['_COSTSUM']._serialized_end=1033
-  _globals['_HISTORYSERVICE']._serialized_start=1193
-  _globals['_HISTORYSERVICE']._serialized_end=1565
+  _globals['_COSTGROUP']._serialized_start=1062
+  _globals['_COSTGROUP']._serialized_end=1216
+  _globals['_HISTORYSERVICELISTRUNSREQUEST']._serialized_start=123
+  _globals['_HISTORYSERVICELISTRUNSREQUEST']._serialized_end=253
+  _globals['_HISTORYSERVICELISTRUNSRESPONSE']._serialized_start=255
+  _globals['_HISTORYSERVICELISTRUNSRESPONSE']._serialized_end=345
+  _globals['_HISTORYSERVICEGETRUNREQUEST']._serialized_start=347
+  _globals['_HISTORYSERVICEGETRUNREQUEST']._serialized_end=411
+  _globals['_HISTORYSERVICEGETRUNRESPONSE']._serialized_start=413
+  _globals['_HISTORYSERVICEGETRUNRESPONSE']._serialized_end=475
+  _globals['_LISTEVENTSREQUEST']._serialized_start=477
+  _globals['_LISTEVENTSREQUEST']._serialized_end=570
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=572
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=611
+  _globals['_SUMCOSTSREQUEST']._serialized_start=614
+  _globals['_SUMCOSTSREQUEST']._serialized_end=776
+  _globals['_SUMCOSTSRESPONSE']._serialized_start=778
+  _globals['_SUMCOSTSRESPONSE']._serialized_end=871
+  _globals['_COSTSUM']._serialized_start=874
+  _globals['_COSTSUM']._serialized_end=1059
+  _globals['_HISTORYSERVICE']._serialized_start=1219
+  _globals['_HISTORYSERVICE']._serialized_end=1767
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from astromesh.v1 import audit_pb2 as astromesh_dot_v1_dot_audit__pb2
 from astromesh.v1 import history_pb2 as astromesh_dot_v1_dot_history__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -55,6 +56,16 @@ class HistoryServiceStub:
                 request_serializer=astromesh_dot_v1_dot_history__pb2.SumCostsRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_history__pb2.SumCostsResponse.FromString,
                 _registered_method=True)
+        self.ExportAudit = channel.unary_stream(
+                '/astromesh.v1.HistoryService/ExportAudit',
+                request_serializer=astromesh_dot_v1_dot_audit__pb2.ExportAuditRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_audit__pb2.ExportAuditResponse.FromString,
+                _registered_method=True)
+        self.ListTreeHeads = channel.unary_unary(
+                '/astromesh.v1.HistoryService/ListTreeHeads',
+                request_serializer=astromesh_dot_v1_dot_audit__pb2.ListTreeHeadsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_audit__pb2.ListTreeHeadsResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServiceServicer:
@@ -87,6 +98,19 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportAudit(self, request, context):
+        """One self-contained file that verifies offline: stored events and values, and their place in the signed tree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTreeHeads(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HistoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +133,16 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.SumCosts,
                     request_deserializer=astromesh_dot_v1_dot_history__pb2.SumCostsRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_history__pb2.SumCostsResponse.SerializeToString,
+            ),
+            'ExportAudit': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAudit,
+                    request_deserializer=astromesh_dot_v1_dot_audit__pb2.ExportAuditRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_audit__pb2.ExportAuditResponse.SerializeToString,
+            ),
+            'ListTreeHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTreeHeads,
+                    request_deserializer=astromesh_dot_v1_dot_audit__pb2.ListTreeHeadsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_audit__pb2.ListTreeHeadsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +254,60 @@ class HistoryService:
             '/astromesh.v1.HistoryService/SumCosts',
             astromesh_dot_v1_dot_history__pb2.SumCostsRequest.SerializeToString,
             astromesh_dot_v1_dot_history__pb2.SumCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/astromesh.v1.HistoryService/ExportAudit',
+            astromesh_dot_v1_dot_audit__pb2.ExportAuditRequest.SerializeToString,
+            astromesh_dot_v1_dot_audit__pb2.ExportAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTreeHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.HistoryService/ListTreeHeads',
+            astromesh_dot_v1_dot_audit__pb2.ListTreeHeadsRequest.SerializeToString,
+            astromesh_dot_v1_dot_audit__pb2.ListTreeHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from astromesh.v1 import audit_pb2 as _audit_pb2
 from astromesh.v1 import history_pb2 as _history_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -39,6 +40,9 @@ class HistoryServiceStub:
     """The stored events, as bytes."""
     SumCosts: _grpc.UnaryUnaryMultiCallable[_history_pb2.SumCostsRequest, _history_pb2.SumCostsResponse]
     """What model calls have cost, by the log: charged, broken off and lost ones."""
+    ExportAudit: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditRequest, _audit_pb2.ExportAuditResponse]
+    """One self-contained file that verifies offline: stored events and values, and their place in the signed tree."""
+    ListTreeHeads: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListTreeHeadsRequest, _audit_pb2.ListTreeHeadsResponse]
 
 @_typing.type_check_only
 class HistoryServiceAsyncStub(HistoryServiceStub):
@@ -51,6 +55,9 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     """The stored events, as bytes."""
     SumCosts: _aio.UnaryUnaryMultiCallable[_history_pb2.SumCostsRequest, _history_pb2.SumCostsResponse]  # type: ignore[assignment]
     """What model calls have cost, by the log: charged, broken off and lost ones."""
+    ExportAudit: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditRequest, _audit_pb2.ExportAuditResponse]  # type: ignore[assignment]
+    """One self-contained file that verifies offline: stored events and values, and their place in the signed tree."""
+    ListTreeHeads: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListTreeHeadsRequest, _audit_pb2.ListTreeHeadsResponse]  # type: ignore[assignment]
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """The SQL read model of the log: lists, searches and verifies. It lags the log by milliseconds."""
@@ -84,5 +91,20 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.SumCostsResponse, _abc.Awaitable[_history_pb2.SumCostsResponse]]:
         """What model calls have cost, by the log: charged, broken off and lost ones."""
+
+    @_abc_1.abstractmethod
+    def ExportAudit(
+        self,
+        request: _audit_pb2.ExportAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportAuditResponse], _abc.AsyncIterator[_audit_pb2.ExportAuditResponse]]:
+        """One self-contained file that verifies offline: stored events and values, and their place in the signed tree."""
+
+    @_abc_1.abstractmethod
+    def ListTreeHeads(
+        self,
+        request: _audit_pb2.ListTreeHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListTreeHeadsResponse, _abc.Awaitable[_audit_pb2.ListTreeHeadsResponse]]: ...
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
