@@ -43,6 +43,7 @@ CATCHES_EVERYTHING = {
     "services/runtime/src/astromesh_runtime/dispatch.py": "the loop that runs go through: a bug ends its run alone",
     "services/runtime/src/astromesh_runtime/saga.py": "the edge to patterns: what one raises ends its run alone",
     "cli/src/astromesh_cli/__main__.py": "the launcher",
+    "libs/vectors/src/astromesh_vectors/worker.py": "a thread's edge: what a call raises is raised where it is awaited",
     "libs/core/src/astromesh_core/user_code/foreign.py": "the edge to users' code: what they raise is their answer",
 }
 
