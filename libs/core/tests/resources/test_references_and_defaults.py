@@ -42,6 +42,30 @@ def test_names_an_unknown_provider_and_the_nearest_one() -> None:
     assert problem.resource == "Agent default/a"
 
 
+def asking(name: str, *agents: str) -> str:
+    tools = ", ".join(f"{{name: ask-{other}, type: agent, agent: {other}}}" for other in agents)
+    return (
+        f"{HEAD}kind: Agent\nmetadata: {{name: {name}}}\nspec:\n"
+        f"  model: {{primary: {{providerRef: local}}}}\n  tools: [{tools}]\n"
+    )
+
+
+def test_an_agent_that_is_a_tool_exists_and_does_not_come_back_to_itself() -> None:
+    assert check(resources(OLLAMA, asking("a", "b", "c"), asking("b", "c"), asking("c"))) == []
+    (unknown,) = check(resources(OLLAMA, asking("a", "bee"), asking("bees")))
+    assert (unknown.code, unknown.path, unknown.hint) == (
+        "UnknownAgent",
+        "spec.tools[0].agent",
+        "did you mean 'bees'?",
+    )
+    cycles = check(resources(OLLAMA, asking("a", "b"), asking("b", "c"), asking("c", "a"), asking("d", "a")))
+    assert [(each.code, each.path, each.reason) for each in cycles] == [
+        ("AgentCycle", "spec.tools[0].agent", "would run itself: a > b > c > a"),
+        ("AgentCycle", "spec.tools[0].agent", "would run itself: b > c > a > b"),
+        ("AgentCycle", "spec.tools[0].agent", "would run itself: c > a > b > c"),
+    ]
+
+
 def test_a_candidate_adds_nothing_to_its_provider_that_nobody_would_read() -> None:
     quoting = HEAD + "kind: Provider\nmetadata: {name: quoting}\nspec: {type: extractive}\n"
     bad = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.agent_tools import AgentTool as DeclaredAgent
 from astromesh_core.resources.agent_tools import BuiltinTool as BuiltIn
 from astromesh_core.resources.agent_tools import InternalTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
@@ -19,6 +20,7 @@ from astromesh_core.resources.tool_permissions import Permits
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
+from astromesh_tools.agents import AgentTool
 from astromesh_tools.builtin.opening import opened
 from astromesh_tools.builtin.tool import BuiltinTool
 from astromesh_tools.catalogue import Toolbox, ToolSource
@@ -107,6 +109,8 @@ class Toolboxes:
                 return RetrievalTool(declared, agent.namespace, self._rag, around.clock)
             case Webhook():
                 return WebhookTool(declared, around.outbound, around.environ, around.clock)
+            case DeclaredAgent():
+                return AgentTool(declared)
             case BuiltIn():
                 return BuiltinTool(declared, opened(declared, around), around.clock)
             case _:

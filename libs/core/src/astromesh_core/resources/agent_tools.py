@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.agent_calls import PARAMETERS
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.builtin_configs import BuiltinConfig, CalculatorConfig
 from astromesh_core.resources.builtin_tools import ASK_HUMAN, BUILTINS, advice
 from astromesh_core.resources.mcp_tool import McpServer, McpType, of_its_type
-from astromesh_core.resources.references import Reference
+from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.spelling import is_mapping, shaped, spelled
 from astromesh_core.resources.tool_approval import Approval, Approver, WaitSeconds, check_names
 from astromesh_core.resources.tool_controls import ToolControls
@@ -227,4 +228,26 @@ class McpTool(ToolSpec, McpServer):
         return of_its_type(value)
 
 
-Tool = Annotated[InternalTool | RagTool | WebhookTool | BuiltinTool | McpTool, Field(discriminator="type")]
+class AgentTool(ToolSpec):
+    """Another agent of the namespace: the model asks it, and its answer is the result. Every call is a run of its own."""
+
+    type: Literal["agent"]
+    agent: Name
+    timeout_seconds: float | None = Field(
+        default=None, gt=0, le=86_400, validation_alias=spelled("timeout_seconds", "timeout")
+    )
+    """Of the agent's run. None: as long as the run that asks may take."""
+
+    @model_validator(mode="after")
+    def _leaves_undoing_to_its_run(self) -> Self:
+        told = [name for name in ("approval", "reconcile", "compensate") if getattr(self, name) is not None]
+        if told:
+            context = {"name": told[0], "hint": "declare it at the tools of the agent that it runs"}
+            raise PydanticCustomError("agent", "has {name}, and its calls are runs of their own", context)
+        return self
+
+    def taken(self) -> dict[str, JsonValue]:
+        return PARAMETERS
+
+
+Tool = Annotated[InternalTool | RagTool | WebhookTool | BuiltinTool | McpTool | AgentTool, Field(discriminator="type")]

@@ -26,7 +26,7 @@ from astromesh_core.resources.yaml_documents import Path
 PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
-TOOL_TYPES = frozenset(("builtin", "internal", "rag", "webhook"))
+TOOL_TYPES = frozenset(("agent", "builtin", "internal", "rag", "webhook"))
 RULE_TYPES = frozenset(("content_filter", "max_length", "pii_detection"))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 

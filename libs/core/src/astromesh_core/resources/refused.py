@@ -42,7 +42,6 @@ FIELDS: dict[str, dict[str, str]] = {
 }
 """Why a field of a kind is refused."""
 
-_AGENT_TOOL = "agents as tools do not exist"
 _OWN_CALL = "write a Python function and declare it with type: internal"
 
 VALUES: dict[str, dict[str, str]] = {
@@ -50,8 +49,7 @@ VALUES: dict[str, dict[str, str]] = {
     "spec.defaults.orchestration.pattern": {"glyph": "the glyph pattern does not exist"},
     "spec.memory.conversational.backend": {"in_memory": "memory that forgets does not exist; use sqlite"},
     "spec.tools": {
-        "agent": _AGENT_TOOL,
-        "a2a": _AGENT_TOOL,
+        "a2a": "agents elsewhere as tools do not exist; an agent of this mesh is a tool of type: agent",
         "client": "tools that the caller executes do not exist",
         "integration": f"ready-made integrations do not exist; {_OWN_CALL}",
         "api": f"tenant APIs do not exist; {_OWN_CALL}",

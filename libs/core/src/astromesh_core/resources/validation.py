@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.agent import AgentSpec
-from astromesh_core.resources.agent_tools import RagTool
+from astromesh_core.resources.agent_cycles import cycles
+from astromesh_core.resources.agent_tools import AgentTool, RagTool
 from astromesh_core.resources.candidates import Candidate, target_of
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.problems import Problem, did_you_mean
@@ -27,11 +28,20 @@ def check(resources: Iterable[Resource]) -> list[Problem]:
     """Lists what is wrong among resources that are each valid by themselves. `Problem.resource` names the one to mend.
 
     Codes: DuplicateName, UnknownProvider, UnknownPipeline, UnknownAgent, DimensionMismatch, DuplicateKey, UnknownKey,
-    DuplicateBudget, UnpricedModel, ProviderMismatch. A duplicate is a problem of every one but the first.
+    DuplicateBudget, UnpricedModel, ProviderMismatch, AgentCycle. A duplicate is a problem of every one but the first.
     """
     given = list(resources)
     known = {resource.key for resource in given}
     problems: list[Problem] = [*_duplicates(given), *_budgets(given), *_unpriced(given), *_mismatched(given)]
+    agents = {
+        resource.key: [(path, refer(kind, name, resource.namespace)) for path, kind, name in links(resource)]
+        for resource in given
+        if isinstance(resource.spec, AgentSpec)
+    }
+    for key, path, way in cycles(agents):
+        resource = next(each for each in given if each.key == key)
+        reason = f"would run itself: {' > '.join(each.name for each in way)}"
+        problems.append(_problem(resource, path, "AgentCycle", reason, "no agent may stand below itself"))
     for resource in given:
         for path, kind, reference in links(resource):
             if refer(kind, reference, resource.namespace) not in known:
@@ -50,6 +60,8 @@ def links(resource: Resource) -> Iterator[Link]:
         for index, tool in enumerate(spec.tools):
             if isinstance(tool, RagTool):
                 yield ("tools", index, "pipeline"), "RAGPipeline", tool.pipeline
+            elif isinstance(tool, AgentTool):
+                yield ("tools", index, "agent"), "Agent", tool.agent
         if spec.knowledge is not None:
             yield ("knowledge", "pipeline"), "RAGPipeline", spec.knowledge.pipeline
     elif isinstance(spec, ChannelSpec) and spec.default_agent is not None:
