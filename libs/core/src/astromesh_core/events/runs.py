@@ -27,6 +27,7 @@ from astromesh.v1.runs_pb2 import (
     RUN_STATUS_QUEUED,
     RUN_STATUS_RUNNING,
     RUN_STATUS_SUSPENDED,
+    STEP_KIND_AGENT,
     STEP_KIND_MODEL,
     STEP_KIND_TOOL,
     STEP_STATUS_FAILED,
@@ -138,6 +139,10 @@ def _requested(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     run.status = RUN_STATUS_QUEUED
     run.requested_unix_nano = envelope.time_unix_nano
     run.traceparent = envelope.traceparent
+    if event.HasField("lineage"):
+        above = event.lineage.ancestors
+        run.parent_run_id, run.parent_path = above[-1].run_id, event.lineage.path
+        run.root_run_id, run.depth = above[0].run_id, len(above)
 
 
 def _started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -245,6 +250,32 @@ def _tool_unknown(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step.timing.CopyFrom(event.timing)
 
 
+def _child_started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    step = folder.step(event.path)
+    step.kind, step.status = STEP_KIND_AGENT, STEP_STATUS_RUNNING
+    step.name, step.child_run_id = event.call.name or event.agent, event.child_run_id
+    step.input.CopyFrom(event.call.arguments if event.HasField("call") else event.query)
+    step.timing.start_unix_nano = envelope.time_unix_nano
+
+
+def _child_finished(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    step = folder.step(event.path)
+    if not event.child_run_id:
+        # It was refused: nothing was started.
+        step.kind, step.name = STEP_KIND_AGENT, event.call.name or event.agent
+        step.timing.start_unix_nano = envelope.time_unix_nano
+        if event.HasField("call"):
+            step.input.CopyFrom(event.call.arguments)
+    step.timing.duration_nano = envelope.time_unix_nano - step.timing.start_unix_nano
+    if event.HasField("failure"):
+        step.status = STEP_STATUS_FAILED
+        step.failure.CopyFrom(event.failure)
+    else:
+        step.status = STEP_STATUS_SUCCEEDED
+        step.output.CopyFrom(event.answer)
+    folder.run.children_cost_nanos += event.totals.cost_nanos
+
+
 def _suspended(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     del envelope
     folder.run.status = suspended_status(event.reason)
@@ -311,6 +342,8 @@ _FOLDS = cast(
         "tool_succeeded": _tool_succeeded,
         "tool_failed": _tool_failed,
         "tool_outcome_unknown": _tool_unknown,
+        "child_started": _child_started,
+        "child_finished": _child_finished,
         "suspended": _suspended,
         "resumed": _resumed,
         "completed": _completed,

@@ -229,7 +229,7 @@ class McpTool(ToolSpec, McpServer):
 
 
 class AgentTool(ToolSpec):
-    """Another agent of the namespace: the model asks it, and its answer is the result. Every call is a run of its own."""
+    """Another agent of the namespace: the model asks it, its answer is the result, and every call a run."""
 
     type: Literal["agent"]
     agent: Name

@@ -1171,7 +1171,6 @@ class ChildFinished(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
-    TIMING_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
@@ -1190,8 +1189,6 @@ class ChildFinished(_message.Message):
         """Of the answer."""
 
     @_builtins.property
-    def timing(self) -> _values_pb2.Timing: ...
-    @_builtins.property
     def totals(self) -> Global___RunTotals: ...
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall: ...
@@ -1204,14 +1201,13 @@ class ChildFinished(_message.Message):
         answer: _values_pb2.Content | None = ...,
         failure: _values_pb2.Failure | None = ...,
         sources: _abc.Iterable[_values_pb2.Passage] | None = ...,
-        timing: _values_pb2.Timing | None = ...,
         totals: Global___RunTotals | None = ...,
         agent: _builtins.str = ...,
         call: _values_pb2.ToolCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "failure", b"failure", "outcome", b"outcome", "timing", b"timing", "totals", b"totals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "failure", b"failure", "outcome", b"outcome", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "sources", b"sources", "timing", b"timing", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "sources", b"sources", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
