@@ -466,6 +466,12 @@ class RunStarted(_message.Message):
     EPISODIC_FIELD_NUMBER: _builtins.int
     REMEMBERS_TOOLS_FIELD_NUMBER: _builtins.int
     PATTERN_OPTIONS_JSON_FIELD_NUMBER: _builtins.int
+    CHECKS_TOOL_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    CHECKS_TOOL_RESULTS_FIELD_NUMBER: _builtins.int
+    DATA_BOUNDARY_FIELD_NUMBER: _builtins.int
+    STREAMS_CHECKED_FIELD_NUMBER: _builtins.int
+    MASKS_FIELD_NUMBER: _builtins.int
+    UNMASKED_TOOLS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     epoch: _builtins.int
     pattern: _builtins.str
@@ -488,11 +494,26 @@ class RunStarted(_message.Message):
     """What is remembered of a run holds its tool calls with their results."""
     pattern_options_json: _builtins.str
     """The options of its pattern, as JSON text; empty where it has none."""
+    checks_tool_arguments: _builtins.bool
+    """What else of the frame applies: rules for tools' arguments and for what comes from tools and pipelines."""
+    checks_tool_results: _builtins.bool
+    data_boundary: _builtins.str
+    """Random; stands around everything that comes from outside, so that a model can tell data from what it is told to do.
+    Empty where nothing is marked.
+    """
+    streams_checked: _builtins.bool
+    """The answer is told while it is written, as its rules leave it."""
+    masks: _builtins.bool
+    """Personal data is masked before a model reads it."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.ToolSpec]:
         """Every tool the agent offers, and the SHA-256 of the canonical catalogue."""
+
+    @_builtins.property
+    def unmasked_tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tools that get what masks stand for."""
 
     def __init__(
         self,
@@ -514,10 +535,16 @@ class RunStarted(_message.Message):
         episodic: _builtins.bool = ...,
         remembers_tools: _builtins.bool = ...,
         pattern_options_json: _builtins.str = ...,
+        checks_tool_arguments: _builtins.bool = ...,
+        checks_tool_results: _builtins.bool = ...,
+        data_boundary: _builtins.str = ...,
+        streams_checked: _builtins.bool = ...,
+        masks: _builtins.bool = ...,
+        unmasked_tools: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_options_json", b"pattern_options_json", "pattern_version", b"pattern_version", "remembers", b"remembers", "remembers_tools", b"remembers_tools", "semantic", b"semantic", "tools", b"tools", "tools_sha256", b"tools_sha256", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checks_input", b"checks_input", "checks_output", b"checks_output", "checks_tool_arguments", b"checks_tool_arguments", "checks_tool_results", b"checks_tool_results", "data_boundary", b"data_boundary", "deadline_unix_nano", b"deadline_unix_nano", "episodic", b"episodic", "epoch", b"epoch", "masks", b"masks", "max_iterations", b"max_iterations", "output_schema_json", b"output_schema_json", "pattern", b"pattern", "pattern_options_json", b"pattern_options_json", "pattern_version", b"pattern_version", "remembers", b"remembers", "remembers_tools", b"remembers_tools", "semantic", b"semantic", "streams_checked", b"streams_checked", "tools", b"tools", "tools_sha256", b"tools_sha256", "unmasked_tools", b"unmasked_tools", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
