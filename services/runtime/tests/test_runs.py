@@ -31,6 +31,7 @@ from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import STATUS_NAMES
 from astromesh_core.service import Platform
+from astromesh_core.untrusted import INSTRUCTION
 from astromesh_runtime import engine
 from astromesh_runtime.effects import Answer, AssembleContext, Pattern, RunContext
 from astromesh_runtime.patterns.catalogue import PATTERNS
@@ -93,9 +94,11 @@ async def test_the_frame_checks_recalls_retrieves_renders_and_remembers(
     by_kind = {kind: event.envelope.run for kind, event in zip(kinds(events), events, strict=True)}
     assert plain(by_kind["input_checked"].input_checked.text) == "my [GONE]"
     context = by_kind["context_assembled"].context_assembled
-    assert plain(context.system_prompt) == "Hi Ann. [guide.md]\na fact before"
+    boundary = by_kind["started"].started.data_boundary
+    known = f"[data {boundary} from knowledge]\n[guide.md]\na fact\n[end of data {boundary}]"
+    assert plain(context.system_prompt) == f"Hi Ann. {known} before"
     assert [plain(message.content) for message in services.router.requests[0].messages] == [
-        plain(context.system_prompt),
+        f"{plain(context.system_prompt)}\n\n{INSTRUCTION}",
         "before",
         "my [GONE]",
     ]

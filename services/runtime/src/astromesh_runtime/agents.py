@@ -16,6 +16,8 @@ from astromesh_core.errors import NotFound, NotSupported
 from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import Scope
+from astromesh_core.resources.guardrail_streaming import held_back
+from astromesh_core.resources.tool_output import tells_of_others
 from astromesh_core.resources.tool_permissions import Permits
 from astromesh_runtime.patterns.catalogue import newest
 from astromesh_runtime.prompts import Prompt, compile_prompt
@@ -36,6 +38,20 @@ class KnowledgeSource:
     namespace: str
     pipeline: str
     top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuardsOfAgent:
+    """What stands between an agent's runs, their tools and their callers, beside the checks of question and answer."""
+
+    checks_tool_arguments: bool
+    checks_tool_results: bool
+    marks_data: bool
+    """What others wrote is marked where a model reads it."""
+    streams_checked: bool
+    """The answer is told while it is written, as its rules leave it."""
+    masks: bool
+    unmasked_tools: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,7 @@ class AgentVersion:
     """What its answers have to match; empty: free text."""
     permits: Permits | None
     """None: every call of every tool is permitted."""
+    guards: GuardsOfAgent
 
 
 class Agents:
@@ -150,6 +167,19 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> 
         knowledge=_knowledge(ref, spec),
         output_schema_json=spec.output_schema or "",
         permits=Permits(spec.permissions) if spec.permissions is not None else None,
+        guards=_guards(spec),
+    )
+
+
+def _guards(spec: AgentSpec) -> GuardsOfAgent:
+    rules = spec.guardrails
+    return GuardsOfAgent(
+        checks_tool_arguments=bool(rules.tool_arguments),
+        checks_tool_results=bool(rules.tool_results),
+        marks_data=rules.mark_data and (spec.knowledge is not None or any(map(tells_of_others, spec.tools))),
+        streams_checked=bool(rules.output) and next(held_back(rules), None) is None,
+        masks=rules.masks,
+        unmasked_tools=tuple(sorted(rules.unmasked_tools)),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from astromesh.v1.guardrails_pb2 import (
@@ -19,16 +21,19 @@ from astromesh.v1.run_events_pb2 import (
     InputChecked,
     MemoryStored,
     OutputChecked,
+    PassageChecked,
     RunEvent,
 )
 from astromesh.v1.values_pb2 import Passage
 from astromesh_core.errors import TemporaryError
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import AssembleContext, CheckInput, CheckOutput, Remember, RememberSummary
+from astromesh_runtime.masking import mask_context
 from astromesh_runtime.patience import patiently
 from astromesh_runtime.prompts import prompt_variables
 from astromesh_runtime.related import SHORT_SECONDS, asks_for_related, recall_related
 from astromesh_runtime.scope import RunScope
+from astromesh_runtime.tool_checks import check_passages
 from astromesh_runtime.turns import without_calls
 
 CHECK_SECONDS = 30.0
@@ -46,7 +51,9 @@ async def check_input(scope: RunScope, effect: CheckInput) -> InputChecked:
         text=checked.text,
         blocked=checked.blocked,
         timing=scope.timing(start),
+        masked=checked.masked,
     )
+    scope.recorded.masks.learn(checked.masked)
     scope.record(RunEvent(input_checked=outcome))
     return outcome
 
@@ -79,9 +86,11 @@ async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextA
         missing = missing or away
     if scope.agent.knowledge is not None:
         passages = await _retrieve(scope, effect.query)
+    passages, checked, policy = await _checked(scope, passages)
     context: dict[str, object] = orjson.loads(plain(scope.requested.context) or "{}")
+    variables = prompt_variables(context, history, passages, related, boundary=_boundary(scope))
     outcome = ContextAssembled(
-        system_prompt=text_content(scope.agent.prompt.render(prompt_variables(context, history, passages, related))),
+        system_prompt=text_content(scope.agent.prompt.render(variables)),
         history=history,
         passages=passages,
         memories=related.memories,
@@ -89,12 +98,15 @@ async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextA
         memory_unavailable=missing,
         history_tokens=recalled.tokens,
         history_tokens_estimated=recalled.tokens_estimated,
-        timing=scope.timing(start),
+        checked_passages=checked,
+        policy_sha256=policy,
     )
     if recalled.HasField("summary"):
         outcome.summary.CopyFrom(recalled.summary)
     if recalled.HasField("to_fold"):
         outcome.to_fold.CopyFrom(recalled.to_fold)
+    await mask_context(scope, outcome)
+    outcome.timing.CopyFrom(scope.timing(start))
     scope.record(RunEvent(context_assembled=outcome))
     return outcome
 
@@ -126,6 +138,18 @@ def remember_summary(scope: RunScope, effect: RememberSummary) -> MemoryStored:
 async def _check(scope: RunScope, stage: GuardrailStage.ValueType, text: str) -> CheckTextResponse:
     request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text_content(text))
     return await patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
+
+
+def _boundary(scope: RunScope) -> str:
+    return scope.recorded.started.data_boundary if scope.recorded.started is not None else ""
+
+
+async def _checked(scope: RunScope, passages: list[Passage]) -> tuple[list[Passage], Sequence[PassageChecked], bytes]:
+    """What is left of passages by the agent's rules for what comes from outside."""
+    started = scope.recorded.started
+    if not passages or started is None or not started.checks_tool_results:
+        return passages, (), b""
+    return await check_passages(scope, passages)
 
 
 async def _recall(scope: RunScope) -> tuple[RecallResponse, str]:

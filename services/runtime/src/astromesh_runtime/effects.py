@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from astromesh.v1.effect_pb2 import AgentEffect, Effect, ModelEffect, ToolEffect
 from astromesh.v1.run_events_pb2 import ChildFinished, ModelReplied, ToolFailed, ToolSucceeded
@@ -18,6 +18,9 @@ from astromesh_core.errors import AstromeshError, InvalidInput, LimitExceeded
 from astromesh_core.events.canonical import KeyedDigest, canonical_json, effect_sha256
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.transcript import Transcript
+
+if TYPE_CHECKING:
+    from astromesh_runtime.guarding import Guard
 
 T = TypeVar("T")
 
@@ -58,6 +61,13 @@ class CallTool:
     path: str
     call: ToolCall
     sha256: bytes
+    refused: Failure | None = None
+    """Why it is not made."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it fails without being made."""
+        return self.refused is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,11 @@ class CallAgent:
     timeout_seconds: float = 0.0
     """0: as long as this run may take."""
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it fails without being made."""
+        return bool(self.refused)
+
 
 @dataclass(frozen=True, slots=True)
 class CallTools:
@@ -82,6 +97,23 @@ class CallTools:
 
     path: str
     calls: tuple[CallTool | CallAgent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckArguments:
+    """Check what these calls are to be made with. Outcome: a ToolArgumentsChecked for each, in their order."""
+
+    path: str
+    calls: tuple[CallTool | CallAgent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResults:
+    """Check what came of these calls. Outcome: a ToolResultChecked for each, in their order; None of a refused one."""
+
+    path: str
+    calls: tuple[CallTool | CallAgent, ...]
+    outcomes: tuple[ToolSucceeded | ToolFailed | ChildFinished, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +138,20 @@ class RememberSummary:
     through_run_id: str
 
 
-SagaEffect: TypeAlias = CheckInput | AssembleContext | CallModel | CallTools | CheckOutput | Remember | RememberSummary
+SagaEffect: TypeAlias = (
+    CheckInput
+    | AssembleContext
+    | CallModel
+    | CheckArguments
+    | CallTools
+    | CheckResults
+    | CheckOutput
+    | Remember
+    | RememberSummary
+)
 ToolOutcome: TypeAlias = ToolSucceeded | ToolFailed | ChildFinished
-Pattern: TypeAlias = Generator[CallModel | CallTools, "ModelReplied | Sequence[ToolOutcome]", T]
+PatternEffect: TypeAlias = CallModel | CheckArguments | CallTools | CheckResults
+Pattern: TypeAlias = Generator[PatternEffect, Any, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +199,8 @@ class RunContext:
     sources: list[Passage] = field(default_factory=list[Passage])
     agents: Mapping[str, str] = field(default_factory=dict[str, str])
     """The tools that are agents, and whom each runs."""
+    guard: Guard | None = None
+    """What stands between the run and its tools; None where nothing does."""
     _steps: int = 0
 
     def model(self, transcript: Transcript, role: str = "default", *, offers_tools: bool = True) -> Pattern[Reply]:
@@ -180,10 +225,16 @@ class RunContext:
         """Calls tools at once; what they answer joins the transcript, failures too, for the model to work with."""
         path = self._next_path()
         members = tuple(self._call(f"{path}.{number}", call) for number, call in enumerate(calls, 1))
+        if self.guard is not None:
+            members = yield from self.guard.before(path, members, self._call)
         outcomes = cast("Sequence[ToolOutcome]", (yield CallTools(path, members)))
+        if self.guard is not None:
+            outcomes = yield from self.guard.after(path, members, outcomes)
         messages = [
             answer(member.call or ToolCall(), outcome) for member, outcome in zip(members, outcomes, strict=True)
         ]
+        if self.guard is not None:
+            messages = self.guard.told(members, messages)
         for outcome in outcomes:
             self.sources.extend(_sources(outcome))
         self.transcript = self.transcript.plus(*messages)

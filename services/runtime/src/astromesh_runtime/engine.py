@@ -32,8 +32,10 @@ from astromesh_runtime.effects import (
     AssembleContext,
     CallModel,
     CallTools,
+    CheckArguments,
     CheckInput,
     CheckOutput,
+    CheckResults,
     PatternFunction,
     Remember,
     RememberSummary,
@@ -45,6 +47,7 @@ from astromesh_runtime.replay import plan_of
 from astromesh_runtime.saga import Completed, Ending, Failed, Outcome, failure_of, saga
 from astromesh_runtime.scope import RunScope
 from astromesh_runtime.tool_calls import call_tools
+from astromesh_runtime.tool_checks import check_arguments, check_results
 from astromesh_runtime.waits import Waits
 
 log = structlog.get_logger("astromesh.runtime")
@@ -168,6 +171,10 @@ class RunDriver:
                 return await call_model(self._scope, effect)
             case CallTools():
                 return await call_tools(self._scope, effect)
+            case CheckArguments():
+                return await check_arguments(self._scope, effect)
+            case CheckResults():
+                return await check_results(self._scope, effect)
             case CheckInput():
                 return await check_input(self._scope, effect)
             case AssembleContext():

@@ -35,15 +35,22 @@ def matching_answer(pattern: PatternFunction, run: RunContext) -> Generator[Any,
     AnswerMismatch, and what the pattern raises.
     """
     text = (yield from pattern(run)).text
-    problems = mismatches(run.output_schema_json, text)
+    problems = _problems(run, text)
     if not problems:
         return text
     transcript = _with_answer(run.transcript, text).plus(_told(problems))
     reply = yield from run.model(transcript, offers_tools=False)
-    left = mismatches(run.output_schema_json, reply.text)
+    left = _problems(run, reply.text)
     if left:
         raise AnswerMismatch(left, "though the model was told how")
     return reply.text
+
+
+def _problems(run: RunContext, text: str) -> list[str]:
+    """What is wrong with an answer as its user would read it, told as a model may read it."""
+    if run.guard is None:
+        return mismatches(run.output_schema_json, text)
+    return [*map(run.guard.hidden, mismatches(run.output_schema_json, run.guard.restored(text, in_json=True)))]
 
 
 def _with_answer(transcript: Transcript, text: str) -> Transcript:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from astromesh.v1.run_events_pb2 import RunEvent, SuspensionReason
-from astromesh.v1.values_pb2 import VerdictAction
+from astromesh.v1.run_events_pb2 import PassageChecked, RunEvent, SuspensionReason
+from astromesh.v1.values_pb2 import Verdict, VerdictAction
 from astromesh_core.bus.positions import Position
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.runs import TERMINAL_EVENTS
 from astromesh_core.telemetry.metrics import OTHER, Metrics
 from astromesh_runtime.recorded import Recorded
 
+_STAGES = {
+    "input_checked": "input",
+    "tool_arguments_checked": "tool_arguments",
+    "tool_result_checked": "tool_results",
+    "output_checked": "output",
+}
 _TOOL_OUTCOMES = {"tool_succeeded": "ok", "tool_failed": "failed", "tool_outcome_unknown": "unknown"}
 
 
@@ -57,8 +63,21 @@ class RunMeter:
 
     def checked(self, kind: str, event: RunEvent) -> None:
         """Counts the verdicts of guardrails."""
-        stage = kind.removesuffix("_checked")
-        for verdict in getattr(event, kind).verdicts:
+        self._count(_STAGES[kind], getattr(event, kind).verdicts)
+        if kind == "tool_result_checked":
+            self._passages(event.tool_result_checked.checked_passages)
+
+    def assembled(self, kind: str, event: RunEvent) -> None:
+        """Counts what was said of passages found for the prompt."""
+        del kind
+        self._passages(event.context_assembled.checked_passages)
+
+    def _passages(self, checked: Iterable[PassageChecked]) -> None:
+        for each in checked:
+            self._count("tool_results", each.verdicts)
+
+    def _count(self, stage: str, verdicts: Iterable[Verdict]) -> None:
+        for verdict in verdicts:
             action = VerdictAction.Name(verdict.action).removeprefix("VERDICT_ACTION_").lower()
             self._metrics.guard_verdicts.labels(stage, verdict.rule, action).inc()
 
@@ -81,5 +100,8 @@ _METERS: dict[str, Callable[[RunMeter, str, RunEvent], None]] = {
     "tool_outcome_unknown": RunMeter.tool_settled,
     "input_checked": RunMeter.checked,
     "output_checked": RunMeter.checked,
+    "tool_arguments_checked": RunMeter.checked,
+    "tool_result_checked": RunMeter.checked,
+    "context_assembled": RunMeter.assembled,
     "suspended": RunMeter.suspended,
 }

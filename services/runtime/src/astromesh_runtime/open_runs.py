@@ -302,6 +302,12 @@ class Opener:
             remembers=agent.remembers and scope.requested.uses_memory,
             remembers_tools=agent.conversational,
             output_schema_json=scope.requested.output_schema_json or agent.output_schema_json,
+            checks_tool_arguments=agent.guards.checks_tool_arguments,
+            checks_tool_results=agent.guards.checks_tool_results,
+            data_boundary=secrets.token_hex(8) if agent.guards.marks_data else "",
+            streams_checked=agent.guards.streams_checked,
+            masks=agent.guards.masks,
+            unmasked_tools=agent.guards.unmasked_tools,
             semantic=is_found_again(agent.semantic, scope.requested),
             episodic=is_found_again(agent.episodic, scope.requested),
         )

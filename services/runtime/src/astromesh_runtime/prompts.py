@@ -14,6 +14,7 @@ from astromesh.v1.memory_pb2 import RecallRelatedResponse
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Message, Passage
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.contents import plain
+from astromesh_core.untrusted import marked
 from astromesh_runtime.memories import episode_variables, episodes_text, memories_text, memory_variables
 from astromesh_runtime.turns import without_calls
 
@@ -95,10 +96,13 @@ def prompt_variables(
     history: Sequence[Message],
     passages: Sequence[Passage],
     related: RecallRelatedResponse | None = None,
+    *,
+    boundary: str = "",
 ) -> dict[str, object]:
     """The names a template may use: the caller's own, and `context`, `memory`, `knowledge`, `semantic_context`."""
     related = related or RecallRelatedResponse()
     knowledge = "\n\n".join(f"[{passage.source}]\n{plain(passage.text)}" for passage in passages)
+    knowledge = marked(boundary, "knowledge", knowledge) if knowledge else ""
     conversation = [
         {"role": "assistant" if message.role == ROLE_ASSISTANT else "user", "content": plain(message.content)}
         for message in without_calls(history)

@@ -22,14 +22,17 @@ from astromesh.v1.run_events_pb2 import (
     RunStarted,
     RunTotals,
     Suspended,
+    ToolArgumentsChecked,
     ToolIntended,
     ToolOutcomeUnknown,
+    ToolResultChecked,
 )
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_WRITE
 from astromesh_core.errors import Bug, NotSupported
 from astromesh_core.events.billing import Bill
 from astromesh_core.events.canonical import KeyedDigest
 from astromesh_core.events.contents import plain
+from astromesh_core.events.masks import Masks
 from astromesh_core.events.runs import TERMINAL_EVENTS
 from astromesh_runtime.effects import (
     AssembleContext,
@@ -37,8 +40,10 @@ from astromesh_runtime.effects import (
     CallModel,
     CallTool,
     CallTools,
+    CheckArguments,
     CheckInput,
     CheckOutput,
+    CheckResults,
     Remember,
     RememberSummary,
     SagaEffect,
@@ -49,6 +54,7 @@ from astromesh_runtime.saga import Outcome
 _MODEL_EVENTS = frozenset({"model_call_begun", "model_replied"})
 _TOOL_EVENTS = frozenset({"tool_intended", "tool_succeeded", "tool_failed", "tool_outcome_unknown"})
 _CHILD_EVENTS = frozenset({"child_started", "child_finished"})
+_CHECK_EVENTS = frozenset({"tool_arguments_checked", "tool_result_checked"})
 
 
 def digester_of(requested: RunRequested) -> KeyedDigest:
@@ -106,6 +112,9 @@ class Recorded:
     children: dict[str, ChildStarted] = field(default_factory=dict[str, ChildStarted])
     spent: RunTotals = field(default_factory=RunTotals)
     """By children that have ended."""
+    arguments_checked: dict[str, ToolArgumentsChecked] = field(default_factory=dict[str, ToolArgumentsChecked])
+    results_checked: dict[str, ToolResultChecked] = field(default_factory=dict[str, ToolResultChecked])
+    masks: Masks = field(default_factory=Masks)
     marks: dict[str, _Mark] = field(default_factory=dict[str, _Mark])
     indexes: dict[str, int] = field(default_factory=dict[str, int])
     """Of each kind of event outside the effects, where the last one stands."""
@@ -145,6 +154,8 @@ class Recorded:
             self._add_effect(kind, envelope)
         elif kind in _CHILD_EVENTS:
             self._add_child(kind, envelope)
+        elif kind in _CHECK_EVENTS:
+            self._add_check(kind, envelope.run, envelope.index)
         elif kind in TERMINAL_EVENTS:
             self.ended = envelope.run
         else:
@@ -187,6 +198,10 @@ class Recorded:
                 return self.replies.get(effect.path)
             case CallTools():
                 return self._tools(effect)
+            case CheckArguments():
+                return self._arguments(effect)
+            case CheckResults():
+                return self._results(effect)
             case RememberSummary():
                 return self.summary
             case Remember():
@@ -222,6 +237,19 @@ class Recorded:
         outcomes = [self.tool_outcome(member) for member in effect.calls]
         known = [outcome for outcome in outcomes if outcome is not None]
         return known if len(known) == len(outcomes) else None
+
+    def _arguments(self, effect: CheckArguments) -> list[ToolArgumentsChecked] | None:
+        found = [self.arguments_checked.get(member.path) for member in effect.calls]
+        known = [check for check in found if check is not None]
+        for member, check in zip(effect.calls, found, strict=True):
+            if check is not None and check.call != member.call:
+                raise Diverged(self.indexes["tool_arguments_checked"], member.path, "another call checked", "this call")
+        return known if len(known) == len(found) else None
+
+    def _results(self, effect: CheckResults) -> list[ToolResultChecked | None] | None:
+        found = [self.results_checked.get(member.path) for member in effect.calls]
+        awaited = [check for member, check in zip(effect.calls, found, strict=True) if not member.is_refused]
+        return None if None in awaited else found
 
     def _same(self, path: str, kind: str, sha256: bytes) -> None:
         if kind == "model":
@@ -261,6 +289,14 @@ class Recorded:
         else:
             self.finish_child(event)
 
+    def _add_check(self, kind: str, run: RunEvent, index: int) -> None:
+        self.indexes[kind] = index
+        if kind == "tool_arguments_checked":
+            self.arguments_checked[run.tool_arguments_checked.path] = run.tool_arguments_checked
+        else:
+            self.results_checked[run.tool_result_checked.path] = run.tool_result_checked
+            self.masks.learn(run.tool_result_checked.masked)
+
     def _add_frame(self, kind: str, envelope: Envelope) -> None:
         run = envelope.run
         self.indexes[kind] = envelope.index
@@ -270,8 +306,10 @@ class Recorded:
                 self.requested_unix_nano = envelope.time_unix_nano
             case "input_checked":
                 self.input_checked = run.input_checked
+                self.masks.learn(run.input_checked.masked)
             case "context_assembled":
                 self.context = run.context_assembled
+                self.masks.learn(run.context_assembled.masked)
             case "output_checked":
                 self.output_checked = run.output_checked
             case "memory_stored":

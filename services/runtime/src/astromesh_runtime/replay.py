@@ -17,6 +17,7 @@ from astromesh_runtime.effects import (
     RememberSummary,
     SagaEffect,
 )
+from astromesh_runtime.guarding import Guarded
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.recorded import Diverged, Recorded, digester_of
 from astromesh_runtime.saga import Completed, Ending, Plan, saga
@@ -52,6 +53,13 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
         output_schema_json=started.output_schema_json,
         agents={tool.name: tool.agent for tool in started.tools if tool.agent},
         options_json=started.pattern_options_json,
+        guarded=Guarded(
+            checks_arguments=started.checks_tool_arguments,
+            checks_results=started.checks_tool_results,
+            boundary=started.data_boundary,
+            masks=started.masks,
+            unmasked_tools=tuple(started.unmasked_tools),
+        ),
     )
 
 

@@ -10,7 +10,15 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from astromesh.v1.run_events_pb2 import ContextAssembled, InputChecked, MemoryStored, ModelReplied, OutputChecked
+from astromesh.v1.run_events_pb2 import (
+    ContextAssembled,
+    InputChecked,
+    MemoryStored,
+    ModelReplied,
+    OutputChecked,
+    ToolArgumentsChecked,
+    ToolResultChecked,
+)
 from astromesh.v1.values_pb2 import (
     ROLE_SYSTEM,
     ROLE_USER,
@@ -38,6 +46,7 @@ from astromesh_runtime.effects import (
     ToolOutcome,
 )
 from astromesh_runtime.folding import fold_call, with_summary
+from astromesh_runtime.guarding import Guard, Guarded
 from astromesh_runtime.matching import AnswerMismatch, matching_answer, mismatches
 from astromesh_runtime.transcript import Transcript
 from astromesh_runtime.turns import turn_of
@@ -46,7 +55,14 @@ MAX_SOURCES = 20
 """Passages kept as an answer's sources, best first."""
 
 Outcome: TypeAlias = (
-    InputChecked | ContextAssembled | ModelReplied | Sequence[ToolOutcome] | OutputChecked | MemoryStored
+    InputChecked
+    | ContextAssembled
+    | ModelReplied
+    | Sequence[ToolArgumentsChecked]
+    | Sequence[ToolOutcome]
+    | Sequence[ToolResultChecked | None]
+    | OutputChecked
+    | MemoryStored
 )
 
 
@@ -75,6 +91,8 @@ class Plan:
     """The tools that are agents, and whom each runs."""
     options_json: str = ""
     """Of its pattern."""
+    guarded: Guarded = field(default_factory=Guarded)
+    """What stands between the run and its tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +119,19 @@ Ending: TypeAlias = Completed | Failed
 
 def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome, Ending]:
     """Everything a run does, in order. Never raises for what happens to the run: that is a Failed ending."""
-    query = plan.query
+    query, guard = plan.query, plan.guarded.guard()
     if plan.checks_input:
         checked = cast("InputChecked", (yield CheckInput(query)))
         if checked.blocked:
             return _refused("the question", checked.verdicts)
         query = plain(checked.text)
+        guard.learn(checked.masked)
     context = cast("ContextAssembled", (yield AssembleContext(query)))
-    summary, history = yield from _folded(plan, context)
-    asked = _transcript(plan, query, with_summary(plain(context.system_prompt), summary), history)
+    guard.learn(context.masked)
+    summary, history = yield from _folded(plan, guard, context)
+    prompt = guard.instructed(with_summary(plain(context.system_prompt), summary))
+    given = tuple(context.given) if plan.guarded.masks else plan.given
+    asked = _transcript(plan, query, prompt, [*map(guard.marked, history), *given])
     run = RunContext(
         asked,
         plan.digester,
@@ -118,6 +140,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         plan.output_schema_json,
         [*context.passages],
         plan.agents,
+        guard if plan.guarded.is_needed else None,
     )
     try:
         text = yield from matching_answer(pattern, run)
@@ -132,12 +155,13 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         if checked.blocked:
             return _refused("the answer", checked.verdicts)
         text = plain(checked.text)
-        if problems := mismatches(plan.output_schema_json, text):
+        if problems := mismatches(plan.output_schema_json, guard.restored(text, in_json=True)):
             return Failed(failure_of(AnswerMismatch(problems, "as its guardrails left it")))
+    answer = guard.restored(text, in_json=bool(plan.output_schema_json))
     if plan.remembers:
         told = run.transcript.messages[len(asked.messages) :] if plan.remembers_tools else ()
-        yield Remember(turn_of(query, told, text))
-    return Completed(text, _distinct(run.sources))
+        yield Remember(turn_of(guard.restored(query), list(map(guard.remembered, told)), answer))
+    return Completed(answer, _distinct(run.sources))
 
 
 def failure_of(error: AstromeshError) -> Failure:
@@ -146,7 +170,9 @@ def failure_of(error: AstromeshError) -> Failure:
     return Failure(error_class=error.code, message=text_content(error.message), retry_after_ms=retry_after)
 
 
-def _folded(plan: Plan, context: ContextAssembled) -> Generator[SagaEffect, Outcome, tuple[str, Sequence[Message]]]:
+def _folded(
+    plan: Plan, guard: Guard, context: ContextAssembled
+) -> Generator[SagaEffect, Outcome, tuple[str, Sequence[Message]]]:
     """What the session's older turns come to, and those that are told as they were."""
     if not context.HasField("to_fold"):
         return plain(context.summary), context.history
@@ -155,7 +181,7 @@ def _folded(plan: Plan, context: ContextAssembled) -> Generator[SagaEffect, Outc
     if not text:
         # Nothing is lost: these turns are told as they were, and the next run tries again.
         return plain(context.summary), [*context.to_fold.messages, *context.history]
-    yield RememberSummary(text, context.to_fold.through_run_id)
+    yield RememberSummary(guard.restored(text), context.to_fold.through_run_id)
     return text, context.history
 
 
@@ -164,7 +190,6 @@ def _transcript(plan: Plan, query: str, prompt: str, history: Sequence[Message])
     if prompt:
         messages.append(_said(ROLE_SYSTEM, prompt))
     messages.extend(history)
-    messages.extend(plan.given)
     messages.append(Message(role=ROLE_USER, content=text_content(query), images=plan.images))
     return Transcript.of(plan.digester, messages)
 

@@ -122,6 +122,10 @@ class _ToolCall:
         if self.begun:
             return
         call, scope = self._member.call, self._scope
+        if self._member.refused is not None:
+            refused = ToolFailed(path=self.path, effect_sha256=self._member.sha256, failure=self._member.refused)
+            self._recorded = self._record(refused, scope.clock())
+            return
         denied = judge(scope.agent.permits, call, scope.tool(call.name), scope.requested.role)
         if denied is not None:
             self._recorded = self._record(self._failed(denied), scope.clock())

@@ -1,0 +1,45 @@
+"""Which output rules let an answer be told while it is written, and which must see the whole of it first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from astromesh_core.resources.guardrail_content import ContentFilter
+from astromesh_core.resources.guardrail_costs import CostLimit
+from astromesh_core.resources.guardrail_rules import MaxLength, PiiDetection, Rule
+from astromesh_core.resources.guardrails import GuardrailsSpec
+
+_BLOCKS = "blocks the whole answer for what may stand at its end"
+
+
+def held_back(spec: GuardrailsSpec) -> Iterator[tuple[str, str]]:
+    """The output rules for whose sake nothing is told before the answer is whole: where each stands, and why."""
+    for place, rule, _, dry_run in spec.rules("output"):
+        reason = "" if dry_run else _reason(rule)
+        if reason:
+            yield place, f"{rule.type} {reason}"
+
+
+def _reason(rule: Rule) -> str:
+    # What only warns changes nothing; what a run may cost is judged before its calls.
+    if isinstance(rule, CostLimit) or rule.action == "warn":
+        return ""
+    match rule:
+        case PiiDetection():
+            return "" if rule.action == "redact" else _BLOCKS
+        case ContentFilter():
+            return _of_content(rule)
+        case MaxLength():
+            if rule.action == "block":
+                return _BLOCKS
+            return "counts tokens of the whole answer" if rule.max_tokens is not None else ""
+        case _:
+            return "judges the answer as a whole"
+
+
+def _of_content(rule: ContentFilter) -> str:
+    actions = {rule.action, *(pattern.action or rule.action for pattern in rule.forbidden_patterns)}
+    if "block" in actions:
+        return _BLOCKS
+    changing = [pattern for pattern in rule.forbidden_patterns if (pattern.action or rule.action) == "redact"]
+    return "has a pattern that may match any length" if changing else ""
