@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -30,9 +30,9 @@ from astromesh.v1.rag_pb2 import (
     QueryResponse,
 )
 from astromesh.v1.rag_pb2_grpc import RagServiceServicer, RagServiceStub, add_RagServiceServicer_to_server
-from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
+from astromesh.v1.tools_pb2 import CutResult, ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub, add_ToolsServiceServicer_to_server
-from astromesh.v1.values_pb2 import Content, Passage, ResourceRef, ToolCall
+from astromesh.v1.values_pb2 import Content, Passage, ResourceRef, StoredValue, ToolCall
 from astromesh_core.errors import NotFound, NotSupported
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.outbound import Outbound
@@ -71,10 +71,23 @@ class Agents:
 
 
 class PlainValues:
-    """An object store that nothing was moved to."""
+    """An object store that no arguments were moved to. `away` is what putting raises."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, bytes] = {}
+        self.away: Exception | None = None
 
     async def resolve(self, content: Content) -> Content:
         return content
+
+    async def put(self, data: bytes) -> StoredValue:
+        if self.away is not None:
+            raise self.away
+        self.kept[sha256(data).digest()] = data
+        return StoredValue(sha256=sha256(data).digest(), size_bytes=len(data))
+
+    async def get(self, value: StoredValue) -> bytes:
+        return self.kept[value.sha256]
 
 
 class OneBook(RagServiceServicer):
@@ -115,11 +128,14 @@ class OneBook(RagServiceServicer):
 class Mesh:
     """A running tools service: write modules, add agents, call tools."""
 
-    def __init__(self, folder: Path, agents: Agents, stub: ToolsServiceAsyncStub, book: OneBook) -> None:
+    def __init__(
+        self, folder: Path, agents: Agents, stub: ToolsServiceAsyncStub, book: OneBook, values: PlainValues
+    ) -> None:
         self.folder = folder
         self.agents = agents
         self.stub = stub
         self.book = book
+        self.values = values
 
     def write(self, module: str, text: str) -> None:
         path = self.folder / f"{module}.py"
@@ -134,12 +150,16 @@ class Mesh:
         *,
         start_before: int = 0,
         timeout: float = 10,
-        run_id: str = "",
+        at: str = "",
+        cut: Mapping[str, StoredValue] | None = None,
     ) -> ExecuteToolResponse:
+        """Calls a tool by hand, or `at` a path of a run that has cut these results."""
         request = ExecuteToolRequest(
             agent=agent,
             call=ToolCall(id="c1", name=name, arguments=text_content(arguments)),
-            run_id=run_id,
+            run_id="r" if at else "",
+            path=at,
+            cut_results=[CutResult(path=at, whole=whole) for at, whole in (cut or {}).items()],
             idempotency_key="run:2.1",
             start_before_unix_nano=start_before,
         )
@@ -160,21 +180,23 @@ async def running(
     folder: Path, placement: Placement, telemetry: Telemetry | None = None, clock: Clock = time.time_ns
 ) -> AsyncGenerator[Mesh]:
     telemetry = telemetry or Telemetry()
-    agents, book = Agents(), OneBook()
+    agents, book, values = Agents(), OneBook(), PlainValues()
     threads = DaemonThreads(4)
 
     def register_rag(server: RpcServer) -> None:
         add_RagServiceServicer_to_server(book, server)
 
     async with placement(register_rag) as rag, Outbound("astromesh-tests") as outbound:
-        around = Surroundings(threads, outbound, clock, os.environ, folder.parent / "config", folder.parent / "data")
+        around = Surroundings(
+            threads, outbound, clock, os.environ, folder.parent / "config", folder.parent / "data", values
+        )
         toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), around)
 
         def register(server: RpcServer) -> None:
-            add_ToolsServiceServicer_to_server(ToolsService(toolboxes, PlainValues(), time.time_ns, telemetry), server)
+            add_ToolsServiceServicer_to_server(ToolsService(toolboxes, values, time.time_ns, telemetry), server)
 
         async with placement(register) as channel:
-            yield Mesh(folder, agents, ToolsServiceStub(channel), book)
+            yield Mesh(folder, agents, ToolsServiceStub(channel), book, values)
         threads.close()
         toolboxes.close()
         await asyncio.sleep(0)

@@ -180,11 +180,8 @@ async def test_an_unknown_tool_is_answered_with_the_names_that_exist(shop: Mesh)
     assert "add, day" in message
 
 
-async def test_results_of_any_kind_become_text_that_says_what_was_cut(shop: Mesh) -> None:
-    agent = shop.agents.add(*map(function, ("long", "surrogate", "odd", "breaks")))
-    long = await shop.output(agent, "long")
-    assert long.startswith("é" * 1000)
-    assert long.endswith("[cut: 100000 of 200000 characters left out]")
+async def test_results_of_any_kind_become_text(shop: Mesh) -> None:
+    agent = shop.agents.add(*map(function, ("surrogate", "odd", "breaks")))
     assert await shop.output(agent, "surrogate") == "a?b"
     assert orjson.loads(await shop.output(agent, "odd"))["y"] == [1]
 
@@ -294,4 +291,4 @@ async def test_a_call_by_hand_obeys_the_permissions_of_its_callers_role(shop: Me
     with acting_for(Caller("boss", "shop", "admin")):
         assert await shop.output(agent, "add", '{"a": 11}') == "12"
     assert failed(await shop.call(agent, "add", '{"a": 11}'))[0] == "denied"
-    assert (await shop.call(agent, "add", '{"a": 11}', run_id="r")).HasField("result")
+    assert (await shop.call(agent, "add", '{"a": 11}', at="2.1")).HasField("result")

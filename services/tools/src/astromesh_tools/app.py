@@ -32,7 +32,9 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     threads = DaemonThreads(THREADS)
     rag = RagServiceStub(platform.connections.channel("rag"))
     async with Outbound(USER_AGENT) as outbound:
-        around = Surroundings(threads, outbound, time_ns, os.environ, settings.config_dir, settings.data_dir)
+        around = Surroundings(
+            threads, outbound, time_ns, os.environ, settings.config_dir, settings.data_dir, platform.bus.values
+        )
         toolboxes = Toolboxes(platform.bus.resources, modules, rag, around)
         service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PydanticUserError, ValidationError, create_model
@@ -38,6 +38,11 @@ class ArgumentsSchema:
             self._schema = CheckedSchema(schema)
         except InvalidInput as error:
             raise InvalidInput(f"the schema of the parameters {error.message}") from error
+
+    @classmethod
+    def of_text(cls, schema: str) -> Self:
+        """The schema that a catalogue holds as JSON text."""
+        return cls(orjson.loads(schema))
 
     def read(self, text: str) -> dict[str, JsonValue]:
         """Returns the arguments. Raises InvalidInput that tells the model exactly what is wrong, and where."""

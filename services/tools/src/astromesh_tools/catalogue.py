@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeGuard
+from typing import Final, Protocol
+
+from typing_extensions import TypeIs
 
 from astromesh.v1.tools_pb2 import ToolSource as SourceHealth
 from astromesh.v1.values_pb2 import ToolSpec
@@ -59,8 +61,8 @@ class Toolbox:
 
     def __init__(self, entries: Iterable[Tool | ToolSource]) -> None:
         self._entries = tuple(entries)
-        self._own = {each.spec.name: each for each in self._entries if not _is_source(each)}
-        self._sources = [each for each in self._entries if _is_source(each)]
+        self._own = {each.spec.name: each for each in self._entries if not is_source(each)}
+        self._sources = [each for each in self._entries if is_source(each)]
         self._fixed = Catalogue(self._own)
 
     @property
@@ -68,6 +70,11 @@ class Toolbox:
         """Every name that is known without asking anybody."""
         offers = [source.latest for source in self._sources]
         return [*self._own, *(name for offer in offers if offer is not None for name in offer.tools)]
+
+    @property
+    def reader(self) -> str:
+        """The tool by which the agent reads what is cut off from results; "" where it has none."""
+        return next((name for name, tool in self._own.items() if tool.spec.reads_results), "")
 
     async def catalogue(self) -> Catalogue:
         """What the agent may call now; those who offer tools are asked all at once.
@@ -82,8 +89,8 @@ class Toolbox:
         owners = dict[str, str]()
         for entry in self._entries:
             offer = offered.get(id(entry))
-            found = offer.tools if offer is not None else {entry.spec.name: entry} if not _is_source(entry) else {}
-            owner = entry.entry if _is_source(entry) else ""
+            found = offer.tools if offer is not None else {entry.spec.name: entry} if not is_source(entry) else {}
+            owner = entry.entry if is_source(entry) else ""
             for name, tool in found.items():
                 _check_collision(name, owners.get(name), owner)
                 tools[name], owners[name] = tool, owner
@@ -105,7 +112,8 @@ class Toolbox:
         return None if pinned is not None else (await self.catalogue()).tools.get(name)
 
 
-def _is_source(entry: Tool | ToolSource) -> TypeGuard[ToolSource]:
+def is_source(entry: Tool | ToolSource) -> TypeIs[ToolSource]:
+    """Whether an entry stands for the tools of somebody else."""
     return hasattr(entry, "offer")
 
 

@@ -82,6 +82,9 @@ class ToolsService(ToolsServiceServicer):
             arguments=arguments,
             idempotency_key=request.idempotency_key,
             start_before=request.start_before_unix_nano,
+            path=request.path if request.run_id else "",
+            reader=toolbox.reader,
+            cut_results={cut.path: cut.whole for cut in request.cut_results},
         )
         attributes = {
             gen_ai.OPERATION: gen_ai.EXECUTE_TOOL,

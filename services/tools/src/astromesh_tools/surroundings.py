@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from astromesh.v1.values_pb2 import StoredValue
 from astromesh_core.outbound import Outbound
 from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.tool import Clock
+
+
+class KeptValues(Protocol):
+    """The object store: values by the hash of their bytes."""
+
+    async def put(self, data: bytes) -> StoredValue:
+        """Stores the bytes and returns when they are on disk."""
+        ...
+
+    async def get(self, value: StoredValue) -> bytes:
+        """The bytes. Raises NotFound."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,3 +37,5 @@ class Surroundings:
     """Relative paths of resources start here."""
     data_folder: Path
     """Holds the keys of the mesh; no tool reads it."""
+    values: KeptValues
+    """Where the whole of a result is that is too long for a model."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from astromesh.v1.values_pb2 import Failure, ToolResult, ToolSpec
+from astromesh.v1.values_pb2 import Failure, StoredValue, ToolResult, ToolSpec
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970."""
@@ -20,6 +21,12 @@ class Invocation(NamedTuple):
     idempotency_key: str
     start_before: int
     """Nanoseconds since 1970; 0: whenever."""
+    path: str = ""
+    """Of the call in its run; "" for one by hand."""
+    reader: str = ""
+    """The agent's tool that reads what is cut off from results; "" where it has none."""
+    cut_results: Mapping[str, StoredValue] = MappingProxyType({})
+    """For a tool that reads results: the whole of those of its run that were cut, by the path of their call."""
 
 
 class Tool(Protocol):

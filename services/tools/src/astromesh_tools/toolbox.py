@@ -24,7 +24,9 @@ from astromesh_tools.agents import AgentTool
 from astromesh_tools.builtin.opening import opened
 from astromesh_tools.builtin.tool import BuiltinTool
 from astromesh_tools.catalogue import Toolbox, ToolSource
+from astromesh_tools.controlled import Controls
 from astromesh_tools.functions import FunctionTool
+from astromesh_tools.reading_results import ResultReader
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.surroundings import Surroundings
 from astromesh_tools.tool import Tool
@@ -49,6 +51,7 @@ class Toolboxes:
         self._modules = modules
         self._rag = rag
         self._around = around
+        self._controls = Controls(around.clock, around.values)
         self._made: dict[tuple[str, str, bytes], tuple[int, Toolbox]] = {}
         # One thread: no two imports at once. Of its own: functions that hang cannot keep it.
         self._importing = DaemonThreads(1)
@@ -94,7 +97,9 @@ class Toolboxes:
             raise raised.error from raised
 
     def _make(self, declared: tuple[Declared, ...], agent: ResourceRef) -> tuple[int, Toolbox]:
-        return self._modules.generation, Toolbox(self._tool(tool, agent) for tool in declared)
+        return self._modules.generation, Toolbox(
+            self._controls.around(self._tool(tool, agent), tool, agent) for tool in declared
+        )
 
     def _tool(self, declared: Declared, agent: ResourceRef) -> Tool | ToolSource:
         around = self._around
@@ -111,6 +116,8 @@ class Toolboxes:
                 return WebhookTool(declared, around.outbound, around.environ, around.clock)
             case DeclaredAgent():
                 return AgentTool(declared)
+            case BuiltIn(tool="read_result"):
+                return ResultReader(declared, around.values, around.clock)
             case BuiltIn():
                 return BuiltinTool(declared, opened(declared, around), around.clock)
             case _:

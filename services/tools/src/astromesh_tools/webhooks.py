@@ -28,7 +28,7 @@ from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.arguments import ArgumentsSchema
 from astromesh_tools.functions import EFFECTS
 from astromesh_tools.metered import metered
-from astromesh_tools.results import cut, render
+from astromesh_tools.results import render
 from astromesh_tools.webhook_requests import WebhookRequest, request_of
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class WebhookTool:
             return failure_of(Unavailable(said))
         if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self._open(Unavailable(said))
-        return self._result(invocation, cut(f"{status}: {text}"), is_error=True)
+        return self._result(invocation, f"{status}: {text}", is_error=True)
 
     async def _read(self, response: aiohttp.ClientResponse, request: WebhookRequest) -> str:
         """The body as a model reads it, without our secrets, should it repeat them."""
@@ -164,7 +164,7 @@ class WebhookTool:
             text = await asyncio.to_thread(self._shown, response, bytes(body))
         for secret in request.secrets:
             text = text.replace(secret, "[secret]")
-        return cut(text)
+        return text
 
     def _shown(self, response: aiohttp.ClientResponse, body: bytes) -> str:
         kind = response.content_type

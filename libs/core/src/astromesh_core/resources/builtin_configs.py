@@ -84,8 +84,13 @@ class AskHumanConfig(Spec):
     """A question that nobody answered by then is answered so. None: it waits for as long as it takes."""
 
 
+class ReadResultConfig(Spec):
+    """Of `read_result`: nothing."""
+
+
 BuiltinConfig = (
     AskHumanConfig
+    | ReadResultConfig
     | DatetimeNowConfig
     | CalculatorConfig
     | JsonQueryConfig

@@ -16,6 +16,7 @@ from astromesh_core.resources.builtin_configs import (
     DatetimeNowConfig,
     JsonQueryConfig,
     ReadFileConfig,
+    ReadResultConfig,
     SqlQueryConfig,
     WebScrapeConfig,
 )
@@ -28,6 +29,9 @@ LONGEST_QUESTION: Final = 4_000
 LONGEST_URL: Final = 4_000
 PAGE_LENGTH: Final = 10_000
 """Characters of a page that are read, unless a call says more or less."""
+
+RESULT_LENGTH: Final = 20_000
+"""Characters of a cut result that are read, unless a call says more or less."""
 
 LONGEST_QUERY: Final = 10_000
 LINES_READ: Final = 500
@@ -52,6 +56,9 @@ def _taking(required: list[str], **properties: JsonValue) -> dict[str, JsonValue
 
 ASK_HUMAN: Final = "ask_human"
 """The one that is answered by a human: the run waits for it."""
+
+READ_RESULT: Final = "read_result"
+"""The one that reads what is cut off from results of its run."""
 
 BUILTINS: Final[dict[str, Builtin]] = {
     "datetime_now": Builtin(
@@ -156,6 +163,22 @@ BUILTINS: Final[dict[str, Builtin]] = {
             },
         ),
         SqlQueryConfig,
+    ),
+    READ_RESULT: Builtin(
+        "Reads on in a result of this run that was cut. The cut itself says with which arguments.",
+        _taking(
+            ["path"],
+            path={"type": "string", "pattern": r"^[0-9.]{1,40}$", "description": "Of the call, as the cut says."},
+            start={"type": "integer", "minimum": 0, "default": 0, "description": "The first character."},
+            max_length={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MOST_SHOWN,
+                "default": RESULT_LENGTH,
+                "description": "Characters to read at most.",
+            },
+        ),
+        ReadResultConfig,
     ),
     ASK_HUMAN: Builtin(
         "Asks the user a question and waits for the answer. Use it only for what you cannot find out otherwise, and "
