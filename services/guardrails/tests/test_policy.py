@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from typing import get_args
 
 import pytest
@@ -15,7 +13,6 @@ from astromesh.v1.guardrails_pb2 import (
     GUARDRAIL_STAGE_INPUT,
     GUARDRAIL_STAGE_OUTPUT,
     GUARDRAIL_STAGE_UNSPECIFIED,
-    GuardrailStage,
 )
 from astromesh.v1.values_pb2 import (
     VERDICT_ACTION_ALLOW,
@@ -23,24 +20,14 @@ from astromesh.v1.values_pb2 import (
     VERDICT_ACTION_REDACT,
     VERDICT_ACTION_WARN,
 )
-from astromesh_core.errors import InvalidInput, NotSupported
-from astromesh_core.resources.guardrail_rules import GuardrailsSpec, PiiKind
-from astromesh_guardrails.policy import Checked, Policy, compile_policy
+from astromesh_core.errors import InvalidInput
+from astromesh_core.resources.guardrail_rules import PiiKind
+from astromesh_guardrails.policy import Policy
 from astromesh_native.spans import ENTITIES
 
+from .judging import actions, check, policy
+
 INPUT = GUARDRAIL_STAGE_INPUT
-
-
-def policy(*rules: Mapping[str, object], output: tuple[Mapping[str, object], ...] = ()) -> Policy:
-    return compile_policy(GuardrailsSpec.model_validate({"input": list(rules), "output": list(output)}))
-
-
-def check(rules: Policy, text: str, stage: GuardrailStage.ValueType = INPUT) -> Checked:
-    return asyncio.run(rules.check(stage, text))
-
-
-def actions(checked: Checked) -> list[int]:
-    return [verdict.action for verdict in checked.verdicts]
 
 
 def test_redaction_leaves_kinds_in_place_of_what_was_found() -> None:
@@ -131,11 +118,6 @@ def test_equal_rules_have_one_hash_and_other_rules_another() -> None:
 def test_a_country_without_numbering_plan_is_refused_with_its_place() -> None:
     with pytest.raises(InvalidInput, match=r"guardrails\.input\[0\]: XX"):
         policy({"type": "pii_detection", "countries": ["XX"]})
-
-
-def test_a_rule_that_is_not_built_is_refused_with_its_place() -> None:
-    with pytest.raises(NotSupported, match=r"guardrails\.output\[0\]: topic_filter"):
-        policy(output=({"type": "topic_filter", "blocked_topics": ["x"]},))
 
 
 def words(action: str) -> Policy:

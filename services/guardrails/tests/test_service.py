@@ -30,6 +30,8 @@ from astromesh_guardrails.service import GuardrailsService
 from astromesh_native.choice import CHOICE
 from astromesh_testing.contracts.placement import Placement
 
+from .judging import NO_MODELS
+
 
 class Store:
     """Agent versions by hash, and one moved text."""
@@ -65,7 +67,7 @@ async def check(
     telemetry: Telemetry | None = None,
 ) -> CheckTextResponse:
     def register(server: RpcServer) -> None:
-        service = GuardrailsService(store, store, telemetry or Telemetry())
+        service = GuardrailsService(store, store, telemetry or Telemetry(), lambda agent: NO_MODELS)
         add_GuardrailsServiceServicer_to_server(service, server)
 
     async with placement(register) as channel:
@@ -81,7 +83,7 @@ async def test_answers_with_the_redacted_text_its_verdicts_and_the_policy(placem
     assert not answer.blocked
     assert [finding.kind for verdict in answer.verdicts for finding in verdict.findings] == ["EMAIL"]
     spec = AgentSpec.from_json(store.specs[agent.sha256])
-    assert answer.policy_sha256 == compile_policy(spec.guardrails).sha256
+    assert answer.policy_sha256 == compile_policy(spec.guardrails, NO_MODELS).sha256
 
 
 async def test_a_blocked_text_does_not_come_back(placement: Placement) -> None:

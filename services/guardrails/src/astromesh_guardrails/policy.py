@@ -13,18 +13,20 @@ from astromesh.v1.guardrails_pb2 import (
     GUARDRAIL_STAGE_TOOL_ARGUMENTS,
     GUARDRAIL_STAGE_TOOL_RESULTS,
     GuardrailStage,
+    RuleProblem,
 )
 from astromesh.v1.values_pb2 import VERDICT_ACTION_BLOCK, VERDICT_ACTION_WARN, Passage, Verdict
-from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported
+from astromesh_core.errors import AstromeshError, InvalidInput
 from astromesh_core.resources import guardrail_rules as declared
+from astromesh_core.resources.guardrail_costs import CostLimit
 from astromesh_core.resources.guardrails import GuardrailsSpec
-from astromesh_guardrails.arguments import Arguments
 from astromesh_guardrails.masking import Masks
-from astromesh_guardrails.rules.content import ContentRule
+from astromesh_guardrails.rules.catalogue import made
 from astromesh_guardrails.rules.length import LengthRule
 from astromesh_guardrails.rules.masks import MaskRule
-from astromesh_guardrails.rules.personal_data import PersonalDataRule
-from astromesh_guardrails.rules.port import AnyRule, Applied, AskingRule, Judged, Rule
+from astromesh_guardrails.rules.port import AnyRule, Applied, AskingRule, Judged
+from astromesh_guardrails.sources import Sources
+from astromesh_guardrails.structured import Structured
 
 LONGEST_INLINE: Final = 16_384
 """Characters up to which a text is checked on the event loop (0.1 ms in Rust, 4 ms in Python); a longer one goes to a
@@ -38,8 +40,8 @@ STAGE_NUMBERS: Final[dict[str, GuardrailStage.ValueType]] = {
 }
 """Stages by their names in YAML."""
 
-JSON_RULE: Final = "json_schema"
-"""Of a tool's arguments this rule alone sees the JSON."""
+WHOLE_RULES: Final = frozenset(("json_schema", "max_length"))
+"""Of what goes to tools and comes back these rules see the JSON as it stands, all others what stands in it."""
 
 
 class Checked(NamedTuple):
@@ -86,17 +88,21 @@ class Policy:
 
         A length that blocks is judged first, on the text as it came: what is refused anyway is not searched. The others
         follow in the order of the YAML, each on what the one before it left; findings are offsets in the text that
-        their rule saw, which of a tool's arguments is their names, texts and numbers with one character between them.
+        their rule saw, which of JSON to and from tools is its names, texts and numbers with one character between them.
         The first rule that blocks ends the check. Tokens of masks are those of `masks`, which grows.
         """
         rules = self._stages.get(stage)
         if rules is None:
             raise InvalidInput(f"{stage} is no stage of guardrails: send input, tool_arguments, tool_results or output")
-        checking = _Checking(text, passages, masks or Masks(), of_arguments=stage == GUARDRAIL_STAGE_TOOL_ARGUMENTS)
+        checking = _Checking(stage, text, passages, masks or Masks())
         for placed in rules:
             if reason := await checking.apply(placed):
                 return Checked("", True, reason, tuple(checking.verdicts))
         return Checked(checking.text, False, "", tuple(checking.verdicts))
+
+    async def problems(self) -> list[RuleProblem]:
+        """What keeps rules from their work, each with its place; opens what they ask."""
+        return [problem for placed in self.rules if (problem := await _problem(placed)) is not None]
 
     async def masked(self, texts: Sequence[str], masks: Masks) -> list[str]:
         """The texts as the rules that mask leave them, wherever they stand; `masks` grows."""
@@ -113,17 +119,18 @@ class Policy:
 class _Checking:
     """One text on its way through the rules of a stage."""
 
-    def __init__(self, text: str, passages: Sequence[Passage], masks: Masks, *, of_arguments: bool) -> None:
+    def __init__(self, stage: GuardrailStage.ValueType, text: str, passages: Sequence[Passage], masks: Masks) -> None:
         self.text = text
         self.verdicts: list[Verdict] = []
         self._passages = passages
         self._masks = masks
-        self._of_arguments = of_arguments
+        self._stage = stage
+        self._structured = stage in (GUARDRAIL_STAGE_TOOL_ARGUMENTS, GUARDRAIL_STAGE_TOOL_RESULTS)
 
     async def apply(self, placed: Placed) -> str:
         """Why the text does not pass; empty where it does."""
-        arguments = Arguments(self.text) if self._of_arguments and placed.rule.name != JSON_RULE else None
-        text = self.text if arguments is None else arguments.text
+        structured = Structured(self.text) if self._structured and placed.rule.name not in WHOLE_RULES else None
+        text = self.text if structured is None else structured.text
         # What is only tried out makes no tokens.
         applied = await _applied(placed.rule, text, self._passages, Masks() if placed.dry_run else self._masks)
         verdict = applied.verdict
@@ -131,13 +138,15 @@ class _Checking:
         self.verdicts.append(verdict)
         if placed.dry_run or applied.reason or applied.text == text:
             return "" if placed.dry_run else applied.reason
-        if arguments is None:
+        if structured is None:
             self.text = applied.text
             return ""
-        written = arguments.rewritten(applied.text)
+        written = structured.rewritten(applied.text, renames=self._stage == GUARDRAIL_STAGE_TOOL_RESULTS)
         if written is None:
             verdict.action = VERDICT_ACTION_BLOCK
-            return f"{placed.rule.name}: what it takes out of these arguments leaves none that can be called with."
+            return (
+                f"{placed.rule.name}: what it leaves cannot be used any more; send it without what the rule takes out."
+            )
         self.text = written
         return ""
 
@@ -153,6 +162,21 @@ async def _applied(rule: AnyRule, text: str, passages: Sequence[Passage], masks:
         return _unjudged(rule, text, error)
 
 
+async def _problem(placed: Placed) -> RuleProblem | None:
+    if not isinstance(placed.rule, AskingRule):
+        return None
+    try:
+        await placed.rule.prepare()
+    except AstromeshError as error:
+        return RuleProblem(place=placed.place, reason=reason_of(error), message=error.message)
+    return None
+
+
+def reason_of(error: AstromeshError) -> str:
+    """An error's class as conditions have it: `not-found` is `NotFound`."""
+    return error.code.title().replace("-", "")
+
+
 def _unjudged(rule: AskingRule, text: str, error: AstromeshError) -> Applied:
     """What a rule's `on_error` makes of a text that it could not judge."""
     if rule.on_error == "allow":
@@ -161,38 +185,27 @@ def _unjudged(rule: AskingRule, text: str, error: AstromeshError) -> Applied:
     return Applied("", Verdict(rule=rule.name, action=VERDICT_ACTION_BLOCK, error_class=error.code), reason)
 
 
-def compile_policy(spec: GuardrailsSpec) -> Policy:
-    """Makes an agent's rules ready to apply.
+def compile_policy(spec: GuardrailsSpec, sources: Sources) -> Policy:
+    """Makes an agent's rules ready to apply. What they ask is not opened yet: see `problems`.
 
-    Raises InvalidInput for a rule that cannot work (a country without numbering plan), NotSupported for a type that is
-    not built; both name the rule.
+    Raises InvalidInput for a rule that cannot work (a country without numbering plan, a file that is no classifier),
+    naming the rule.
     """
-    stages = {number: _compile_stage(spec, stage) for stage, number in STAGE_NUMBERS.items()}
+    stages = {number: _compile_stage(spec, stage, sources) for stage, number in STAGE_NUMBERS.items()}
     return Policy(stages, hashlib.sha256(spec.to_json().encode()).digest())
 
 
-def _compile_stage(spec: GuardrailsSpec, stage: str) -> tuple[Placed, ...]:
+def _compile_stage(spec: GuardrailsSpec, stage: str, sources: Sources) -> tuple[Placed, ...]:
     compiled = [
-        _compile(place, rule)._replace(policy=policy, dry_run=dry_run)
+        _compile(place, rule, sources)._replace(policy=policy, dry_run=dry_run)
         for place, rule, policy, dry_run in spec.rules(stage)
+        if not isinstance(rule, CostLimit)  # judged before a call of a model, where there is no text to check
     ]
     return tuple(sorted(compiled, key=lambda placed: not (isinstance(placed.rule, LengthRule) and placed.rule.blocks)))
 
 
-def _compile(place: str, rule: declared.Rule) -> Placed:
+def _compile(place: str, rule: declared.Rule, sources: Sources) -> Placed:
     try:
-        return Placed(place, _made(rule))
-    except AstromeshError as error:
-        raise type(error)(f"{place}: {error.message}") from error
-
-
-def _made(rule: declared.Rule) -> Rule:
-    match rule:
-        case declared.MaxLength():
-            return LengthRule(rule)
-        case declared.ContentFilter():
-            return ContentRule(rule)
-        case declared.PiiDetection():
-            return MaskRule(rule) if rule.action == "mask" else PersonalDataRule(rule)
-        case _:
-            raise NotSupported(f"{rule.type} is not built yet; use pii_detection, content_filter or max_length")
+        return Placed(place, made(rule, sources))
+    except InvalidInput as error:
+        raise InvalidInput(f"{place}: {error.message}") from error

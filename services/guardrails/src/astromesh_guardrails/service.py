@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
-from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse, MaskTextsRequest, MaskTextsResponse
+from astromesh.v1.guardrails_pb2 import (
+    CheckRulesRequest,
+    CheckRulesResponse,
+    CheckTextRequest,
+    CheckTextResponse,
+    MaskTextsRequest,
+    MaskTextsResponse,
+)
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer
-from astromesh.v1.values_pb2 import Content, MaskedValue, Passage, ResourceRef
+from astromesh.v1.values_pb2 import Content, MaskedValue, Passage
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.compiled import Compiled, Specs
@@ -16,6 +23,7 @@ from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.policy import Policy, compile_policy
+from astromesh_guardrails.sources import Sources
 from astromesh_native.choice import CHOICE
 
 
@@ -27,11 +35,15 @@ class Values(Protocol):
         ...
 
 
+SourcesOf: TypeAlias = Callable[[AgentSpec], Sources]
+"""What the rules of an agent find beside them."""
+
+
 class GuardrailsService(GuardrailsServiceServicer):
     """Checks texts by agents' rules, each version's compiled once."""
 
-    def __init__(self, specs: Specs, values: Values, telemetry: Telemetry) -> None:
-        self._policies = Compiled(specs, _policy)
+    def __init__(self, specs: Specs, values: Values, telemetry: Telemetry, sources: SourcesOf) -> None:
+        self._policies = Compiled(specs, lambda ref, spec_json: _policy(spec_json, sources))
         self._values = values
         self._telemetry = telemetry
 
@@ -52,6 +64,11 @@ class GuardrailsService(GuardrailsServiceServicer):
             masked=_added(masks),
         )
 
+    async def CheckRules(self, request: CheckRulesRequest, context: ServicerContext) -> CheckRulesResponse:
+        """Returns what keeps rules from their work. Raises NotFound for an unknown agent version, InvalidInput for a
+        rule that cannot be compiled."""
+        return CheckRulesResponse(problems=await (await self._policies.of(request.agent)).problems())
+
     async def MaskTexts(self, request: MaskTextsRequest, context: ServicerContext) -> MaskTextsResponse:
         """Returns the texts as a model may read them. Raises NotFound for an unknown agent version or a sealed text."""
         policy = await self._policies.of(request.agent)
@@ -70,8 +87,9 @@ class GuardrailsService(GuardrailsServiceServicer):
         return Passage(id=passage.id, text=text_content(plain(await self._values.resolve(passage.text))))
 
 
-def _policy(ref: ResourceRef, spec_json: str) -> Policy:
-    return compile_policy(AgentSpec.from_json(spec_json).guardrails)
+def _policy(spec_json: str, sources: SourcesOf) -> Policy:
+    spec = AgentSpec.from_json(spec_json)
+    return compile_policy(spec.guardrails, sources(spec))
 
 
 def _added(masks: Masks) -> list[MaskedValue]:

@@ -16,6 +16,8 @@ from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.extras import CONVERSATION_EXTRAS, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
+from astromesh_core.resources.guardrail_meaning import Grounding, PromptInjection, TopicFilter
+from astromesh_core.resources.guardrails import STAGES, GuardrailsSpec
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
@@ -27,7 +29,6 @@ PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
 TOOL_TYPES = frozenset(("agent", "builtin", "internal", "rag", "webhook"))
-RULE_TYPES = frozenset(("content_filter", "max_length", "pii_detection"))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
 Gap = tuple[Path, str]
@@ -110,10 +111,14 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
         if isinstance(config, SqlQueryConfig) and config.is_postgres and not POSTGRES.installed:
             yield ("tools", index, "config", "url"), f"{POSTGRES.missing}; for PostgreSQL {POSTGRES.advice}"
     yield from _memory(agent.memory)
-    for stage, rules in (("input", agent.guardrails.input), ("output", agent.guardrails.output)):
-        for index, rule in enumerate(rules):
-            if rule.type not in RULE_TYPES:
-                yield ("guardrails", stage, index, "type"), f"the guardrail {rule.type} is not built yet"
+    yield from _guardrails(agent.guardrails)
+
+
+def _guardrails(guardrails: GuardrailsSpec) -> Iterator[Gap]:
+    for stage in STAGES:
+        for index, rule in enumerate(guardrails.at(stage)):
+            if isinstance(rule, TopicFilter | PromptInjection | Grounding) and rule.embeddings is not None:
+                yield from _embeddings(("guardrails", stage, index, "embeddings"), rule.embeddings)
 
 
 def _models(agent: AgentSpec) -> Iterator[Gap]:

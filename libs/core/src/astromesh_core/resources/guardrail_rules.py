@@ -2,67 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.guardrail_content import ContentFilter, JsonForm
+from astromesh_core.resources.guardrail_costs import CostLimit
+from astromesh_core.resources.guardrail_meaning import Grounding, PromptInjection, TopicFilter
 from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 
 PiiKind = Literal["email", "phone", "iban", "credit_card", "us_ssn", "ip_address", "secret"]
 Country = Annotated[str, shaped(r"[A-Z]{2}", "a country of ISO 3166", "US")]
 """ISO 3166 alpha-2."""
-Keyword = Annotated[str, shaped(r"\S+(?: \S+)*", "a word, or words with one space between them", "internal_only")]
 
 
 class PiiDetection(Spec):
-    """Finds personal data: redacts it, blocks the text, or lets it through with a warning in the verdict."""
+    """Finds personal data: redacts it, masks it with tokens that are undone in the answer to the same user, blocks the
+    text, or lets it through with a warning in the verdict."""
 
     type: Literal["pii_detection"]
-    action: Literal["redact", "block", "warn"] = "redact"
+    action: Literal["redact", "mask", "block", "warn"] = "redact"
     kinds: Items[PiiKind] = Field(default=(), validation_alias=spelled("kinds", "entities"))
     """What to look for; empty: everything."""
     countries: Items[Country] = ("US",)
     """Whose national telephone numbers are known; international ones always are."""
+    restore_in: Items[str] = ()
+    """Tools that are called with what the tokens stand for; every other one is called with the tokens."""
+
+    @model_validator(mode="after")
+    def _restores_what_it_masks(self) -> Self:
+        if self.restore_in and self.action != "mask":
+            hint = "restore_in says which tools get what `action: mask` took out"
+            raise PydanticCustomError("restore", "restores what it does not mask", {"hint": hint})
+        return self
 
 
 class MaxLength(Spec):
-    """Bounds the length of a text, in characters."""
+    """Bounds the length of a text, in characters, in tokens, or in both."""
 
     type: Literal["max_length"]
-    max_characters: int = Field(ge=1, validation_alias=spelled("max_characters", "max_chars"))
+    max_characters: int | None = Field(default=None, ge=1, validation_alias=spelled("max_characters", "max_chars"))
+    max_tokens: int | None = Field(default=None, ge=1)
+    """As the agent's model counts them where its tokenizer is on this machine, else about."""
     action: Literal["block", "truncate"] = "block"
 
-
-class ContentFilter(Spec):
-    """Finds forbidden words and phrases, whatever their case, where they stand as words of their own."""
-
-    type: Literal["content_filter"]
-    forbidden_keywords: Items[Keyword] = Field(min_length=1)
-    action: Literal["redact", "block", "warn"] = "block"
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.max_characters is None and self.max_tokens is None:
+            raise PydanticCustomError("length", "bounds nothing", {"hint": "write max_characters or max_tokens"})
+        return self
 
 
-class TopicFilter(Spec):
-    """Keeps a conversation to some topics, or away from them."""
+TextRule: TypeAlias = PiiDetection | MaxLength | ContentFilter | TopicFilter | PromptInjection | JsonForm
+"""What can be said of any text."""
 
-    type: Literal["topic_filter"]
-    allowed_topics: Items[str] = ()
-    blocked_topics: Items[str] = ()
-    action: Literal["block", "warn"] = "block"
-
-
-class CostLimit(Spec):
-    """Bounds what one turn may use."""
-
-    type: Literal["cost_limit"]
-    max_tokens_per_turn: int = Field(ge=1)
-    action: Literal["block", "warn"] = "block"
-
-
-Rule = Annotated[PiiDetection | MaxLength | ContentFilter | TopicFilter | CostLimit, Field(discriminator="type")]
-
-
-class GuardrailsSpec(Spec):
-    """Rules in the order in which they are applied."""
-
-    input: Items[Rule] = ()
-    output: Items[Rule] = ()
+AnyTextRule = Annotated[TextRule, Field(discriminator="type")]
+InputRule = Annotated[TextRule | CostLimit, Field(discriminator="type")]
+OutputRule = Annotated[TextRule | CostLimit | Grounding, Field(discriminator="type")]
+Rule: TypeAlias = TextRule | CostLimit | Grounding

@@ -19,12 +19,11 @@ from astromesh_guardrails.spans import redact
 from astromesh_native.spans import Span
 
 ACTIONS: Final[dict[str, VerdictAction.ValueType]] = {
-    "allow": VERDICT_ACTION_ALLOW,
     "warn": VERDICT_ACTION_WARN,
     "redact": VERDICT_ACTION_REDACT,
     "block": VERDICT_ACTION_BLOCK,
 }
-"""By their names in YAML. The higher number is the stricter."""
+"""By their names in YAML, the higher number is the stricter."""
 
 
 class Hit(NamedTuple):
@@ -49,19 +48,21 @@ def acted(rule: str, action: str, text: str, spans: Sequence[Span], what: str) -
 
 
 def hit(rule: str, text: str, hits: Sequence[Hit], what: str) -> Applied:
-    """The same where places have actions of their own: the strictest decides, and what is to be redacted is.
-
-    The hits' spans are disjoint and in order.
-    """
+    """The same where places have actions of their own: the strictest decides, and what is to be redacted is."""
     if not hits:
         return allowed(rule, text)
-    findings = [
-        Finding(kind=span.kind, start=span.start, end=span.end, severity=severity) for span, _, severity in hits
-    ]
-    strictest = max(ACTIONS[action] for _, action, _ in hits)
+    findings = [Finding(kind=it.span.kind, start=it.span.start, end=it.span.end, severity=it.severity) for it in hits]
+    strictest = max(ACTIONS[it.action] for it in hits)
     verdict = Verdict(rule=rule, action=strictest, findings=findings)
     if strictest == VERDICT_ACTION_BLOCK:
         return Applied("", verdict, f"{rule}: the text contains {what}; take it out and send it again.")
     if strictest == VERDICT_ACTION_REDACT:
-        return Applied(redact(text, [span for span, action, _ in hits if action == "redact"]), verdict)
+        return Applied(redact(text, [it.span for it in hits if it.action == "redact"]), verdict)
     return Applied(text, verdict)
+
+
+def refused(rule: str, action: str, text: str, spans: Sequence[Span], why: str) -> Applied:
+    """The text as a whole is blocked, or let through with a warning; `why` holds nothing of it."""
+    findings = [Finding(kind=span.kind, start=span.start, end=span.end) for span in spans]
+    verdict = Verdict(rule=rule, action=ACTIONS[action], findings=findings)
+    return Applied("", verdict, f"{rule}: {why}") if action == "block" else Applied(text, verdict)

@@ -1,0 +1,47 @@
+"""Regular expressions of users, by an engine that takes time by the length of the text alone (RE2), whatever they say.
+
+Its syntax is that of https://github.com/google/re2/wiki/Syntax: no look-around and no back references; `\\w`, `\\d` and
+`\\b` are ASCII's, `\\p{L}` is a letter of any script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from astromesh_core.errors import InvalidInput
+
+_MAX_MEMORY = 8 * 1024 * 1024
+
+
+class SafePattern:
+    """A pattern, compiled. Raises InvalidInput with the engine's reason where it takes none like it."""
+
+    def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
+        # Imported here: what declares no pattern need not load the engine.
+        import re2
+
+        options = re2.Options()
+        options.case_sensitive = not ignore_case
+        options.log_errors = False
+        options.max_mem = _MAX_MEMORY
+        try:
+            self._compiled = re2.compile(pattern, options)
+        except re2.error as error:
+            raise InvalidInput(f"is no pattern that RE2 takes: {_reason(error)}") from error
+        if self._compiled.search("") is not None:
+            raise InvalidInput("matches the empty text, which is everywhere; say what has to stand there at least")
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where it stands in the text, from start to end, in order and apart from each other."""
+        for match in self._compiled.finditer(text):
+            if match.end() > match.start():
+                yield match.span()
+
+    def is_in(self, text: str) -> bool:
+        """Whether it stands anywhere in the text."""
+        return self._compiled.search(text) is not None
+
+
+def _reason(error: Exception) -> str:
+    told: object = error.args[0] if error.args else "refused"
+    return told.decode(errors="replace") if isinstance(told, bytes) else str(told)

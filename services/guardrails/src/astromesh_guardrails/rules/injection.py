@@ -1,0 +1,117 @@
+"""The rule `prompt_injection`: text that tells the model what to do in place of those who built the agent.
+
+By patterns, at once, and by the likeness of single sentences to known attacks, which asks a model. A sentence counts
+that is near enough to an attack, and nearer than to any harmless sentence of the kind that looks like one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Final
+
+from astromesh_core.resources.guardrail_meaning import PromptInjection
+from astromesh_core.safe_patterns import SafePattern
+from astromesh_guardrails.disguises import undisguised
+from astromesh_guardrails.known import anchors, attacks, harmless, patterns
+from astromesh_guardrails.likeness import Likeness
+from astromesh_guardrails.pieces import Piece, pieces, sentences_around
+from astromesh_guardrails.rules.acting import acted
+from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
+from astromesh_guardrails.sources import BUILT_IN, Sources
+from astromesh_native.spans import Span, disjoint
+
+NAME: Final = "prompt_injection"
+KIND: Final = "INJECTION"
+_WHAT: Final = "instructions to the model"
+
+
+class InjectionPatterns:
+    """Where patterns of attacks stand in a text, however its letters are disguised."""
+
+    def __init__(self, own: Iterable[str]) -> None:
+        self._own = [SafePattern(pattern, ignore_case=True) for pattern in own]
+
+    def find(self, text: str) -> list[Span]:
+        """The pieces of the text in which one stands, disjoint and in order."""
+        shown = undisguised(text)
+        found = [*_known_places(shown.text), *(place for own in self._own for place in own.find(shown.text))]
+        places = [(shown.place(start), shown.place(end - 1) + 1) for start, end in found]
+        return _widened(places, pieces(text)) if places else []
+
+
+class InjectionPatternsRule:
+    """Judges by patterns alone: at once, and asks no model."""
+
+    name = NAME
+
+    def __init__(self, spec: PromptInjection) -> None:
+        self._action = spec.action
+        self._patterns = InjectionPatterns(spec.patterns)
+
+    def apply(self, text: str) -> Applied:
+        """See Rule."""
+        return acted(NAME, self._action, text, self._patterns.find(text), _WHAT)
+
+
+class InjectionRule(AskingRule):
+    """Judges by patterns, and by likeness where these let the text pass or it is not blocked anyway."""
+
+    name = NAME
+
+    def __init__(self, spec: PromptInjection, sources: Sources) -> None:
+        super().__init__(spec.on_error)
+        self._action = spec.action
+        self._threshold = spec.threshold
+        self._patterns = InjectionPatterns(spec.patterns)
+        bad = [*attacks(), *spec.examples]
+        self._attacks = len(bad)
+        self._likeness = Likeness(sources, spec.embeddings or BUILT_IN, [*bad, *harmless()])
+
+    async def prepare(self) -> None:
+        """See AskingRule."""
+        await self._likeness.prepare()
+
+    async def judge(self, judged: Judged) -> Applied:
+        """See AskingRule."""
+        found = self._patterns.find(judged.text)
+        if not (found and self._action == "block"):
+            found = disjoint([*found, *await self._alike(judged.text)], (KIND,))
+        return acted(NAME, self._action, judged.text, found, _WHAT)
+
+    async def _alike(self, text: str) -> list[Span]:
+        parts = pieces(text)
+        if not parts:
+            return []
+        nearness = await self._likeness.nearness([undisguised(part.text).text for part in parts])
+        bad = nearness[:, : self._attacks].max(axis=1)
+        good = nearness[:, self._attacks :].max(axis=1)
+        return [
+            Span(part.start, part.end, KIND)
+            for part, attack, innocence in zip(parts, bad, good, strict=True)
+            if attack >= self._threshold and attack > innocence
+        ]
+
+
+@cache
+def _known() -> tuple[SafePattern, SafePattern]:
+    return SafePattern(anchors(), ignore_case=True), SafePattern(patterns(), ignore_case=True)
+
+
+def _known_places(text: str) -> Iterator[tuple[int, int]]:
+    """Where the built-in patterns stand. None reaches beyond a sentence, and few sentences can hold one."""
+    anchored, known = _known()
+    for sentence in sentences_around(text, (start for start, _ in anchored.find(text))):
+        for start, end in known.find(sentence.text):
+            yield sentence.start + start, sentence.start + end
+
+
+def _widened(places: Sequence[tuple[int, int]], parts: Sequence[Piece]) -> list[Span]:
+    """The pieces that the places touch, for what surrounds an attack belongs to it; and the places themselves."""
+    spans = [Span(start, end, KIND) for start, end in places]
+    touched = [
+        Span(part.start, part.end, KIND)
+        for part in parts
+        if any(start < part.end and part.start < end for start, end in places)
+    ]
+    return disjoint([*spans, *touched], (KIND,))
