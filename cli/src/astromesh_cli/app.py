@@ -38,6 +38,7 @@ def up(  # noqa: PLR0913 - a command takes its options as parameters
     processes: Annotated[bool, typer.Option("--processes", help="A process for each service.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Ask the sample agent, and show what became of it.")] = False,
     once: Annotated[bool, typer.Option("--once", help="With --demo: exit after it, 0 or 1.")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Starts the mesh. Ready when GET /v1/health/ready answers 200; SIGTERM and Ctrl-C drain it."""
     from astromesh_core.unwanted import refuse_unwanted
@@ -47,6 +48,10 @@ def up(  # noqa: PLR0913 - a command takes its options as parameters
     from astromesh_cli.serving.chosen import chosen
     from astromesh_core.errors import InvalidInput
 
+    if with_parent:
+        from astromesh_cli.serving.children import end_with_parent
+
+        end_with_parent()
     options = {"config_dir": config, "data_dir": data, "host": host, "port": port, "grpc_port": grpc_port}
     given = {name: value for name, value in options.items() if value is not None}
     with reported():

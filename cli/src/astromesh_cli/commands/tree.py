@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from astromesh_cli.commands import asking, checking, costs, proving, rag, remembering, resources, runs, sessions
+from astromesh_cli.commands import asking, checking, costs, mcp, proving, rag, remembering, resources, runs, sessions
 
 
 def register(app: typer.Typer) -> None:
     """Adds the client commands to the command."""
-    for module in (asking, resources, costs, checking):
+    for module in (asking, resources, costs, mcp, checking):
         module.register(app)
     lookups = typer.Typer(no_args_is_help=True, help="Looks into runs: what they did, and proof of it.")
     for module in (runs, proving):

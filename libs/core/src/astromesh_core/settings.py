@@ -15,6 +15,9 @@ from astromesh_core.telemetry.logs import LogFormat
 
 PREFIX = "ASTROMESH_"
 
+ADDRESS_FILE = "address"
+"""In the data folder of a mesh whose gateway serves: the URL of its HTTP."""
+
 
 class Settings(BaseSettings):
     """Each has a default that suits one machine. Read with `load_settings`, which says what is wrong in words."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 from astromesh.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from astromesh.v1.history_pb2_grpc import HistoryServiceStub
@@ -19,6 +20,7 @@ from astromesh_core.rpc.addresses import is_loopback
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.rpc.serving import serve
 from astromesh_core.service import Platform
+from astromesh_core.settings import ADDRESS_FILE
 from astromesh_core.telemetry.logs import logger
 from astromesh_gateway.admission import Admission
 from astromesh_gateway.auth import Authenticator
@@ -87,7 +89,8 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
         ):
             _log.info("listening", http=f"http://{settings.host}:{port}", grpc=rpc.address)
             try:
-                yield
+                with _told(settings.data_dir / ADDRESS_FILE, settings.host, port):
+                    yield
             finally:
                 gateway.draining.set()
         await gateway.departures.settle()
@@ -134,6 +137,19 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
             )
     finally:
         loads.close()
+
+
+@contextmanager
+def _told(file: Path, host: str, port: int) -> Generator[None]:
+    """Says in the data folder where HTTP is, within the block: commands that are given the folder find the mesh."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.write_text(f"{address}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 async def _guarded(platform: Platform, gateway: Gateway) -> None:
