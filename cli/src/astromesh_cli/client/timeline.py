@@ -151,7 +151,7 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return f"pattern {body.get('pattern')} v{body.get('pattern_version')}, worker {body.get('worker')}"
         case "claimed":
             return f"by worker {body.get('worker')}, epoch {body.get('epoch')}"
-        case "input_checked" | "output_checked":
+        case "input_checked" | "output_checked" | "tool_arguments_checked" | "tool_result_checked":
             return _verdicts(body)
         case "model_call_begun" | "model_replied":
             return _reply(body) if event["type"] == "model_replied" else _asked(body)
@@ -201,6 +201,7 @@ def _verdicts(body: dict[str, JsonValue]) -> str:
     verdicts = body.get("verdicts")
     return ", ".join(
         f"{verdict.get('rule')}: {str(verdict.get('action', '')).removeprefix('VERDICT_ACTION_').lower()}"
+        f"{' (dry run)' if verdict.get('dry_run') else ''}"
         for verdict in (verdicts if isinstance(verdicts, list) else [])
         if isinstance(verdict, dict)
     )

@@ -15,6 +15,7 @@ from astromesh.v1.runs_pb2 import Run
 from astromesh.v1.signal_pb2 import Delta
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.errors import PolicyRefused
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.contents import may_hold_stored
 from astromesh_core.events.runs import TERMINAL, RunFolder
@@ -39,11 +40,12 @@ Part = Token | Thought | Restart | Told
 
 
 class CheckedFolder(RunFolder):
-    """Folds a run for its caller: what a model said before an agent's output rules checked it is left out."""
+    """Folds a run for its caller: what a model said, and what a tool answered, before the agent's rules checked it is
+    left out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._checks_output = False
+        self._checks_output = self._checks_results = False
 
     def apply(self, envelope: Envelope) -> None:
         """See RunFolder."""
@@ -51,10 +53,17 @@ class CheckedFolder(RunFolder):
         kind = envelope.run.WhichOneof("event")
         if kind == "started":
             self._checks_output = envelope.run.started.checks_output
+            self._checks_results = envelope.run.started.checks_tool_results
         elif self._checks_output and kind == "model_replied":
             step = self.step(envelope.run.model_replied.path)
             step.ClearField("output")
             step.ClearField("reasoning")
+        elif self._checks_results and kind == "tool_succeeded":
+            self.step(envelope.run.tool_succeeded.path).ClearField("output")
+        elif self._checks_results and kind == "tool_failed":
+            failure = self.step(envelope.run.tool_failed.path).failure
+            if failure.error_class != PolicyRefused.code:
+                failure.ClearField("message")
 
 
 class Following:

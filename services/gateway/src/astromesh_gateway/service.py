@@ -169,6 +169,11 @@ def _streamed(part: Part, run_id: str) -> StreamAgentResponse | None:
         response.tool_call.CopyFrom(event.tool_intended.call)
     elif event.HasField("tool_succeeded"):
         response.tool_result.CopyFrom(event.tool_succeeded.result)
+        step = next(step for step in run.steps if step.path == event.tool_succeeded.path)
+        if not step.HasField("output"):
+            # The agent's rules have yet to check it.
+            response.tool_result.ClearField("output")
+            response.tool_result.ClearField("passages")
     else:
         kind = event.WhichOneof("event") or ""
         path = getattr(getattr(event, kind), "path", "")

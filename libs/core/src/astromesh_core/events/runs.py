@@ -217,6 +217,22 @@ def _tool_intended(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step.timing.start_unix_nano = envelope.time_unix_nano
 
 
+def _arguments_checked(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    step = folder.step(event.path)
+    step.kind, step.name = STEP_KIND_TOOL, event.call.name
+    step.input.CopyFrom(event.call.arguments)
+    step.timing.start_unix_nano = envelope.time_unix_nano
+
+
+def _result_checked(folder: RunFolder, envelope: Envelope, event: Any) -> None:
+    del envelope
+    step = folder.step(event.path)
+    if step.HasField("failure"):
+        step.failure.message.CopyFrom(event.text)
+    else:
+        step.output.CopyFrom(event.text)
+
+
 def _tool_succeeded(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     del envelope
     step = folder.step(event.path)
@@ -338,6 +354,8 @@ _FOLDS = cast(
         "context_assembled": _assembled,
         "model_call_begun": _model_begun,
         "model_replied": _model_replied,
+        "tool_arguments_checked": _arguments_checked,
+        "tool_result_checked": _result_checked,
         "tool_intended": _tool_intended,
         "tool_succeeded": _tool_succeeded,
         "tool_failed": _tool_failed,

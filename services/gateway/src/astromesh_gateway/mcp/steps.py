@@ -40,6 +40,7 @@ _SAYINGS: Final[dict[str, Callable[[RunEvent, Run], str]]] = {
     "tool_intended": lambda event, run: f"{run.agent} calls {event.tool_intended.call.name}",
     "tool_succeeded": lambda event, run: f"{_name(run, event.tool_succeeded.path)} answered",
     "tool_failed": lambda event, run: f"{_name(run, event.tool_failed.path)} failed",
+    "tool_result_checked": lambda event, run: f"what {_name(run, event.tool_result_checked.path)} answered is checked",
     "child_started": lambda _, run: f"{run.agent} asks another agent",
     "child_finished": lambda _, run: f"another agent answered {run.agent}",
     "suspended": lambda _, run: f"{run.agent} waits for {run.waiting_for or 'somebody'}",

@@ -16,6 +16,7 @@ from astromesh.v1.router_pb2 import CompleteRequest
 from astromesh.v1.values_pb2 import ROLE_TOOL, ROLE_USER, Message, ToolSpec
 from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.events.contents import plain
+from astromesh_core.untrusted import unmarked
 from astromesh_router.candidates import Candidate
 from astromesh_router.dialects.decoding import (
     JsonObject,
@@ -153,7 +154,7 @@ def quotables(message: Message) -> Iterator[Quotable]:
 
 def passages(message: Message) -> Iterator[tuple[str, str]]:
     """Source and text of each passage in `{"passages": [{"source", "text", …}]}`."""
-    text = plain(message.content)
+    text = unmarked(plain(message.content))
     try:
         body: JsonObject = json_object(text.encode())
     except Malformed:
