@@ -108,6 +108,25 @@ async def test_a_run_that_waits_for_a_child_holds_no_place(bus: Bus, worker: Pla
     assert plain((await ended(bus, run)).answer) == "about one | 2 | about two"
 
 
+async def test_the_end_of_one_child_is_kept_while_another_is_waited_for(
+    bus: Bus, worker: Platform, agents: FakeServices
+) -> None:
+    gate = asyncio.Event()
+
+    async def second_is_slow(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        if request.agent.name == "researcher" and plain(request.messages[-1].content) == "two":
+            await gate.wait()
+        async for part in desk(request):
+            yield part
+
+    agents.router.parts = second_is_slow
+    run = await admit(bus)
+    events = await events_until(bus, run, "child_finished")
+    assert [plain(child.answer) for child in finished(events)] == ["about one"]
+    gate.set()
+    assert plain((await ended(bus, run)).answer) == "about one | 2 | about two"
+
+
 async def test_a_failed_child_is_an_outcome_that_the_parent_works_with(
     bus: Bus, worker: Platform, agents: FakeServices
 ) -> None:

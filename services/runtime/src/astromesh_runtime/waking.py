@@ -44,6 +44,8 @@ async def apply_signals(scope: RunScope, signals: Sequence[Signal]) -> Ended | L
     if scope.recorded.children:
         await finish_children(scope, signals)
     if _still_waits(scope, suspended):
+        # One child of several may have ended: its signal counts as handled from here on.
+        await scope.flushed()
         return LetGo(suspended.reason)
     await _resume(scope, suspended)
     return None
