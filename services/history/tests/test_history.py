@@ -46,7 +46,7 @@ async def history(
     placement: Placement, bus: Bus, folder: Path, readiness: Readiness | None = None
 ) -> AsyncGenerator[HistoryServiceAsyncStub]:
     """The service in a placement."""
-    async with open_history(folder, bus, Telemetry(), readiness or Readiness()) as service:
+    async with open_history(folder, bus, Telemetry(), readiness or Readiness(), b"k" * 32) as service:
 
         def register(server: RpcServer) -> None:
             add_HistoryServiceServicer_to_server(service, server)

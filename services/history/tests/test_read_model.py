@@ -78,7 +78,7 @@ async def read_model(folder: Path) -> AsyncGenerator[ReadModel]:
     reached = Position.decode(stored) if stored else Position.START
     async with Projector(database, chains, Applier(chains, objects, alarms), reached) as projector:
         yield ReadModel(database, projector, alarms, metrics)
-    await database.close()
+    await database.aclose()
 
 
 def stored(aggregate: Aggregate, bodies: Sequence[Body], *, time: int = 1) -> list[StoredEvent]:

@@ -27,6 +27,12 @@ def mesh_token(settings: Settings) -> str:
     return settings.mesh_token.get_secret_value() or _kept(settings, "mesh-token")
 
 
+def audit_key(settings: Settings) -> bytes:
+    """The private key that signs the heads of the log's tree: 32 bytes, from the data folder, generated at the first
+    call. Who holds it can vouch for anything, so it is kept as the log itself is."""
+    return bytes.fromhex(_kept(settings, "audit-key"))
+
+
 def _kept(settings: Settings, name: str) -> str:
     path = settings.data_dir / "keys" / name
     if not path.exists():

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 from astromesh_core.errors import Denied
-from astromesh_core.events.identity import check_namespace
+from astromesh_core.events.identity import DEFAULT_NAMESPACE, check_namespace
 from astromesh_core.rpc.addresses import is_loopback
 from astromesh_core.rpc.identity import Caller
-from astromesh_gateway.directory import DEFAULT_NAMESPACE, Directory
+from astromesh_gateway.directory import Directory
 
 Role = Literal["viewer", "user", "admin"]
 """A viewer reads, a user runs agents too, an admin changes resources too."""

@@ -14,12 +14,11 @@ from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.bus.resource_store import ResourceChange, ResourceStore
 from astromesh_core.bus.status_store import StatusChange, StatusStore
 from astromesh_core.errors import Conflict, NotFound, NotSupported
+from astromesh_core.events.identity import DEFAULT_NAMESPACE
 from astromesh_core.readiness import Health
 from astromesh_core.resources.conditions import CONFIG_FOLDER, NOT_SUPPORTED, READY, SERVICE_DISABLED
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.runtime_config import ApiKey, Mcp, RuntimeConfigSpec
-
-DEFAULT_NAMESPACE = "default"
 
 SHOWN_SECONDS = 1.0
 """How long who changed a resource waits at most to see it: so that the next call finds what this one made."""

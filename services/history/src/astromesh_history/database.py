@@ -58,7 +58,7 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Waits for the calls handed in so far and closes the file."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self._connection.close)
         self._pool.shutdown(wait=False)

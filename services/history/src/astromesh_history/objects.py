@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from astromesh.v1.values_pb2 import Content, StoredValue
 from astromesh_core.errors import NotFound, TemporaryError
 from astromesh_core.events.chain import StoredEvent
-from astromesh_core.events.contents import iter_contents, may_hold_stored
+from astromesh_core.events.contents import iter_contents, iter_stored, may_hold_stored
 from astromesh_core.telemetry.logs import logger
 from astromesh_history.database import Database
 
@@ -50,10 +50,14 @@ class Objects:
         if not content.HasField("stored"):
             return content
         sha256 = content.stored.sha256
-        data = await self._database.call(_object, sha256)
+        data = await self.held(sha256)
         if data is None:
             raise NotFound(f"the value {sha256.hex()} is neither in the read model nor in the object store")
         return Content.FromString(data)
+
+    async def held(self, sha256: bytes) -> bytes | None:
+        """The bytes of a copy; None where none is held."""
+        return await self._database.call(_object, sha256)
 
     async def read_all(self, message: Message) -> None:
         """Puts every stored content of the message in its place; one of which no copy is held stays a reference."""
@@ -68,7 +72,7 @@ def stored_values(event: StoredEvent) -> list[StoredValue]:
     """The values that an event refers to by hash."""
     if not may_hold_stored(event.data):
         return []
-    return [content.stored for content in iter_contents(event.envelope) if content.HasField("stored")]
+    return [*iter_stored(event.envelope)]
 
 
 def _object(connection: sqlite3.Connection, sha256: bytes) -> bytes | None:

@@ -7,7 +7,7 @@ lost and nothing stands twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,7 +18,7 @@ from astromesh_core.errors import TemporaryError
 from astromesh_core.readiness import Health
 from astromesh_core.telemetry.logs import logger
 from astromesh_history.applying import Applier
-from astromesh_history.chains import Chains
+from astromesh_history.chains import Chain, Chains
 from astromesh_history.database import Database
 from astromesh_history.writing import write
 
@@ -39,7 +39,16 @@ _log = logger(__name__)
 class Projector:
     """`async with Projector(...)`: takes commits from then on; what it took is written when it is left."""
 
-    def __init__(self, database: Database, chains: Chains, applier: Applier, reached: Position) -> None:
+    def __init__(
+        self,
+        database: Database,
+        chains: Chains,
+        applier: Applier,
+        reached: Position,
+        on_written: Callable[[Iterable[Chain]], None] = lambda _: None,
+    ) -> None:
+        """`on_written` hears of every chain as it was just written."""
+        self._on_written = on_written
         self._database = database
         self._chains = chains
         self._applier = applier
@@ -115,6 +124,7 @@ class Projector:
         await self._patiently(lambda: self._chains.load(commit.aggregate for commit in commits))
         applied = await self._applier.apply(commits, self._reached)
         await self._patiently(lambda: self._database.call(write, applied.batch))
+        self._on_written(applied.chains)
         self._chains.rest(applied.chains)
         self._reached = commits[-1].position
 

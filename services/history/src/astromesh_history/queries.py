@@ -37,12 +37,19 @@ def one_run(connection: sqlite3.Connection, namespace: str, run_id: str) -> byte
 
 
 def stored_events(
-    connection: sqlite3.Connection, namespace: str, run_id: str, from_index: int, size: int, most_bytes: int
+    connection: sqlite3.Connection,
+    namespace: str,
+    chain_id: str,
+    from_index: int,
+    size: int,
+    most_bytes: int,
+    of_runs: bool = True,
 ) -> list[bytes] | None:
-    """The run's stored envelopes from an index on: at most `size`, at most `most_bytes` but at least one if there is
-    any. None for an unknown run."""
+    """The chain's stored envelopes from an index on: at most `size`, at most `most_bytes` but at least one if there is
+    any. None for an unknown chain, and with `of_runs` for one that is no run's."""
     found = connection.execute(
-        "SELECT number FROM aggregates WHERE id = ? AND namespace = ? AND type = 1", (run_id, namespace)
+        "SELECT number FROM aggregates WHERE id = ? AND namespace = ? AND (type = 1 OR NOT ?)",
+        (chain_id, namespace, of_runs),
     ).fetchone()
     if found is None:
         return None
@@ -58,6 +65,23 @@ def stored_events(
                 return envelopes
             envelopes.append(envelope)
     return envelopes
+
+
+def chains_of(connection: sqlite3.Connection, namespace: str, session_key: str, since: int, until: int) -> list[str]:
+    """The ids of runs requested in a time (Unix nanoseconds; 0: no bound), of one session where that is named; then
+    the session itself. In order of first sight."""
+    clauses, values = ["namespace = ?"], list[str | int]([namespace])
+    if session_key:
+        clauses.append("(type = 1 AND session_key = ? OR id = ?)")
+        values += (session_key, session_key)
+    else:
+        clauses.append("type = 1")
+    for clause, value in (("(type <> 1 OR requested >= ?)", since), ("(type <> 1 OR requested < ?)", until)):
+        if value:
+            clauses.append(clause)
+            values.append(value)
+    rows = connection.execute(f"SELECT id FROM aggregates WHERE {' AND '.join(clauses)} ORDER BY number", values)
+    return [chain_id for (chain_id,) in rows]
 
 
 def reached(connection: sqlite3.Connection) -> bytes | None:

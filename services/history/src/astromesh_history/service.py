@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
+from astromesh.v1.audit_pb2 import (
+    ExportAuditRequest,
+    ExportAuditResponse,
+    ListTreeHeadsRequest,
+    ListTreeHeadsResponse,
+)
 from astromesh.v1.history_pb2 import (
     HistoryServiceGetRunRequest,
     HistoryServiceGetRunResponse,
@@ -22,6 +29,9 @@ from astromesh_core.errors import InvalidInput, NotFound, Unavailable
 from astromesh_core.events.identity import check_namespace
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_history import costs, pages, queries
+from astromesh_history.audit import tree_file
+from astromesh_history.audit.exporting import Exporter
+from astromesh_history.audit.keeping import AuditTree
 from astromesh_history.database import Database
 from astromesh_history.objects import Objects
 from astromesh_history.pages import Place
@@ -34,6 +44,8 @@ CATCH_UP_SECONDS: Final = 1.5
 """How long sums wait for a read model that is behind the log."""
 
 _EVENTS: Final = 1_000
+_HEADS: Final = 100
+_CHUNK_BYTES: Final = 256 << 10
 
 
 class HistoryService(HistoryServiceServicer):
@@ -45,8 +57,12 @@ class HistoryService(HistoryServiceServicer):
         objects: Objects,
         projector: Projector,
         catch_up: Callable[[], Awaitable[None]],
+        tree: AuditTree,
+        exporter: Exporter,
     ) -> None:
         """`catch_up` returns when the projector has taken all that the log holds as it is called."""
+        self._tree = tree
+        self._exporter = exporter
         self._catch_up = catch_up
         self._database = database
         self._objects = objects
@@ -100,13 +116,40 @@ class HistoryService(HistoryServiceServicer):
         if request.namespace:
             check_namespace(request.namespace)
         columns = costs.columns_of(request.group_by)
+        await self._current("sums would be too small")
+        return await self._database.call(costs.sums, request, columns)
+
+    async def ExportAudit(
+        self, request: ExportAuditRequest, context: ServicerContext
+    ) -> AsyncIterator[ExportAuditResponse]:
+        """The file, in pieces. Raises NotFound, InvalidInput, and Unavailable where the read model is far behind."""
+        check_namespace(request.namespace)
+        await self._current("what is exported would not be whole")
+        chunk = bytearray()
+        async with aclosing(self._exporter.lines(request)) as lines:
+            async for line in lines:
+                chunk += line
+                if len(chunk) >= _CHUNK_BYTES:
+                    yield ExportAuditResponse(data=bytes(chunk))
+                    chunk.clear()
+        yield ExportAuditResponse(data=bytes(chunk))
+
+    async def ListTreeHeads(self, request: ListTreeHeadsRequest, context: ServicerContext) -> ListTreeHeadsResponse:
+        """Signed heads, newest first, and where they were told."""
+        if request.page_size < 0 or request.before_size < 0:
+            raise InvalidInput("page_size and before_size may not be negative")
+        size = min(request.page_size or _HEADS, _HEADS)
+        found = await self._tree.database.call(tree_file.heads, request.before_size, size)
+        following = found[-1].size if len(found) == size else 0
+        return ListTreeHeadsResponse(heads=found, anchors=self._tree.anchors(), next_before_size=following)
+
+    async def _current(self, otherwise: str) -> None:
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 await self._catch_up()
         except TimeoutError:
-            raise Unavailable("the read model is being built: sums would be too small", retry_after=5.0) from None
+            raise Unavailable(f"the read model is being built: {otherwise}", retry_after=5.0) from None
         await self._projector.settle()
-        return await self._database.call(costs.sums, request, columns)
 
     async def _page(
         self, found: list[queries.FoundRun], size: int, namespace: str, of: RunFilter

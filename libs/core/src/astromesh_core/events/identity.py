@@ -14,6 +14,9 @@ MeshKey = NewType("MeshKey", bytes)
 """The mesh's secret for keyed hashes: 32 random bytes, never in a log, an event or a reply."""
 
 PARTITIONS = 64
+DEFAULT_NAMESPACE = "default"
+"""Of whoever names none."""
+
 NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """A DNS label (RFC 1123): a namespace stands in subjects as it is."""
 

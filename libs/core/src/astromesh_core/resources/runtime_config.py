@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from astromesh_core.resources.agent import Orchestration
+from astromesh_core.resources.audit import Audit
 from astromesh_core.resources.budgets import ScopedBudget
 from astromesh_core.resources.references import Name
 from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
@@ -99,5 +100,6 @@ class RuntimeConfigSpec(Spec):
     telemetry: Telemetry = Field(default=Telemetry(), validation_alias=spelled("telemetry", "observability"))
     services: Services = Services()
     mcp: Mcp = Mcp()
+    audit: Audit = Audit()
     defaults: Defaults = Defaults()
     budgets: Items[ScopedBudget] = ()
