@@ -42,6 +42,7 @@ from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_testing.contracts.placement import Placement
+from astromesh_tools.mcp.connections import Connections
 from astromesh_tools.service import ToolsService
 from astromesh_tools.surroundings import Surroundings
 from astromesh_tools.tool import Clock
@@ -186,11 +187,12 @@ async def running(
     def register_rag(server: RpcServer) -> None:
         add_RagServiceServicer_to_server(book, server)
 
-    async with placement(register_rag) as rag, Outbound("astromesh-tests") as outbound:
+    name = "astromesh-tests"
+    async with placement(register_rag) as rag, Outbound(name) as outbound, Connections(name) as connections:
         around = Surroundings(
             threads, outbound, clock, os.environ, folder.parent / "config", folder.parent / "data", values
         )
-        toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), around)
+        toolboxes = Toolboxes(agents, Modules(folder), RagServiceStub(rag), around, connections)
 
         def register(server: RpcServer) -> None:
             add_ToolsServiceServicer_to_server(ToolsService(toolboxes, values, time.time_ns, telemetry), server)

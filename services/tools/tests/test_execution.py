@@ -17,7 +17,7 @@ from astromesh.v1.values_pb2 import (
     TOOL_EFFECT_KIND_IDEMPOTENT,
     TOOL_EFFECT_KIND_READ,
 )
-from astromesh_core.errors import InvalidInput, NotFound, NotSupported, TimedOut
+from astromesh_core.errors import InvalidInput, NotFound, TimedOut
 from astromesh_core.events.contents import plain
 from astromesh_core.rpc.identity import Caller, acting_for
 from astromesh_core.telemetry.otel import collecting
@@ -227,9 +227,6 @@ async def test_a_tool_that_cannot_be_offered_names_itself_and_the_reason(shop: M
     no_module = shop.agents.add({"name": "x", "type": "internal", "function": "nowhere:x"})
     with pytest.raises(InvalidInput, match=r"ModuleNotFoundError: No module named 'nowhere'"):
         await shop.call(no_module, "x")
-    server = shop.agents.add({"name": "files", "type": "mcp", "command": "files"})
-    with pytest.raises(NotSupported, match="tool files: type mcp"):
-        await shop.call(server, "files")
     with pytest.raises(NotFound):
         await shop.call(type(missing)(kind="Agent", namespace="shop", name="desk", sha256=b"?"), "x")
 

@@ -15,6 +15,7 @@ from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
+from astromesh_tools.mcp.connections import Connections
 from astromesh_tools.service import ToolsService
 from astromesh_tools.surroundings import Surroundings
 from astromesh_tools.toolbox import Toolboxes
@@ -31,11 +32,11 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     modules = Modules(settings.config_dir / "tools")
     threads = DaemonThreads(THREADS)
     rag = RagServiceStub(platform.connections.channel("rag"))
-    async with Outbound(USER_AGENT) as outbound:
+    async with Outbound(USER_AGENT) as outbound, Connections(USER_AGENT) as connections:
         around = Surroundings(
             threads, outbound, time_ns, os.environ, settings.config_dir, settings.data_dir, platform.bus.values
         )
-        toolboxes = Toolboxes(platform.bus.resources, modules, rag, around)
+        toolboxes = Toolboxes(platform.bus.resources, modules, rag, around, connections)
         service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
 
         def register(server: RpcServer) -> None:

@@ -12,10 +12,11 @@ from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import AgentTool as DeclaredAgent
 from astromesh_core.resources.agent_tools import BuiltinTool as BuiltIn
-from astromesh_core.resources.agent_tools import InternalTool, RagTool
+from astromesh_core.resources.agent_tools import InternalTool, McpTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.agent_tools import WebhookTool as Webhook
 from astromesh_core.resources.compiled import Compiled, Specs
+from astromesh_core.resources.extras import MCP
 from astromesh_core.resources.tool_permissions import Permits
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
@@ -26,6 +27,7 @@ from astromesh_tools.builtin.tool import BuiltinTool
 from astromesh_tools.catalogue import Toolbox, ToolSource
 from astromesh_tools.controlled import Controls
 from astromesh_tools.functions import FunctionTool
+from astromesh_tools.mcp.connections import Connections
 from astromesh_tools.reading_results import ResultReader
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.surroundings import Surroundings
@@ -45,12 +47,20 @@ _EMPTY: Final = Toolbox(())
 class Toolboxes:
     """The toolboxes of all agents. Users' modules are imported in one thread of their own."""
 
-    def __init__(self, specs: Specs, modules: Modules, rag: RagServiceAsyncStub, around: Surroundings) -> None:
+    def __init__(
+        self,
+        specs: Specs,
+        modules: Modules,
+        rag: RagServiceAsyncStub,
+        around: Surroundings,
+        connections: Connections,
+    ) -> None:
         self._agents = Compiled(specs, _tools_of)
         self._permits = Compiled(specs, _permits_of)
         self._modules = modules
         self._rag = rag
         self._around = around
+        self._connections = connections
         self._controls = Controls(around.clock, around.values)
         self._made: dict[tuple[str, str, bytes], tuple[int, Toolbox]] = {}
         # One thread: no two imports at once. Of its own: functions that hang cannot keep it.
@@ -120,8 +130,16 @@ class Toolboxes:
                 return ResultReader(declared, around.values, around.clock)
             case BuiltIn():
                 return BuiltinTool(declared, opened(declared, around), around.clock)
-            case _:
-                raise NotSupported(f"agent {agent.name}, tool {declared.name}: type {declared.type} is not built yet")
+            case McpTool():
+                return self._server(declared, agent)
+
+    def _server(self, declared: McpTool, agent: ResourceRef) -> ToolSource:
+        if not MCP.installed:
+            raise NotSupported(f"agent {agent.name}, tool {declared.name}: {MCP.missing}; {MCP.advice}")
+        # The SDK takes a second to import, and most agents have no servers.
+        from astromesh_tools.mcp.source import McpSource
+
+        return McpSource(declared, agent, self._around, self._connections)
 
 
 def _tools_of(ref: ResourceRef, spec_json: str) -> tuple[Declared, ...]:
