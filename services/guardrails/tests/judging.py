@@ -12,6 +12,7 @@ from astromesh_core.errors import NotSupported
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.guardrails import GuardrailsSpec
+from astromesh_guardrails.likeness import Likenesses
 from astromesh_guardrails.policy import Checked, Policy, compile_policy
 from astromesh_guardrails.sources import Sources
 from astromesh_testing.embedding import WordEmbedder
@@ -32,10 +33,10 @@ def by_words(config_dir: Path = Path("config")) -> Sources:
     async def opened(spec: EmbeddingsSpec) -> ServedEmbedder:
         return embedder
 
-    return Sources(opened, config_dir)
+    return Sources(Likenesses(opened), config_dir)
 
 
-NO_MODELS = Sources(no_embedder, Path("config"))
+NO_MODELS = Sources(Likenesses(no_embedder), Path("config"))
 
 
 def policy(*rules: Rule, output: Sequence[Rule] = (), sources: Sources = NO_MODELS) -> Policy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_OUTPUT
 from astromesh.v1.values_pb2 import VERDICT_ACTION_ALLOW, VERDICT_ACTION_BLOCK, VERDICT_ACTION_WARN
 from astromesh_core.errors import Unavailable
 from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_guardrails.likeness import Likenesses
 from astromesh_guardrails.policy import Policy
 from astromesh_vectors.embedders.served import ServedEmbedder
 
@@ -168,7 +168,7 @@ async def away(spec: EmbeddingsSpec) -> ServedEmbedder:
 
 @pytest.mark.parametrize("rule", ASKING.values(), ids=ASKING)
 def test_a_rule_that_cannot_judge_blocks_unless_it_says_otherwise(rule: Rule) -> None:
-    sources = replace(by_words(), embedder=away)
+    sources = replace(by_words(), likenesses=Likenesses(away))
     text = "What is said in this text claims something."
     blocked = check(policy(output=[rule], sources=sources), text, OUTPUT, PASSAGES)
     assert blocked.blocked
@@ -179,7 +179,7 @@ def test_a_rule_that_cannot_judge_blocks_unless_it_says_otherwise(rule: Rule) ->
 
 
 def test_what_keeps_rules_from_their_work_is_told_with_their_places() -> None:
-    without = replace(by_words(Path("config")), embedder=away)
+    without = replace(by_words(), likenesses=Likenesses(away))
     rules = policy({"type": "pii_detection"}, ASKING["topic_filter"], output=[ASKING["grounding"]], sources=without)
     problems = asyncio.run(rules.problems())
     assert [(it.place, it.reason) for it in problems] == [

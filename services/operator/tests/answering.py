@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 
-from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2 import CheckRulesRequest, CheckRulesResponse, RuleProblem
 from astromesh.v1.guardrails_pb2_grpc import (
     GuardrailsServiceServicer,
     GuardrailsServiceStub,
@@ -49,6 +49,7 @@ class Answers:
         default_factory=lambda: [MemoryStoreHealth(kind="conversational", backend="sqlite", connected=True)]
     )
     tools: list[str] = field(default_factory=list[str])
+    rule_problems: list[RuleProblem] = field(default_factory=list[RuleProblem])
     failures: dict[str, AstromeshError] = field(default_factory=dict[str, AstromeshError])
 
     def serving(self, service: str) -> Check:
@@ -103,9 +104,9 @@ class Guardrails(GuardrailsServiceServicer):
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
 
-    async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
+    async def CheckRules(self, request: CheckRulesRequest, context: ServicerContext) -> CheckRulesResponse:
         self.answers.check("guardrails")
-        return CheckTextResponse(text=request.text)
+        return CheckRulesResponse(problems=self.answers.rule_problems)
 
 
 def answering(answers: Answers, telemetry: Telemetry | None = None) -> Services:
@@ -115,7 +116,8 @@ def answering(answers: Answers, telemetry: Telemetry | None = None) -> Services:
     memory = Memory(answers)  # pyright: ignore[reportAbstractUsage] - the rest is nothing that the operator asks
     server.install(lambda it: add_MemoryServiceServicer_to_server(memory, it))
     server.install(lambda it: add_ToolsServiceServicer_to_server(Tools(answers), it))
-    server.install(lambda it: add_GuardrailsServiceServicer_to_server(Guardrails(answers), it))
+    guardrails = Guardrails(answers)  # pyright: ignore[reportAbstractUsage] - the rest is nothing that the operator asks
+    server.install(lambda it: add_GuardrailsServiceServicer_to_server(guardrails, it))
     channel = server.channel()
     return Services(
         router=RouterServiceStub(channel),

@@ -8,6 +8,7 @@ import pytest
 
 from astromesh.v1.control_pb2 import CONDITION_STATUS_TRUE, Observation
 from astromesh.v1.control_pb2 import Condition as ConditionRecord
+from astromesh.v1.guardrails_pb2 import RuleProblem
 from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh.v1.values_pb2 import ResourceRef
@@ -93,6 +94,18 @@ async def test_guardrails_that_cannot_be_compiled_keep_an_agent_from_being_ready
 
     assert (await observed(one(agent(extra=rules)), Answers()))["GuardrailsLoaded"].message == "max_length"
     assert (await observed(one(agent(extra=rules)), failing))["Ready"].status == "False"
+
+
+async def test_a_rule_whose_model_is_missing_keeps_its_agent_from_being_ready_and_is_named() -> None:
+    rules = "  guardrails: {input: [{type: prompt_injection}]}\n"
+    missing = RuleProblem(place="guardrails.input[0]", reason="NotSupported", message="no weights are installed")
+
+    conditions = await observed(one(agent(extra=rules)), Answers(rule_problems=[missing]))
+
+    loaded = conditions["GuardrailsLoaded"]
+    assert (loaded.status, loaded.reason) == ("False", "NotSupported")
+    assert loaded.message == "guardrails.input[0]: no weights are installed"
+    assert conditions["Ready"].status == "False"
 
 
 NEEDS = {

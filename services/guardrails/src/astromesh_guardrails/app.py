@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from astromesh.v1.guardrails_pb2_grpc import add_GuardrailsServiceServicer_to_server
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.user_code.modules import Modules
+from astromesh_guardrails.likeness import Likenesses
 from astromesh_guardrails.service import GuardrailsService
 from astromesh_guardrails.sources import Sources, token_counter
 from astromesh_vectors.embedders.opening import Embedders
@@ -26,9 +27,10 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
     data, config = platform.settings.data_dir, Path(platform.settings.config_dir)
     modules = Modules(config / "embedders")
     embedders = Embedders(data, modules, os.environ)
+    likenesses = Likenesses(embedders.of)
 
     def sources(agent: AgentSpec) -> Sources:
-        return Sources(embedders.of, config, token_counter(agent.model, data / "models"))
+        return Sources(likenesses, config, token_counter(agent.model, data / "models"))
 
     service = GuardrailsService(platform.bus.resources, platform.bus.values, platform.telemetry, sources)
 

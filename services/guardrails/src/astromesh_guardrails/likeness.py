@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from astromesh_core.resources.embeddings import EmbeddingsSpec
-from astromesh_guardrails.sources import Sources
 
 if TYPE_CHECKING:
     from astromesh_vectors.embedders.served import ServedEmbedder
     from astromesh_vectors.ports import Vectors
 
 
+OpenEmbedder: TypeAlias = "Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]"
+"""Raises what keeps the embedder from its work: NotSupported, InvalidInput, a TemporaryError."""
+
+KEPT: Final = 64
+
+
 class Likeness:
     """How near texts are to each of those that it was made for. Safe to ask from many tasks at once."""
 
-    def __init__(self, sources: Sources, spec: EmbeddingsSpec, texts: Sequence[str]) -> None:
-        self._sources = sources
+    def __init__(self, embedder: OpenEmbedder, spec: EmbeddingsSpec, texts: Sequence[str]) -> None:
+        self._embedder = embedder
         self._spec = spec
         self._texts = texts
         self._known: Vectors | None = None
         self._embedding = asyncio.Lock()
 
     async def prepare(self) -> None:
-        """Embeds what it was made for, once. Raises what keeps the embedder from its work."""
-        await self._of_known(await self._sources.embedder(self._spec))
+        """Embeds what it was made for, once. Raises what keeps the embedder from its work, now too."""
+        embedder = await self._embedder(self._spec)
+        await embedder.check()
+        await self._of_known(embedder)
 
     async def nearness(self, texts: Sequence[str]) -> Vectors:
         """The cosine of each text with each of those known; `(texts, known)`. Equal texts are embedded once."""
-        embedder = await self._sources.embedder(self._spec)
+        embedder = await self._embedder(self._spec)
         known = await self._of_known(embedder)
         distinct = list(dict.fromkeys(texts))
         places = {text: place for place, text in enumerate(distinct)}
@@ -44,3 +52,20 @@ class Likeness:
                     # What a resource declares is no person's: its vectors may stay on disk.
                     self._known = await embedder.remembering.embed(self._texts)
         return self._known
+
+
+class Likenesses:
+    """What the rules of all agents compare with: agents that compare with the same texts share their vectors."""
+
+    def __init__(self, embedder: OpenEmbedder) -> None:
+        self.embedder = embedder
+        self._kept: OrderedDict[tuple[EmbeddingsSpec, tuple[str, ...]], Likeness] = OrderedDict()
+
+    def of(self, spec: EmbeddingsSpec, texts: Sequence[str]) -> Likeness:
+        """The one for these texts. Whoever uses one keeps it."""
+        key = (spec, tuple(texts))
+        likeness = self._kept.setdefault(key, Likeness(self.embedder, spec, key[1]))
+        self._kept.move_to_end(key)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return likeness

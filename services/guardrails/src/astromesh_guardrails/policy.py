@@ -16,10 +16,12 @@ from astromesh.v1.guardrails_pb2 import (
     RuleProblem,
 )
 from astromesh.v1.values_pb2 import VERDICT_ACTION_BLOCK, VERDICT_ACTION_WARN, Passage, Verdict
-from astromesh_core.errors import AstromeshError, InvalidInput
+from astromesh_core.errors import AstromeshError, InvalidInput, TemporaryError
 from astromesh_core.resources import guardrail_rules as declared
 from astromesh_core.resources.guardrail_costs import CostLimit
+from astromesh_core.resources.guardrail_streaming import held_back
 from astromesh_core.resources.guardrails import GuardrailsSpec
+from astromesh_guardrails.growing import Redacting, State, Step, Truncating, grow
 from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.rules.catalogue import made
 from astromesh_guardrails.rules.length import LengthRule
@@ -67,8 +69,13 @@ class Placed(NamedTuple):
 class Policy:
     """The rules of all stages. `sha256` identifies them: the SHA-256 of their canonical JSON."""
 
-    def __init__(self, stages: dict[GuardrailStage.ValueType, tuple[Placed, ...]], sha256: bytes) -> None:
+    def __init__(
+        self, stages: dict[GuardrailStage.ValueType, tuple[Placed, ...]], sha256: bytes, held_back: str = ""
+    ) -> None:
+        """`held_back` says which output rules must see the whole answer; empty: none."""
         self._stages = stages
+        self._held_back = held_back
+        self._steps = [] if held_back else [*_steps(stages.get(GUARDRAIL_STAGE_OUTPUT, ()))]
         self.sha256 = sha256
 
     @property
@@ -99,6 +106,13 @@ class Policy:
             if reason := await checking.apply(placed):
                 return Checked("", True, reason, tuple(checking.verdicts))
         return Checked(checking.text, False, "", tuple(checking.verdicts))
+
+    def part(self, states: Sequence[State], text: str, *, last: bool) -> tuple[str, list[State]]:
+        """Checks the next piece of an answer; `states` as the piece before left them. Raises InvalidInput where a rule
+        has to see the whole answer."""
+        if self._held_back:
+            raise InvalidInput(f"this answer is told when it is whole: {self._held_back}")
+        return grow(self._steps, states, text, last=last)
 
     async def problems(self) -> list[RuleProblem]:
         """What keeps rules from their work, each with its place; opens what they ask."""
@@ -167,6 +181,10 @@ async def _problem(placed: Placed) -> RuleProblem | None:
         return None
     try:
         await placed.rule.prepare()
+    except TemporaryError as error:
+        # Whoever allows what cannot be judged wants to serve meanwhile.
+        allows = placed.rule.on_error == "allow"
+        return None if allows else RuleProblem(place=placed.place, reason=reason_of(error), message=error.message)
     except AstromeshError as error:
         return RuleProblem(place=placed.place, reason=reason_of(error), message=error.message)
     return None
@@ -192,7 +210,20 @@ def compile_policy(spec: GuardrailsSpec, sources: Sources) -> Policy:
     naming the rule.
     """
     stages = {number: _compile_stage(spec, stage, sources) for stage, number in STAGE_NUMBERS.items()}
-    return Policy(stages, hashlib.sha256(spec.to_json().encode()).digest())
+    reasons = "; ".join(f"{place}: {reason}" for place, reason in held_back(spec))
+    return Policy(stages, hashlib.sha256(spec.to_json().encode()).digest(), reasons)
+
+
+def _steps(output: Sequence[Placed]) -> Iterator[Step]:
+    """What rules of the output stage do to a growing answer; of those that only warn, nothing."""
+    for placed in output:
+        rule = placed.rule
+        if placed.dry_run:
+            continue
+        if isinstance(rule, LengthRule) and not rule.blocks and rule.most_characters is not None:
+            yield Truncating(rule.most_characters)
+        elif isinstance(rule, PersonalDataRule | ContentRule) and rule.redacts:
+            yield Redacting(rule)
 
 
 def _compile_stage(spec: GuardrailsSpec, stage: str, sources: Sources) -> tuple[Placed, ...]:

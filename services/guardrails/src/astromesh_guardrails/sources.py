@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -10,8 +10,8 @@ from pathlib import Path
 from astromesh_core.events.token_estimates import text_tokens
 from astromesh_core.resources.candidates import ModelSpec
 from astromesh_core.resources.embeddings import EmbeddingsSpec
+from astromesh_guardrails.likeness import Likenesses
 from astromesh_native.wordpiece import TokenReader, token_reader
-from astromesh_vectors.embedders.served import ServedEmbedder
 
 BUILT_IN = EmbeddingsSpec()
 _TOKENIZER_FILE = "tokenizer.json"
@@ -21,8 +21,7 @@ _TOKENIZER_FILE = "tokenizer.json"
 class Sources:
     """Where the rules of one agent find what they need. What is opened here stays its owner's."""
 
-    embedder: Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]
-    """Raises what keeps the embedder from its work: NotSupported, InvalidInput, a TemporaryError."""
+    likenesses: Likenesses
     config_dir: Path
     count_tokens: Callable[[str], int] = field(default=text_tokens)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from astromesh.v1.guardrails_pb2 import RuleProblem
 from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh.v1.router_pb2 import ProviderHealth
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import RagTool
 from astromesh_core.resources.conditions import SERVICE_DISABLED, Condition, switched_off
+from astromesh_core.resources.guardrails import STAGES
 
 NOT_ANSWERED: Final = "NotAnswered"
 
@@ -47,6 +49,15 @@ def providers_of_agent(healths: Sequence[ProviderHealth]) -> Condition:
 def tools(names: Sequence[str]) -> Condition:
     """What the tools service offers an agent."""
     return Condition("ToolsRegistered", "True", "Registered" if names else "NoTools", ", ".join(names))
+
+
+def guardrails(agent: AgentSpec, problems: Sequence[RuleProblem]) -> Condition:
+    """True where all rules of an agent that declares some can do their work."""
+    if problems:
+        said = "; ".join(f"{problem.place}: {problem.message}" for problem in problems)
+        return Condition("GuardrailsLoaded", "False", problems[0].reason, said)
+    declared = (rule.type for stage in STAGES for _, rule, _, _ in agent.guardrails.rules(stage))
+    return Condition("GuardrailsLoaded", "True", "Loaded", ", ".join(declared))
 
 
 def memory(stores: Sequence[MemoryStoreHealth]) -> Condition:

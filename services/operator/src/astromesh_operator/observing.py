@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from astromesh.v1.guardrails_pb2 import GUARDRAIL_STAGE_INPUT, CheckTextRequest
+from astromesh.v1.guardrails_pb2 import CheckRulesRequest
 from astromesh.v1.memory_pb2 import CheckMemoryRequest
 from astromesh.v1.router_pb2 import CheckProvidersRequest
 from astromesh.v1.tools_pb2 import DescribeToolsRequest
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import AstromeshError, Unavailable
-from astromesh_core.events.contents import text_content
 from astromesh_core.readiness import Check
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import MemorySpec
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 ASK_SECONDS: Final = 3.0
 """How long a service may take to answer."""
+
+RULES_SECONDS: Final = 15.0
+"""How long guardrails may take: a model is loaded for some, and embeds what they compare with."""
 
 PROVIDER_SECONDS: Final = 6.0
 """How long the router may take: it gives each provider 5 s."""
@@ -139,13 +141,11 @@ class _Asked:
         return registered
 
     async def _guardrails(self, agent: AgentSpec) -> Condition:
-        rules = (*agent.guardrails.input, *agent.guardrails.output)
-        if not rules:
+        if agent.guardrails.is_empty:
             return Condition("GuardrailsLoaded", "True", "NoRules", "the agent declares none")
-        # Checking any text compiles the rules of both stages; the empty one says nothing about anybody.
-        empty = CheckTextRequest(agent=self._ref, stage=GUARDRAIL_STAGE_INPUT, text=text_content(""))
-        await self._services.guardrails.CheckText(empty, timeout=ASK_SECONDS)
-        return Condition("GuardrailsLoaded", "True", "Loaded", ", ".join(rule.type for rule in rules))
+        request = CheckRulesRequest(agent=self._ref)
+        answer = await self._services.guardrails.CheckRules(request, timeout=RULES_SECONDS)
+        return judging.guardrails(agent, answer.problems)
 
     async def _told(self, condition: str, service: str, answer: Awaitable[Condition]) -> Condition:
         try:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-import orjson
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from astromesh_core.answers import answer_schema
-from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.agent_memory import MemorySpec
 from astromesh_core.resources.agent_tools import DISCOVERED, Tool
+from astromesh_core.resources.answer_schemas import AnswerSchemaText
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import ModelSpec
 from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_core.resources.references import Reference
-from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
+from astromesh_core.resources.spelling import Items, Spec, spelled
 from astromesh_core.resources.tool_permissions import ToolPermissions
 from astromesh_core.resources.tool_recovery import check_recovery
 
@@ -51,22 +49,6 @@ class Knowledge(Spec):
     pipeline: Reference
     top_k: int | None = Field(default=None, ge=1, le=100)
     """None: the pipeline's own."""
-
-
-def _schema_text(value: object) -> object:
-    if not is_mapping(value) and not isinstance(value, str):
-        return value
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    try:
-        answer_schema(text)
-    except InvalidInput as error:
-        raise PydanticCustomError("schema", "{told}", {"told": error.message}) from error
-    return text
-
-
-AnswerSchemaText = Annotated[str, BeforeValidator(_schema_text)]
-"""A JSON Schema, written as a mapping or as JSON; kept as JSON text, for models write properties in the schema's order.
-"""
 
 
 class AgentSpec(Spec):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from astromesh_core.resources.guardrail_content import ContentFilter, ContentPattern
 from astromesh_core.safe_patterns import SafePattern
+from astromesh_guardrails.growing import REACH
 from astromesh_guardrails.rules.acting import ACTIONS, Hit, hit
 from astromesh_guardrails.rules.port import Applied
 from astromesh_native.keywords import matcher
@@ -22,6 +23,7 @@ class ContentRule:
     def __init__(self, spec: ContentFilter) -> None:
         self._action = spec.action
         self._severity = spec.severity or ""
+        self._longest = max(map(len, spec.forbidden_keywords), default=0)
         self._matcher = matcher(spec.forbidden_keywords) if spec.forbidden_keywords else None
         self._patterns = [
             (SafePattern(it.pattern, ignore_case=it.ignore_case), self._as_declared(it))
@@ -31,6 +33,20 @@ class ContentRule:
     def apply(self, text: str) -> Applied:
         """Judges the text; findings are disjoint and in order of place."""
         return hit(self.name, text, _apart(self._hits(text)), "what its rule forbids")
+
+    @property
+    def redacts(self) -> bool:
+        """Whether it writes over what it finds."""
+        return self._action == "redact"
+
+    @property
+    def reach(self) -> int:
+        """How near the end of a text a finding of keywords may begin that can still change."""
+        return self._longest + REACH
+
+    def find(self, text: str) -> list[Span]:
+        """What is written over, disjoint and in order of place."""
+        return [it.span for it in _apart(self._hits(text)) if it.action == "redact"]
 
     def _as_declared(self, pattern: ContentPattern) -> Hit:
         """What is made of each place where the pattern stands."""

@@ -31,12 +31,12 @@ class GroundingRule(AskingRule):
     def __init__(self, spec: Grounding, sources: Sources) -> None:
         super().__init__(spec.on_error)
         self._spec = spec
-        self._sources = sources
+        self._embedder = sources.likenesses.embedder
         self._embeddings = spec.embeddings or BUILT_IN
 
     async def prepare(self) -> None:
         """See AskingRule."""
-        embedder = await self._sources.embedder(self._embeddings)
+        embedder = await self._embedder(self._embeddings)
         await embedder.check()
 
     async def judge(self, judged: Judged) -> Applied:
@@ -62,7 +62,7 @@ class GroundingRule(AskingRule):
         ]
 
     async def _near(self, claims: Sequence[str], known: Sequence[str]) -> list[bool]:
-        embedder = await self._sources.embedder(self._embeddings)
+        embedder = await self._embedder(self._embeddings)
         # Passages come again with the next question; what a person is answered does not stay on disk.
         supporting = await embedder.remembering.embed(list(dict.fromkeys(known)))
         said = await embedder.embed(claims)

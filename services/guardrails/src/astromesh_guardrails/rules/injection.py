@@ -14,7 +14,6 @@ from astromesh_core.resources.guardrail_meaning import PromptInjection
 from astromesh_core.safe_patterns import SafePattern
 from astromesh_guardrails.disguises import undisguised
 from astromesh_guardrails.known import anchors, attacks, harmless, patterns
-from astromesh_guardrails.likeness import Likeness
 from astromesh_guardrails.pieces import Piece, pieces, sentences_around
 from astromesh_guardrails.rules.acting import acted
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
@@ -66,7 +65,7 @@ class InjectionRule(AskingRule):
         self._patterns = InjectionPatterns(spec.patterns)
         bad = [*attacks(), *spec.examples]
         self._attacks = len(bad)
-        self._likeness = Likeness(sources, spec.embeddings or BUILT_IN, [*bad, *harmless()])
+        self._likeness = sources.likenesses.of(spec.embeddings or BUILT_IN, [*bad, *harmless()])
 
     async def prepare(self) -> None:
         """See AskingRule."""

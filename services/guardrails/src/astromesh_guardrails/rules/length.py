@@ -20,6 +20,7 @@ class LengthRule:
         self._tokens = spec.max_tokens
         self._count = count_tokens
         self.blocks = spec.action == "block"
+        self.most_characters = spec.max_characters
 
     def apply(self, text: str) -> Applied:
         """Judges the text; the finding is what is too much."""

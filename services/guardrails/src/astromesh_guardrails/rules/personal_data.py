@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astromesh_core.resources.guardrail_rules import PiiDetection
+from astromesh_guardrails.growing import REACH
 from astromesh_guardrails.numbering import numbering_plan
 from astromesh_guardrails.rules.acting import acted
 from astromesh_guardrails.rules.port import Applied
@@ -16,11 +17,17 @@ class PersonalDataRule:
     """Finds personal data and secrets; redacts them, blocks the text, or only says so."""
 
     name = "pii_detection"
+    reach = REACH
 
     def __init__(self, spec: PiiDetection) -> None:
         plans = [numbering_plan(country) for country in spec.countries]
         self._action = spec.action
         self._scanner = scanner(frozenset(spec.kinds or ENTITIES), plans)
+
+    @property
+    def redacts(self) -> bool:
+        """Whether it writes over what it finds."""
+        return self._action == "redact"
 
     def apply(self, text: str) -> Applied:
         """Judges the text; findings are disjoint and in order of place."""

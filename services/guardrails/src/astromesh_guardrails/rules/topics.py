@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from astromesh_core.resources.guardrail_meaning import Topic, TopicFilter
-from astromesh_guardrails.likeness import Likeness
 from astromesh_guardrails.pieces import Piece, pieces
 from astromesh_guardrails.rules.acting import allowed, refused
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
@@ -103,7 +102,7 @@ class TopicMeaningRule(AskingRule):
         topics = [(topic, False) for topic in spec.blocked_topics] + [(topic, True) for topic in spec.allowed_topics]
         told = [(topic.name, is_allowed, text) for topic, is_allowed in topics for text in _told(topic)]
         self._topics = [(name, is_allowed) for name, is_allowed, _ in told]
-        self._likeness = Likeness(sources, spec.embeddings or BUILT_IN, [text for *_, text in told])
+        self._likeness = sources.likenesses.of(spec.embeddings or BUILT_IN, [text for *_, text in told])
 
     async def prepare(self) -> None:
         """See AskingRule."""
