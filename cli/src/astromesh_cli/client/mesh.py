@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import httpx
 import orjson
@@ -121,6 +121,18 @@ class MeshClient:
                     response.read()
                     raise _refusal(response)
                 yield response
+        except httpx.TransportError as error:
+            raise Unreachable(self.url, str(error)) from None
+
+    def download(self, path: str, query: Query, file: BinaryIO) -> None:
+        """Writes what stands at a path into the file, as it comes."""
+        try:
+            with self._http.stream("GET", path, params=dict(query)) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _refusal(response)
+                for piece in response.iter_bytes():
+                    file.write(piece)
         except httpx.TransportError as error:
             raise Unreachable(self.url, str(error)) from None
 

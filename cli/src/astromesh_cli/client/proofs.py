@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -11,6 +12,9 @@ from rich.text import Text
 from astromesh_cli.client.terminal import BAD, GOOD, QUIET, milliseconds, out
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from astromesh_core.audit.verifying import Finding
     from astromesh_gateway.routes.runs import DifferenceReply, ReplayReply, VerifyReply
 
 
@@ -36,6 +40,49 @@ def print_verdict(verdict: VerifyReply) -> None:
         out().print(line)
     else:
         out().print(Text(f"✗ chain broken at event {verdict['broken_at']}: {verdict['reason']}", BAD))
+
+
+def print_audit(finding: Finding) -> None:
+    """What was found of an exported file, a line for each chain."""
+    for chain in finding.chains:
+        line = Text(f"✗ {chain.type} {chain.id}", BAD) if chain.fault else Text(f"✓ {chain.type} {chain.id}", GOOD)
+        line.append(f"  {chain.fault or f'{chain.events} events'}", "" if chain.fault else QUIET)
+        if chain.absent:
+            line.append(f", {chain.absent} values that the mesh no longer held", QUIET)
+        out().print(line)
+    if finding.fault:
+        out().print(Text(f"✗ {finding.fault}", BAD))
+    if finding.head is None or not finding.ok:
+        return
+    head = finding.head
+    signed = datetime.fromtimestamp(head.time_unix_nano / 1e9, UTC).isoformat(timespec="seconds")
+    out().print(Text(f"✓ in the tree of {head.size:,} leaves, signed {signed}", GOOD))
+    out().print(Text(f"  by {head.public_key.hex()}", QUIET))
+    told = "its head is the one that was anchored" if finding.anchored else "not compared with anchored heads"
+    out().print(Text(f"  {told}", GOOD if finding.anchored else QUIET))
+
+
+def audit_document(finding: Finding) -> dict[str, JsonValue]:
+    """The same for scripts."""
+    head = finding.head
+    return {
+        "ok": finding.ok,
+        "fault": finding.fault,
+        "namespace": finding.namespace,
+        "anchored": finding.anchored,
+        "public_key": head.public_key.hex() if head else "",
+        "tree_size": head.size if head else 0,
+        "chains": [
+            {
+                "type": chain.type,
+                "id": chain.id,
+                "events": chain.events,
+                "absent_values": chain.absent,
+                "fault": chain.fault,
+            }
+            for chain in finding.chains
+        ],
+    }
 
 
 def _print_difference(difference: DifferenceReply) -> None:

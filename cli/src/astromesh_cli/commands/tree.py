@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from astromesh_cli.commands import asking, checking, costs, mcp, proving, rag, remembering, resources, runs, sessions
+from astromesh_cli.commands import (
+    asking,
+    auditing,
+    checking,
+    costs,
+    mcp,
+    proving,
+    rag,
+    remembering,
+    resources,
+    runs,
+    sessions,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,3 +34,6 @@ def register(app: typer.Typer) -> None:
     for module in (sessions, remembering):
         module.register(memory)
     app.add_typer(memory, name="memory")
+    audits = typer.Typer(no_args_is_help=True, help="Proof of what is in the log, for whoever does not trust the mesh.")
+    auditing.register(audits)
+    app.add_typer(audits, name="audit")

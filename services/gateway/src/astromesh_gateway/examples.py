@@ -276,6 +276,23 @@ ANSWERS: dict[str, Extra] = {
         "status": "cancelled",
         "reason": "the wrong folder",
     },
+    "GET /v1/audit/heads": {
+        "heads": [
+            {
+                "tree": "5a0e7a1f3c9d2b64",
+                "size": 1204,
+                "root": "6f7c0a3d1f0b58a2f7d5b0e06f8b7f6c2a4d9e1b3c5f7a9d0e2f4b6c8d1a3e5f",
+                "time": _TIME,
+                "time_unix_nano": "1772357400000000000",
+                "previous": "0b6e2f4a8c1d3e5f7a9b0c2d4e6f8a1b3c5d7e9f0a2b4c6d8e1f3a5b7c9d0e2f",
+                "public_key": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+                "signature": "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+                "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+            }
+        ],
+        "anchors": [{"place": "file:/var/audit/heads.jsonl", "size": 1204, "time": _TIME, "trouble": ""}],
+        "next_before": 0,
+    },
     "GET /v1/health": {"status": "ok", "version": "0.1.0"},
     "GET /v1/health/ready": {"ready": True, "checks": {"bus": {"ok": True, "reason": ""}}},
 }

@@ -19,6 +19,7 @@ from astromesh_gateway.mcp.endpoint import McpEndpoint
 from astromesh_gateway.openapi import finish
 from astromesh_gateway.routes import (
     agents,
+    audit,
     costs,
     health,
     openai,
@@ -38,6 +39,21 @@ Errors are problem documents (RFC 9457). Keys go into `Authorization: Bearer …
 configured, only this machine is served. A call acts in its key's namespace; an admin may name another in
 `X-Astromesh-Namespace`."""
 
+_ROUTES = (
+    running,
+    runs,
+    costs,
+    audit,
+    openai,
+    agents,
+    resources,
+    sessions,
+    related,
+    tools,
+    rag,
+    health,
+    websocket,
+)
 _RUN_PREFIX, _RUN_SUFFIX = "/v1/agents/", "/run"
 
 
@@ -52,7 +68,21 @@ def build_app(gateway: Gateway, *, serve_metrics: bool = True) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
-    for module in (running, runs, costs, openai, agents, resources, sessions, related, tools, rag, health, websocket):
+    for module in (
+        running,
+        runs,
+        costs,
+        audit,
+        openai,
+        agents,
+        resources,
+        sessions,
+        related,
+        tools,
+        rag,
+        health,
+        websocket,
+    ):
         app.include_router(module.router)
     app.router.routes.extend(McpEndpoint(gateway).routes())
     if serve_metrics:
