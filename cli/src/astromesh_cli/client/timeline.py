@@ -162,7 +162,7 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             step = steps.get(str(body.get("path")))
             named = _inner(body, "result").get("name") or (step["name"] if step else f"step {body.get('path')}")
             said = _text(_inner(body, "failure"), "message") or _text(body, "reason")
-            return shortened(f"{named} {said}", _WORDS)
+            return shortened(f"{named} {said}{_of_result(_inner(body, 'result'))}", _WORDS)
         case "suspended" | "resumed":
             why = str(body.get("reason", "")).removeprefix("SUSPENSION_REASON_").lower()
             return shortened(f"{why} at step {body.get('path')} {_text(body, 'detail')}", _WORDS)
@@ -170,6 +170,12 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return shortened(_text(_inner(body, "failure"), "message") or _text(body, "reason"), _WORDS)
         case _:
             return ""
+
+
+def _of_result(result: dict[str, JsonValue]) -> str:
+    """How a model came to what it read of a tool's result, where that is not all or not new."""
+    whole = _inner(result, "whole").get("size_bytes")
+    return (f"cut: {whole} bytes are kept whole" if whole else "") + ("answered before" if result.get("cached") else "")
 
 
 def _asked(body: dict[str, JsonValue]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from astromesh_cli.client.mesh import MeshClient
     from astromesh_gateway.replies import RunRecord
-    from astromesh_gateway.routes.runs import EventPage, EventReply, RunPage
+    from astromesh_gateway.routes.runs import EventPage, EventReply, ResultReply, RunPage
 
 RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN_ID")]
 _QUESTION_WIDTH = 48
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     client_command(app, "list")(list_runs)
     client_command(app, "show")(show)
     client_command(app, "events")(events)
+    client_command(app, "result")(result)
     client_command(app, "cancel")(cancel)
     client_command(app, "resolve")(resolve)
     client_command(app, "rate")(rate)
@@ -95,6 +96,22 @@ def events(
         print_json({"run_id": run_id, "events": found})
     else:
         print_events(found)
+
+
+def result(
+    call: Call,
+    run_id: RunId,
+    path: Annotated[str, typer.Argument(help="Of the tool's step, such as 2.1.", metavar="PATH")],
+) -> None:
+    """Prints all that a tool answered, where the model read only the beginning of it too."""
+    from astromesh_cli.client.terminal import print_json
+
+    with call.connect() as mesh:
+        found = cast("ResultReply", mesh.get(f"/v1/runs/{run_id}/results/{path}"))
+    if call.as_json:
+        print_json(found)
+    else:
+        typer.echo(found["output"])
 
 
 def cancel(call: Call, run_id: RunId, reason: Annotated[str, typer.Option(help="Why.")] = "") -> None:

@@ -59,7 +59,9 @@ class CheckedFolder(RunFolder):
             step.ClearField("output")
             step.ClearField("reasoning")
         elif self._checks_results and kind == "tool_succeeded":
-            self.step(envelope.run.tool_succeeded.path).ClearField("output")
+            step = self.step(envelope.run.tool_succeeded.path)
+            step.ClearField("output")
+            step.ClearField("whole")
         elif self._checks_results and kind == "tool_failed":
             failure = self.step(envelope.run.tool_failed.path).failure
             if failure.error_class != PolicyRefused.code:

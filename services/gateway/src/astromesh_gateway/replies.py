@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from astromesh.v1.runs_pb2 import (
     RUN_STATUS_CANCELLED,
     RUN_STATUS_COMPLETED,
+    STEP_KIND_AGENT,
     STEP_KIND_TOOL,
     STEP_STATUS_RUNNING,
     Feedback,
@@ -27,6 +28,8 @@ from astromesh_core.events.contents import plain
 from astromesh_core.events.runs import STATUS_NAMES
 
 NANOS = 1_000_000_000
+
+_STEP_KINDS = {STEP_KIND_TOOL: "tool", STEP_KIND_AGENT: "agent"}
 
 ERASED = "(erased)"
 """Stands where content was sealed and its key is gone."""
@@ -74,7 +77,10 @@ class RouteReply(TypedDict):
 
 class StepReply(TypedDict):
     """One effect and what came of it. Of a model call, `route` says why it went where it went, and `finish_reason` why
-    the model ended its reply: `stop`, `tool_calls`, or what cut it off, `length` or `content_filter`."""
+    the model ended its reply: `stop`, `tool_calls`, or what cut it off, `length` or `content_filter`. Of a tool,
+    `whole_bytes` is there where the model read the beginning of a larger result, `cached` where it is an earlier one;
+    of an agent that was asked, `child_run_id` is its run.
+    """
 
     path: str
     kind: str
@@ -82,6 +88,8 @@ class StepReply(TypedDict):
     status: str
     input: NotRequired[str]
     output: NotRequired[str]
+    whole_bytes: NotRequired[int]
+    cached: NotRequired[bool]
     reasoning: NotRequired[str]
     finish_reason: NotRequired[str]
     failure: NotRequired[FailureReply]
@@ -89,6 +97,7 @@ class StepReply(TypedDict):
     duration_ms: NotRequired[float]
     usage: NotRequired[UsageReply]
     route: NotRequired[RouteReply]
+    child_run_id: NotRequired[str]
 
 
 class SourceReply(TypedDict):
@@ -124,6 +133,17 @@ class RunReply(TypedDict):
     failure: NotRequired[FailureReply]
     waiting_for: NotRequired[str]
     waiting_path: NotRequired[str]
+    parent: NotRequired[ParentReply]
+    children_cost: NotRequired[float]
+
+
+class ParentReply(TypedDict):
+    """The run that started a child, at which of its steps, and the first of all runs above it."""
+
+    run_id: str
+    path: str
+    root_run_id: str
+    depth: int
 
 
 class FeedbackReply(TypedDict):
@@ -174,6 +194,12 @@ def run_reply(run: Run) -> RunReply:
         reply["waiting_for"] = run.waiting_for
     if run.waiting_path:
         reply["waiting_path"] = run.waiting_path
+    if run.parent_run_id:
+        reply["parent"] = ParentReply(
+            run_id=run.parent_run_id, path=run.parent_path, root_run_id=run.root_run_id, depth=run.depth
+        )
+    if run.children_cost_nanos:
+        reply["children_cost"] = run.children_cost_nanos / NANOS
     return reply
 
 
@@ -202,29 +228,43 @@ def step_reply(step: Step) -> StepReply:
     """A step as it stands."""
     reply = StepReply(
         path=step.path,
-        kind="tool" if step.kind == STEP_KIND_TOOL else "model",
+        kind=_STEP_KINDS.get(step.kind, "model"),
         name=step.name,
         status=_STEP_STATUSES[step.status],
     )
     if step.HasField("input"):
         reply["input"] = shown(step.input)
     if step.HasField("output"):
-        reply["output"] = shown(step.output)
-    if step.reasoning:
-        reply["reasoning"] = "".join(map(shown, step.reasoning))
-    if step.finish_reason:
-        reply["finish_reason"] = step.finish_reason
+        _tell_output(reply, step)
+    _tell_model(reply, step)
     if step.HasField("failure"):
         reply["failure"] = failure_reply(step.failure)
     if step.timing.start_unix_nano:
         reply["started_at"] = moment(step.timing.start_unix_nano)
     if step.status != STEP_STATUS_RUNNING:
         reply["duration_ms"] = step.timing.duration_nano / 1e6
+    if step.child_run_id:
+        reply["child_run_id"] = step.child_run_id
+    return reply
+
+
+def _tell_model(reply: StepReply, step: Step) -> None:
+    if step.reasoning:
+        reply["reasoning"] = "".join(map(shown, step.reasoning))
+    if step.finish_reason:
+        reply["finish_reason"] = step.finish_reason
     if step.HasField("usage"):
         reply["usage"] = usage_reply(step.usage, step.cost_nanos)
     if step.HasField("route"):
         reply["route"] = route_reply(step.route)
-    return reply
+
+
+def _tell_output(reply: StepReply, step: Step) -> None:
+    reply["output"] = shown(step.output)
+    if step.HasField("whole"):
+        reply["whole_bytes"] = step.whole.size_bytes
+    if step.cached:
+        reply["cached"] = True
 
 
 def route_reply(route: Route) -> RouteReply:

@@ -10,13 +10,22 @@ from contextlib import aclosing
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.history_pb2 import HistoryServiceListRunsRequest, ListEventsRequest
-from astromesh.v1.runs_pb2 import RUN_STATUS_NEEDS_HUMAN, RUN_STATUS_QUEUED, STEP_STATUS_UNKNOWN, Run, RunFilter
+from astromesh.v1.runs_pb2 import (
+    RUN_STATUS_NEEDS_HUMAN,
+    RUN_STATUS_QUEUED,
+    STEP_KIND_TOOL,
+    STEP_STATUS_UNKNOWN,
+    Run,
+    RunFilter,
+    Step,
+)
 from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.signal_pb2 import CancelSignal, ResolvedOutcome, ResolveSignal, Signal
+from astromesh.v1.values_pb2 import Content
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import Conflict, NotFound, TimedOut
 from astromesh_core.events.chain import ChainVerdict, StoredEvent, verify_chain
-from astromesh_core.events.contents import text_content
+from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL, RunFolder, is_terminal
 from astromesh_core.rpc.identity import Caller
 from astromesh_core.telemetry.traceparent import current_traceparent
@@ -59,6 +68,19 @@ class StoredRuns:
             folder.run.waiting_for = holder_name(await sessions.holder(folder.run))
         await self._gateway.bus.values.resolve_all(folder.run)
         return folder.run
+
+    async def result(self, run_id: str, path: str) -> tuple[Step, str]:
+        """A tool's step, and what it answered: all of it, where a model read only the beginning.
+
+        Raises NotFound where no tool has answered at the path.
+        """
+        run = await self.run(run_id)
+        step = next((step for step in run.steps if step.path == path and step.kind == STEP_KIND_TOOL), None)
+        if step is None or not step.HasField("output"):
+            raise NotFound(f"no tool has answered at {path[:80]!r} of run {run_id}")
+        if not step.HasField("whole"):
+            return step, plain(step.output)
+        return step, plain(Content.FromString(await self._gateway.bus.values.get(step.whole)))
 
     async def last_index(self, run_id: str) -> tuple[int, bool]:
         """The index of the run's last event, and whether the run has ended. Raises NotFound."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from astromesh.v1.run_events_pb2 import RunEvent, RunRequested
+from astromesh.v1.run_events_pb2 import RunEvent, RunRequested, ToolSucceeded
 from astromesh.v1.signal_pb2 import Delta
-from astromesh.v1.values_pb2 import Timing, ToolSpec
+from astromesh.v1.tools_pb2 import CutResult
+from astromesh.v1.values_pb2 import StoredValue, Timing, ToolSpec
 from astromesh_core.bus.writer import AggregateWriter
 from astromesh_core.errors import AstromeshError, LimitExceeded
 from astromesh_core.events.billing import Bill
@@ -70,6 +71,8 @@ class RunScope:
     traceparent: str = ""
     seen: list[str] = field(default_factory=list[str])
     """What the user has read of the reply under way, in pieces: there are thousands."""
+    cut: dict[str, StoredValue] = field(default_factory=dict[str, StoredValue])
+    """The whole of results that were cut while this worker drives the run, by path."""
     cancelling: bool = False
     admissions: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
     """Of children, begun by this worker."""
@@ -139,6 +142,15 @@ class RunScope:
         if started is None or not started.deadline_unix_nano:
             return 0
         return started.deadline_unix_nano + self.recorded.waited_nano
+
+    def cut_results(self) -> list[CutResult]:
+        """What of this run's results was cut, for a tool that reads on in them."""
+        before = {
+            path: outcome.result.whole
+            for path, outcome in self.recorded.outcomes.items()
+            if isinstance(outcome, ToolSucceeded) and outcome.result.HasField("whole")
+        }
+        return [CutResult(path=path, whole=whole) for path, whole in {**before, **self.cut}.items()]
 
     def seconds_left(self) -> float | None:
         """Until the run's deadline, less what it spent waiting; None where it has none."""

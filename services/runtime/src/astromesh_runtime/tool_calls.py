@@ -103,6 +103,7 @@ class _ToolCall:
         # A tool that nobody knows is refused by the tools service: nothing happens, so it is a read.
         self._kind = spec.effect if spec is not None else TOOL_EFFECT_KIND_READ
         self._timeout_ms = (spec.timeout_ms if spec is not None else 0) or DEFAULT_TIMEOUT_MS
+        self._reads_results = spec is not None and spec.reads_results
         self._recorded = scope.recorded.tool_outcome(member)
         self._earlier = scope.recorded.intents.get(member.path, [])
         self._intended: int | None = None
@@ -192,8 +193,10 @@ class _ToolCall:
             path=member.path,
             idempotency_key=f"{scope.run_id}:{member.path}",
             start_before_unix_nano=self._earlier[-1].start_before_unix_nano,
+            cut_results=scope.cut_results() if self._reads_results else (),
         )
-        timeout = self._timeout_ms / 1000 + ANSWER_SLACK_SECONDS
+        # A call may have to wait for its turn, for as long as it may still begin.
+        timeout = (START_WITHIN_NANO / 1e9) + self._timeout_ms / 1000 + ANSWER_SLACK_SECONDS
         response = await scope.services.tools.ExecuteTool(request, timeout=timeout)
         if response.HasField("failure"):
             return ToolFailed(path=member.path, effect_sha256=member.sha256, failure=response.failure)
@@ -232,6 +235,8 @@ class _ToolCall:
     def _record(self, outcome: ToolOutcome, start: int) -> ToolOutcome:
         outcome.timing.CopyFrom(self._scope.timing(start))
         if isinstance(outcome, ToolSucceeded):
+            if outcome.result.HasField("whole"):
+                self._scope.cut[self.path] = outcome.result.whole
             self._scope.record(RunEvent(tool_succeeded=outcome))
         elif isinstance(outcome, ToolFailed):
             self._scope.record(RunEvent(tool_failed=outcome))

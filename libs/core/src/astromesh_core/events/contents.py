@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator
 
 from google.protobuf.message import Message as ProtoMessage
 
-from astromesh.v1.values_pb2 import Content
+from astromesh.v1.values_pb2 import Content, StoredValue
 from astromesh_core.errors import Bug, NotFound
 
-# As it stands in a serialised message: Content.stored (tag 3), its length, StoredValue.sha256 (tag 1), 32 bytes.
-_MAY_BE_STORED = re.compile(rb"\x1a[\x22-\x2c]\x0a\x20")
+# As it stands in a serialised message: Content.stored (tag 3) or ToolResult.whole (tag 6), its length, then
+# StoredValue.sha256 (tag 1), 32 bytes.
+_MAY_BE_STORED = re.compile(rb"[\x1a\x32][\x22-\x2c]\x0a\x20")
 
 
 def may_hold_stored(message: bytes) -> bool:
-    """Whether a serialised message may hold a Content that lies in the object store. False is certain.
+    """Whether a serialised message may refer to a value in the object store. False is certain.
 
     Looking into every event for contents costs more than all the rest; most have none that is stored.
     """
@@ -52,3 +53,16 @@ def iter_contents(message: ProtoMessage) -> Iterator[Content]:
                 yield item
             else:
                 yield from iter_contents(item)
+
+
+def iter_stored(message: ProtoMessage) -> Iterator[StoredValue]:
+    """Every reference to a value in the object store: contents that were moved there, and the whole of cut results."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        items: Iterable[ProtoMessage] = value if field.is_repeated else (value,)
+        for item in items:
+            if isinstance(item, StoredValue):
+                yield item
+            else:
+                yield from iter_stored(item)

@@ -238,6 +238,9 @@ def _tool_succeeded(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     step.status = STEP_STATUS_FAILED if event.result.is_error else STEP_STATUS_SUCCEEDED
     step.output.CopyFrom(event.result.output)
+    step.cached = event.result.cached
+    if event.result.HasField("whole"):
+        step.whole.CopyFrom(event.result.whole)
     # Why it was not known for a while is history once somebody settled it.
     step.ClearField("failure")
     _settle(step, event)

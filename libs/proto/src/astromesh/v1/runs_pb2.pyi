@@ -405,6 +405,8 @@ class Step(_message.Message):
     ROUTE_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
@@ -416,6 +418,8 @@ class Step(_message.Message):
     """Of a model's reply: stop, length, tool_calls, content_filter."""
     child_run_id: _builtins.str
     """Of a child: its run."""
+    cached: _builtins.bool
+    """It was answered from what the tool had answered before."""
     @_builtins.property
     def input(self) -> _values_pb2.Content:
         """Of a tool: its arguments as JSON text."""
@@ -436,6 +440,10 @@ class Step(_message.Message):
     def route(self) -> _values_pb2.Route:
         """Of a model call: which candidates there were, and what became of each."""
 
+    @_builtins.property
+    def whole(self) -> _values_pb2.StoredValue:
+        """Of a tool's output that was cut: all of it."""
+
     def __init__(
         self,
         *,
@@ -453,10 +461,12 @@ class Step(_message.Message):
         route: _values_pb2.Route | None = ...,
         finish_reason: _builtins.str = ...,
         child_run_id: _builtins.str = ...,
+        whole: _values_pb2.StoredValue | None = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "route", b"route", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "route", b"route", "timing", b"timing", "usage", b"usage", "whole", b"whole"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_id", b"child_run_id", "cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "child_run_id", b"child_run_id", "cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,17 @@ class EventPage(TypedDict):
     next_page_token: str
 
 
+class ResultReply(TypedDict):
+    """What a tool answered. `cut`: a model read the beginning of it alone."""
+
+    run_id: str
+    path: str
+    tool: str
+    cut: bool
+    characters: int
+    output: str
+
+
 class VerifyReply(TypedDict):
     """Whether the hash chain holds, else the first index at which it does not, and why."""
 
@@ -177,6 +188,15 @@ async def get_events(
     replies = [await _event_reply(gateway, event) for event in page]
     body = EventPage(run_id=run_id, events=replies, next_page_token=following)
     return Response(orjson.dumps(body), media_type="application/json")
+
+
+@router.get("/{run_id}/results/{path}", summary="A tool's whole result", responses=errors(400, 404, 503))
+async def get_result(run_id: str, path: str, caller: Viewer, gateway: TheGateway) -> ResultReply:
+    """What the tool answered at a step of the run: all of it, where a model read only the beginning."""
+    step, output = await StoredRuns(gateway, caller).result(run_id, path)
+    return ResultReply(
+        run_id=run_id, path=path, tool=step.name, cut=step.HasField("whole"), characters=len(output), output=output
+    )
 
 
 @router.post("/{run_id}/cancel", summary="Cancel a run", responses={202: {}, **errors(400, 404, 422, 503)})
