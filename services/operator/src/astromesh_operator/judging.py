@@ -13,13 +13,15 @@ from typing import Final
 from astromesh.v1.guardrails_pb2 import RuleProblem
 from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh.v1.tools_pb2 import ToolSource
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.agent import AgentSpec
-from astromesh_core.resources.agent_tools import RagTool
+from astromesh_core.resources.agent_tools import DISCOVERED, RagTool
 from astromesh_core.resources.conditions import SERVICE_DISABLED, Condition, switched_off
 from astromesh_core.resources.guardrails import STAGES
 
 NOT_ANSWERED: Final = "NotAnswered"
+_CONNECTED: Final = "Connected"
 
 
 def failed(condition: str, service: str, error: AstromeshError, off: Collection[str]) -> Condition:
@@ -58,6 +60,24 @@ def guardrails(agent: AgentSpec, problems: Sequence[RuleProblem]) -> Condition:
         return Condition("GuardrailsLoaded", "False", problems[0].reason, said)
     declared = (rule.type for stage in STAGES for _, rule, _, _ in agent.guardrails.rules(stage))
     return Condition("GuardrailsLoaded", "True", "Loaded", ", ".join(declared))
+
+
+def is_offered_tools(agent: AgentSpec) -> bool:
+    """Whether others offer the agent tools."""
+    return any(tool.type in DISCOVERED for tool in agent.tools)
+
+
+def sources(found: Sequence[ToolSource]) -> Condition:
+    """True where everyone offers their tools without whom no run begins; who else is away, or offers less, is said."""
+    missing = [source for source in found if source.required and not source.connected]
+    said = "; ".join(source.message for source in found if not source.connected or source.reason != _CONNECTED)
+    if missing:
+        return Condition("ToolsConnected", "False", missing[0].reason, said)
+    if any(not source.connected for source in found):
+        return Condition("ToolsConnected", "True", "OptionalAway", said)
+    if said:
+        return Condition("ToolsConnected", "True", "SomeLeftOut", said)
+    return Condition("ToolsConnected", "True", _CONNECTED, "; ".join(source.message for source in found))
 
 
 def memory(stores: Sequence[MemoryStoreHealth]) -> Condition:

@@ -4,14 +4,14 @@ unasked stands in `told`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from astromesh.v1.guardrails_pb2 import CheckRulesRequest
 from astromesh.v1.memory_pb2 import CheckMemoryRequest
 from astromesh.v1.router_pb2 import CheckProvidersRequest
-from astromesh.v1.tools_pb2 import DescribeToolsRequest
+from astromesh.v1.tools_pb2 import DescribeToolsRequest, ToolSource
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_core.readiness import Check
@@ -93,6 +93,7 @@ class _Asked:
         self._resource = resource
         self._ref = ref
         self._off = off
+        self._sources: Sequence[ToolSource] | None = None
 
     async def of_agent(self, agent: AgentSpec) -> tuple[Condition, ...]:
         """The conditions of an agent, and one more where no worker shall run it."""
@@ -102,7 +103,8 @@ class _Asked:
             self._tools(agent),
             self._told("GuardrailsLoaded", "guardrails", self._guardrails(agent)),
         )
-        return (*conditions, *await self.if_off("RunsServed", "runtime", self._services.runtime))
+        offered = self._offered_tools(agent)
+        return (*conditions, *offered, *await self.if_off("RunsServed", "runtime", self._services.runtime))
 
     async def if_off(self, condition: str, service: str, serves: Check) -> tuple[Condition, ...]:
         """The condition, where the service is switched off and does not serve all the same; else none."""
@@ -132,7 +134,13 @@ class _Asked:
 
     async def _registered(self) -> Condition:
         reply = await self._services.tools.DescribeTools(DescribeToolsRequest(agent=self._ref), timeout=ASK_SECONDS)
+        self._sources = reply.sources
         return judging.tools([tool.name for tool in reply.tools])
+
+    def _offered_tools(self, agent: AgentSpec) -> tuple[Condition, ...]:
+        """How those are doing who offer the agent tools; nothing of an agent that nobody offers any."""
+        offered = judging.is_offered_tools(agent)
+        return (judging.sources(self._sources),) if offered and self._sources is not None else ()
 
     async def _retrieving(self, registered: Condition) -> Condition:
         health = await self._services.rag()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from astromesh.v1.tools_pb2 import DescribeToolsRequest
+from astromesh.v1.tools_pb2 import DescribeToolsRequest, DescribeToolsResponse
 from astromesh.v1.values_pb2 import ResourceRef, ToolSpec
 from astromesh_core.bus.resource_store import ResourceStore
-from astromesh_core.errors import NotFound, NotSupported
+from astromesh_core.errors import NotFound, NotSupported, Unavailable
 from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import Scope
+from astromesh_core.resources.agent_tools import DISCOVERED
 from astromesh_core.resources.guardrail_streaming import held_back
 from astromesh_core.resources.tool_output import tells_of_others
 from astromesh_core.resources.tool_permissions import Permits
@@ -67,6 +68,8 @@ class AgentVersion:
     prompt: Prompt
     tools: tuple[ToolSpec, ...]
     tools_sha256: bytes
+    is_offered_tools: bool
+    """Others offer it some of its tools, which are known when they are asked: as each run begins."""
     checks_input: bool
     checks_output: bool
     remembers: bool
@@ -84,6 +87,10 @@ class AgentVersion:
     permits: Permits | None
     """None: every call of every tool is permitted."""
     guards: GuardsOfAgent
+
+
+class ToolsAway(Unavailable):
+    """Somebody does not offer their tools without whom no run of this agent begins."""
 
 
 class Agents:
@@ -109,7 +116,7 @@ class Agents:
                     self._current[key] = change.record.ref
 
     async def current(self, namespace: str, name: str) -> AgentVersion:
-        """The agent's newest version. Raises NotFound, or NotSupported where it uses what is not built."""
+        """The agent's newest version. Raises NotFound, NotSupported where it uses what is not built, ToolsAway."""
         ref = self._current.get((namespace, name))
         if ref is None:
             # It may be younger than what the watch has told.
@@ -117,22 +124,36 @@ class Agents:
             if record is None:
                 raise NotFound(f"there is no agent {name!r} in namespace {namespace!r}")
             ref = record.ref
-        return await self.by_ref(ref)
+        version = await self.by_ref(ref)
+        return await self._with_offered_tools(version) if version.is_offered_tools else version
 
     async def by_ref(self, ref: ResourceRef) -> AgentVersion:
-        """The version with this hash, however old."""
+        """The version with this hash, however old; without the tools that others offer it at the moment."""
         key = (ref.namespace, ref.name, ref.sha256)
         known = self._versions.get(key)
         if known is not None:
             self._versions.move_to_end(key)
             return known
         spec = _read(ref, await self._resources.by_hash(ref))
-        response = await self._tools.DescribeTools(DescribeToolsRequest(agent=ref), timeout=DESCRIBE_SECONDS)
-        version = _compile(ref, spec, tuple(response.tools))
+        is_offered_tools = any(tool.type in DISCOVERED for tool in spec.tools)
+        tools = () if is_offered_tools else tuple((await self._described(ref)).tools)
+        version = _compile(ref, spec, tools, is_offered_tools=is_offered_tools)
         self._versions[key] = version
         if len(self._versions) > KEPT_VERSIONS:
             self._versions.popitem(last=False)
         return version
+
+    async def _with_offered_tools(self, version: AgentVersion) -> AgentVersion:
+        """The version with the tools that its servers offer now: each run keeps those that it began with."""
+        described = await self._described(version.ref)
+        away = [source.message for source in described.sources if source.required and not source.connected]
+        if away:
+            raise ToolsAway("; ".join(away))
+        tools = tuple(described.tools)
+        return replace(version, tools=tools, tools_sha256=catalogue_sha256(tools))
+
+    async def _described(self, ref: ResourceRef) -> DescribeToolsResponse:
+        return await self._tools.DescribeTools(DescribeToolsRequest(agent=ref), timeout=DESCRIBE_SECONDS)
 
 
 def _read(ref: ResourceRef, spec_json: str) -> AgentSpec:
@@ -142,7 +163,9 @@ def _read(ref: ResourceRef, spec_json: str) -> AgentSpec:
         raise NotSupported(f"this release cannot read the stored version of agent {ref.name!r}: {error}") from error
 
 
-def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> AgentVersion:
+def _compile(
+    ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...], *, is_offered_tools: bool
+) -> AgentVersion:
     pattern = spec.orchestration.pattern
     version = newest(pattern)
     if version is None:
@@ -156,6 +179,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> 
         prompt=compile_prompt(spec.prompts.system),
         tools=tools,
         tools_sha256=catalogue_sha256(tools),
+        is_offered_tools=is_offered_tools,
         checks_input=bool(spec.guardrails.input),
         checks_output=bool(spec.guardrails.output),
         remembers=spec.memory.conversational is not None or spec.memory.semantic is not None,

@@ -31,7 +31,7 @@ from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, se
 from astromesh_core.events.contents import may_hold_stored, plain
 from astromesh_core.events.runs import is_terminal
 from astromesh_core.telemetry.metrics import Metrics
-from astromesh_runtime.agents import Agents, AgentVersion
+from astromesh_runtime.agents import Agents, AgentVersion, ToolsAway
 from astromesh_runtime.child_calls import cancel_open
 from astromesh_runtime.child_runs import Parent
 from astromesh_runtime.engine import RunDriver
@@ -169,7 +169,7 @@ class Opener:
             agent = await self._agent(aggregate.namespace, recorded)
         except Conflict:
             raise
-        except PermanentError as error:
+        except (PermanentError, ToolsAway) as error:
             if recorded.started is not None and isinstance(error, NotSupported):
                 raise
             run.ended_at = await self._fail(writer, error, recorded.bill)

@@ -104,6 +104,7 @@ class _ToolCall:
         self._kind = spec.effect if spec is not None else TOOL_EFFECT_KIND_READ
         self._timeout_ms = (spec.timeout_ms if spec is not None else 0) or DEFAULT_TIMEOUT_MS
         self._reads_results = spec is not None and spec.reads_results
+        self._offered = spec if spec is not None and spec.HasField("origin") else None
         self._recorded = scope.recorded.tool_outcome(member)
         self._earlier = scope.recorded.intents.get(member.path, [])
         self._intended: int | None = None
@@ -197,6 +198,8 @@ class _ToolCall:
         )
         # A call may have to wait for its turn, for as long as it may still begin.
         timeout = (START_WITHIN_NANO / 1e9) + self._timeout_ms / 1000 + ANSWER_SLACK_SECONDS
+        if self._offered is not None:
+            request.pinned.CopyFrom(self._offered)
         response = await scope.services.tools.ExecuteTool(request, timeout=timeout)
         if response.HasField("failure"):
             return ToolFailed(path=member.path, effect_sha256=member.sha256, failure=response.failure)
