@@ -20,6 +20,7 @@ from astromesh_core.resources.agent_tools import DISCOVERED
 from astromesh_core.resources.guardrail_streaming import held_back
 from astromesh_core.resources.tool_output import tells_of_others
 from astromesh_core.resources.tool_permissions import Permits
+from astromesh_runtime.cost_limits import CostLimits
 from astromesh_runtime.patterns.catalogue import newest
 from astromesh_runtime.prompts import Prompt, compile_prompt
 
@@ -53,6 +54,9 @@ class GuardsOfAgent:
     """The answer is told while it is written, as its rules leave it."""
     masks: bool
     unmasked_tools: tuple[str, ...]
+    grounds: bool
+    """An output rule asks what was retrieved."""
+    costs: CostLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +167,7 @@ def _read(ref: ResourceRef, spec_json: str) -> AgentSpec:
         raise NotSupported(f"this release cannot read the stored version of agent {ref.name!r}: {error}") from error
 
 
-def _compile(
-    ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...], *, is_offered_tools: bool
-) -> AgentVersion:
+def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...], *, is_offered_tools: bool) -> AgentVersion:
     pattern = spec.orchestration.pattern
     version = newest(pattern)
     if version is None:
@@ -180,8 +182,8 @@ def _compile(
         tools=tools,
         tools_sha256=catalogue_sha256(tools),
         is_offered_tools=is_offered_tools,
-        checks_input=bool(spec.guardrails.input),
-        checks_output=bool(spec.guardrails.output),
+        checks_input=_checks(spec.guardrails, "input"),
+        checks_output=_checks(spec.guardrails, "output"),
         remembers=spec.memory.conversational is not None or spec.memory.semantic is not None,
         conversational=spec.memory.conversational is not None,
         semantic=spec.memory.semantic.scope if spec.memory.semantic is not None else None,
@@ -201,10 +203,17 @@ def _guards(spec: AgentSpec) -> GuardsOfAgent:
         checks_tool_arguments=bool(rules.tool_arguments),
         checks_tool_results=bool(rules.tool_results),
         marks_data=rules.mark_data and (spec.knowledge is not None or any(map(tells_of_others, spec.tools))),
-        streams_checked=bool(rules.output) and next(held_back(rules), None) is None,
+        streams_checked=_checks(rules, "output") and next(held_back(rules), None) is None,
         masks=rules.masks,
         unmasked_tools=tuple(sorted(rules.unmasked_tools)),
+        grounds=any(isinstance(rule, Grounding) for _, rule, _, _ in rules.rules("output")),
+        costs=CostLimits(rules),
     )
+
+
+def _checks(rules: GuardrailsSpec, stage: str) -> bool:
+    """Whether a rule judges the text of a stage; what a run may cost is judged elsewhere."""
+    return any(not isinstance(rule, CostLimit) for _, rule, _, _ in rules.rules(stage))
 
 
 def _continues_without(spec: AgentSpec) -> bool:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, EpisodicMemory, MemorySpec
-from astromesh_core.resources.agent_tools import BuiltinTool
+from astromesh_core.resources.agent_tools import BuiltinTool, McpTool
 from astromesh_core.resources.builtin_configs import SqlQueryConfig
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.embeddings import EmbeddingsSpec
-from astromesh_core.resources.extras import CONVERSATION_EXTRAS, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
+from astromesh_core.resources.extras import CONVERSATION_EXTRAS, MCP, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.guardrail_meaning import Grounding, PromptInjection, TopicFilter
 from astromesh_core.resources.guardrails import STAGES, GuardrailsSpec
 from astromesh_core.resources.provider import ProviderSpec
@@ -105,7 +105,10 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
     if agent.orchestration.pattern not in PATTERNS:
         yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
     for index, tool in enumerate(agent.tools):
-        if tool.type not in TOOL_TYPES:
+        if isinstance(tool, McpTool):
+            if not MCP.installed:
+                yield ("tools", index, "type"), f"tools of type {tool.type} need an extra: {MCP.missing}; {MCP.advice}"
+        elif tool.type not in TOOL_TYPES:
             yield ("tools", index, "type"), f"tools of type {tool.type} are not built yet"
         config = tool.config if isinstance(tool, BuiltinTool) else None
         if isinstance(config, SqlQueryConfig) and config.is_postgres and not POSTGRES.installed:
