@@ -11,11 +11,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from mcp import Client, MCPError, StdioServerParameters
+from mcp import Client, StdioServerParameters
 from mcp_types import TextContent
 
+from astromesh_cli.client.mesh import Target
+from astromesh_cli.mcp.relay import relay
 from astromesh_testing.marked import MarkedProcesses
-from astromesh_testing.mesh import COMMAND, running_mesh
+from astromesh_testing.mesh import COMMAND, free_ports
 from astromesh_testing.mesh_folders import ConfigFolder
 from astromesh_testing.waiting import until
 
@@ -106,17 +108,34 @@ async def test_a_folder_that_nobody_serves_gets_a_mesh_that_ends_with_the_client
     assert not (tmp_path / ".astromesh" / "address").exists()
 
 
-@pytest.mark.serial
-async def test_goes_on_after_the_mesh_was_away(tmp_path: Path) -> None:
-    folder = ConfigFolder(tmp_path / "config")
-    folder.agent("librarian", [], tools=[])
-    async with running_mesh(folder.path, tmp_path / "data") as mesh, desktop("--url", mesh.url) as client:
-        await client.list_tools()
-        await mesh.stop()
-        with pytest.raises(MCPError, match=f"nothing answers at {mesh.url}"):
-            await client.call_tool("librarian", {"query": "x"})
-        await mesh.start()
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["librarian"]
+async def test_passes_on_again_once_the_mesh_is_back() -> None:
+    (port,) = free_ports(1)
+    said: asyncio.Queue[bytes] = asyncio.Queue()
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def lines() -> AsyncGenerator[bytes]:
+        while line := await asked.get():
+            yield line
+
+    async def gateway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"jsonrpc":"2.0","id":2,"result":{}}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    relaying = asyncio.create_task(relay(Target(f"http://127.0.0.1:{port}"), lines(), said.put_nowait))
+    asked.put_nowait(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
+    refused = orjson.loads(await said.get())
+    async with await asyncio.start_server(gateway, "127.0.0.1", port):
+        asked.put_nowait(b'{"jsonrpc":"2.0","id":2,"method":"ping"}')
+        answered = orjson.loads(await said.get())
+    asked.put_nowait(b"")
+    await relaying
+    assert refused["id"] == 1
+    assert refused["error"]["message"].startswith(f"nothing answers at http://127.0.0.1:{port}")
+    assert answered == {"jsonrpc": "2.0", "id": 2, "result": {}}
 
 
 def test_says_where_nothing_is_and_what_refuses(nowhere: Terminal, terminal: Terminal) -> None:

@@ -115,7 +115,7 @@ class Relay:
                 self._fail(request_id, _UNREACHABLE, "the mesh ended the request without an answer")
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
-            self._fail(request_id, _UNREACHABLE, f"nothing answers at {self._http.base_url}: {why}")
+            self._fail(request_id, _UNREACHABLE, f"nothing answers at {str(self._http.base_url).rstrip('/')}: {why}")
         finally:
             self._requests.pop(request_id, None)
 

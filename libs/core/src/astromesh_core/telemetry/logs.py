@@ -65,7 +65,7 @@ def configure_logs(level: str, form: LogFormat, *, record_content: bool, stream:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("faiss.loader", "httpx"):
+    for chatty in ("faiss.loader", "httpx", "httpx2", "mcp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
