@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from astromesh_core.resources.agent_tools import DISCOVERED
 from astromesh_core.resources.guardrail_streaming import held_back
 from astromesh_core.resources.tool_output import tells_of_others
 from astromesh_core.resources.tool_permissions import Permits
+from astromesh_runtime.controls import Controls, controls_of
 from astromesh_runtime.cost_limits import CostLimits
 from astromesh_runtime.patterns.catalogue import newest
 from astromesh_runtime.prompts import Prompt, compile_prompt
@@ -91,6 +93,8 @@ class AgentVersion:
     permits: Permits | None
     """None: every call of every tool is permitted."""
     guards: GuardsOfAgent
+    controls: Mapping[str, Controls]
+    """Of tools that ask a human, or that can be looked up or undone; of most agents none."""
 
 
 class ToolsAway(Unavailable):
@@ -193,6 +197,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...], *, 
         knowledge=_knowledge(ref, spec),
         output_schema_json=spec.output_schema or "",
         permits=Permits(spec.permissions) if spec.permissions is not None else None,
+        controls=controls_of(spec),
         guards=_guards(spec),
     )
 

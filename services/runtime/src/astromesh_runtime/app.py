@@ -94,6 +94,7 @@ def _services(platform: Platform, worker: str) -> Services:
         rag=RagServiceStub(channel("rag")),
         publish_delta=platform.bus.deltas.publish,
         children=ChildRuns(platform.bus, platform.mesh_key, worker, time.time_ns),
+        timers=platform.bus.signals,
     )
 
 

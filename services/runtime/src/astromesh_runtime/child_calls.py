@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from astromesh.v1.run_events_pb2 import (
@@ -20,12 +21,15 @@ from astromesh.v1.run_events_pb2 import (
     Lineage,
     RunEvent,
     RunTotals,
+    ToolFailed,
 )
 from astromesh.v1.signal_pb2 import Signal
-from astromesh.v1.values_pb2 import Failure
+from astromesh.v1.values_pb2 import Failure, ToolCall
+from astromesh_core.agent_calls import question_of
 from astromesh_core.errors import AstromeshError, Cancelled, InvalidInput, LimitExceeded, Unavailable
-from astromesh_core.events.contents import text_content
+from astromesh_core.events.contents import plain, text_content
 from astromesh_core.rpc.identity import Caller
+from astromesh_runtime.approvals import put_to_human
 from astromesh_runtime.child_runs import ChildRuns
 from astromesh_runtime.effects import CallAgent
 from astromesh_runtime.permits import judge
@@ -52,6 +56,10 @@ class ChildCall:
         self.path = member.path
         self._outcome = scope.recorded.tool_outcome(member)
         self._started = scope.recorded.children.get(member.path)
+        self._waits: Waits | None = None
+        if self._started is not None:
+            # A human may have changed what it is asked.
+            self._member = replace(member, query=plain(self._started.query))
         self._intended: int | None = None
 
     @property
@@ -61,8 +69,11 @@ class ChildCall:
 
     def judge(self) -> None:
         """Records a refusal as the outcome of a child that is not to be, unless it was begun already."""
-        refusal = None if self.begun else self._refusal()
-        if refusal is None:
+        if self.begun:
+            return
+        refusal = self._refusal()
+        failure = failure_of(refusal) if refusal is not None else self._put_to_human()
+        if failure is None:
             return
         member = self._member
         finished = ChildFinished(
@@ -70,15 +81,25 @@ class ChildCall:
             effect_sha256=member.sha256,
             agent=member.agent,
             call=member.call,
-            failure=failure_of(refusal),
+            failure=failure,
         )
         self._scope.record(RunEvent(child_finished=finished))
         self._scope.recorded.finish_child(finished)
         self._outcome = finished
 
+    def _put_to_human(self) -> Failure | None:
+        """Why the child is not to be; else it waits for a human, or is asked what one made of the question."""
+        member = self._member
+        put = put_to_human(self._scope, member.path, member.sha256, member.call) if member.call is not None else None
+        if isinstance(put, Waits):
+            self._waits = put
+        elif isinstance(put, ToolCall):
+            self._member = replace(member, query=question_of(plain(put.arguments)))
+        return put.failure if isinstance(put, ToolFailed) else None
+
     def intend(self) -> None:
-        """Records that the child is started, unless it is known already."""
-        if self.begun:
+        """Records that the child is started, unless it is known already, or waits for a human."""
+        if self.begun or self._waits is not None:
             return
         scope, member = self._scope, self._member
         caller = Caller(scope.requested.principal, scope.namespace, scope.requested.role)
@@ -97,6 +118,8 @@ class ChildCall:
         """What came of the child. Raises Waits where it has not ended."""
         if isinstance(self._outcome, ChildFinished):
             return self._outcome
+        if self._waits is not None:
+            raise self._waits
         started = self._started
         assert started is not None
         if self._intended is not None:

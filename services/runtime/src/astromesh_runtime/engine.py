@@ -15,6 +15,7 @@ import structlog
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_VERSION,
     RunCancelled,
+    RunCompensated,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -26,7 +27,9 @@ from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.errors import AstromeshError, LimitExceeded, Unavailable
 from astromesh_core.errors import TimedOut as OutOfTime
 from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.approvals import set_timers
 from astromesh_runtime.child_calls import cancel_children, totals_of
+from astromesh_runtime.compensating import begin, cancelling, compensate, compensation_of, left_steps
 from astromesh_runtime.context import assemble_context, check_input, check_output, remember, remember_summary
 from astromesh_runtime.effects import (
     AssembleContext,
@@ -100,7 +103,8 @@ class RunDriver:
 
     def cancel(self, signal: Signal) -> None:
         """Stops the run as soon as what is in flight has been noted; `drive` then records the end."""
-        if self._cancel is not None:
+        if self._cancel is not None or self._scope.recorded.interventions.compensation is not None:
+            # What it did is being undone: it ends as soon as it may.
             return
         self._cancel = signal
         self._scope.cancelling = True
@@ -110,6 +114,8 @@ class RunDriver:
     async def _drive(self) -> Ended | LetGo:
         started = self._scope.recorded.started
         assert started is not None
+        if self._scope.recorded.interventions.compensation is not None:
+            return await self._undo()
         if self._pattern is None:
             name = f"{started.pattern} version {started.pattern_version}"
             return await self._suspend(Waits(SUSPENSION_REASON_VERSION, "", f"no worker here runs {name}"))
@@ -186,7 +192,13 @@ class RunDriver:
             case RememberSummary():
                 return remember_summary(self._scope, effect)
 
-    async def _end(self, ending: Ending) -> Ended:
+    async def _end(self, ending: Ending) -> Ended | LetGo:
+        undoing = None
+        if isinstance(ending, Failed):
+            undoing = compensation_of(self._scope, ending.failure, imposed=ending.imposed)
+        if undoing is not None:
+            begin(self._scope, undoing)
+            return await self._undo()
         usage, left = self._scope.bill.closing()
         if isinstance(ending, Completed):
             completed = RunCompleted(
@@ -217,13 +229,37 @@ class RunDriver:
         await self._scope.stored(self._terminal)
         return Ended()
 
-    async def _end_cancelled(self, signal: Signal) -> Ended:
+    async def _undo(self) -> Ended | LetGo:
+        if self._scope.recorded.children:
+            await cancel_children(self._scope)
+        try:
+            await compensate(self._scope)
+        except Waits as waits:
+            return await self._suspend(waits)
+        started = self._scope.recorded.interventions.compensation
+        assert started is not None
+        usage, left = self._scope.bill.closing(seen=len(plain(started.partial_answer)))
+        event = RunCompensated(
+            cause=started.cause,
+            usage=usage,
+            lost_usage=left.estimate,
+            partial_charges=left.charges,
+            left=left_steps(self._scope),
+            totals=totals_of(self._scope),
+        )
+        return await self._end_with(RunEvent(compensated=event))
+
+    async def _end_cancelled(self, signal: Signal) -> Ended | LetGo:
         seen = "".join(self._scope.seen)
         await self._stop_main()
         if self._terminal is not None:
             # The cancel came while the run's end was being stored: it ended as it did.
             await self._scope.stored(self._terminal)
             return Ended()
+        undoing = cancelling(self._scope, signal, seen)
+        if undoing is not None:
+            begin(self._scope, undoing, signal.id)
+            return await self._undo()
         usage, left = self._scope.bill.closing()
         event = RunCancelled(
             principal=signal.principal,
@@ -237,6 +273,7 @@ class RunDriver:
         return await self._end_with(RunEvent(cancelled=event), signal.id)
 
     async def _suspend(self, waits: Waits) -> LetGo:
+        await set_timers(self._scope)
         event = Suspended(reason=waits.reason, path=waits.path, detail=waits.detail, child_run_ids=waits.children)
         await self._scope.stored(self._scope.record(RunEvent(suspended=event)))
         return LetGo(waits.reason)

@@ -10,6 +10,7 @@ from typing import cast
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_CHILD,
+    ApprovalRequested,
     ChildFinished,
     ChildStarted,
     ContextAssembled,
@@ -17,6 +18,7 @@ from astromesh.v1.run_events_pb2 import (
     MemoryStored,
     ModelReplied,
     OutputChecked,
+    QuestionAsked,
     RunEvent,
     RunRequested,
     RunStarted,
@@ -49,6 +51,7 @@ from astromesh_runtime.effects import (
     SagaEffect,
     ToolOutcome,
 )
+from astromesh_runtime.interventions import ASKING_EVENTS, INTERVENTIONS, Interventions
 from astromesh_runtime.saga import Outcome
 
 _MODEL_EVENTS = frozenset({"model_call_begun", "model_replied"})
@@ -115,6 +118,8 @@ class Recorded:
     arguments_checked: dict[str, ToolArgumentsChecked] = field(default_factory=dict[str, ToolArgumentsChecked])
     results_checked: dict[str, ToolResultChecked] = field(default_factory=dict[str, ToolResultChecked])
     masks: Masks = field(default_factory=Masks)
+    interventions: Interventions = field(default_factory=Interventions)
+    """What humans were asked, and what was undone."""
     marks: dict[str, _Mark] = field(default_factory=dict[str, _Mark])
     indexes: dict[str, int] = field(default_factory=dict[str, int])
     """Of each kind of event outside the effects, where the last one stands."""
@@ -156,6 +161,8 @@ class Recorded:
             self._add_child(kind, envelope)
         elif kind in _CHECK_EVENTS:
             self._add_check(kind, envelope.run, envelope.index)
+        elif kind in INTERVENTIONS:
+            self._add_intervention(kind, envelope)
         elif kind in TERMINAL_EVENTS:
             self.ended = envelope.run
         else:
@@ -296,6 +303,17 @@ class Recorded:
         else:
             self.results_checked[run.tool_result_checked.path] = run.tool_result_checked
             self.masks.learn(run.tool_result_checked.masked)
+
+    def _add_intervention(self, kind: str, envelope: Envelope) -> None:
+        if kind in ASKING_EVENTS:
+            asked: ApprovalRequested | QuestionAsked = getattr(envelope.run, kind)
+            tools = () if self.started is None else self.started.tools
+            of = "agent" if any(tool.agent and tool.name == asked.call.name for tool in tools) else "tool"
+            self.marks.setdefault(asked.path, _Mark(envelope.index, of, asked.effect_sha256))
+        elif kind == "compensation_started":
+            # Whatever it waited for, it goes on to its end.
+            self.suspended = None
+        self.interventions.add(envelope.run)
 
     def _add_frame(self, kind: str, envelope: Envelope) -> None:
         run = envelope.run

@@ -130,7 +130,7 @@ def _same_content(recorded: Recorded, plan: Plan, effect: SagaEffect) -> None:
 def _same_end(recorded: Recorded, ending: Ending | None) -> None:
     index = recorded.events - 1
     kind = recorded.ended.WhichOneof("event") if recorded.ended is not None else None
-    if recorded.ended is None or kind in ("cancelled", "compensated") or recorded.ended.failed.imposed:
+    if recorded.ended is None or kind == "cancelled" or recorded.ended.failed.imposed or _is_undone(recorded):
         return
     replayed = _describe(ending)
     told = _recorded_end(recorded.ended)
@@ -143,7 +143,14 @@ def _same_end(recorded: Recorded, ending: Ending | None) -> None:
 def _recorded_end(event: RunEvent) -> str:
     if event.HasField("completed"):
         return f"completed: {plain(event.completed.answer)}"
-    return f"failed: {event.failed.failure.error_class}: {plain(event.failed.failure.message)}"
+    failure = event.compensated.cause if event.HasField("compensated") else event.failed.failure
+    return f"failed: {failure.error_class}: {plain(failure.message)}"
+
+
+def _is_undone(recorded: Recorded) -> bool:
+    """Whether the run was undone for what the runtime imposed on it: a replay comes to no such end."""
+    undoing = recorded.interventions.compensation
+    return undoing is not None and undoing.imposed
 
 
 def _describe(ending: Ending | None) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
     from astromesh.v1.router_pb2_grpc import RouterServiceAsyncStub
     from astromesh.v1.tools_pb2_grpc import ToolsServiceAsyncStub
+    from astromesh_core.bus.signals import Signals
     from astromesh_runtime.child_runs import ChildRuns
 
 Clock = Callable[[], int]
@@ -43,7 +44,7 @@ class LogLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The stubs that a run calls, where its tokens go, and where its children are."""
+    """The stubs that a run calls, where its tokens go, where its children are, and what wakes it at a set time."""
 
     router: RouterServiceAsyncStub
     tools: ToolsServiceAsyncStub
@@ -52,6 +53,7 @@ class Services:
     rag: RagServiceAsyncStub
     publish_delta: Callable[[str, Delta], None]
     children: ChildRuns
+    timers: Signals
 
 
 @dataclass(slots=True)

@@ -22,24 +22,23 @@ from astromesh.v1.run_events_pb2 import (
     ToolOutcomeUnknown,
     ToolSucceeded,
 )
-from astromesh.v1.tools_pb2 import ExecuteToolRequest
-from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_IDEMPOTENT, TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
+from astromesh.v1.values_pb2 import (
+    TOOL_EFFECT_KIND_IDEMPOTENT,
+    TOOL_EFFECT_KIND_READ,
+    TOOL_EFFECT_KIND_WRITE,
+    ToolCall,
+)
 from astromesh_core.errors import AstromeshError, Cancelled
+from astromesh_runtime.approvals import put_to_human
 from astromesh_runtime.child_calls import ChildCall
+from astromesh_runtime.controls import control_of
 from astromesh_runtime.effects import CallAgent, CallTool, CallTools, ToolOutcome
+from astromesh_runtime.executing import START_WITHIN_NANO, execute, timeout_of
 from astromesh_runtime.permits import judge
+from astromesh_runtime.reconciling import reconcile, settled_until
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
 from astromesh_runtime.waits import Waits, foremost
-
-START_WITHIN_NANO = 5_000_000_000
-"""How long after its intent a call may start. Recovery waits this and the tool's timeout before it judges a write."""
-
-DEFAULT_TIMEOUT_MS = 30_000
-"""For a tool that declares none."""
-
-ANSWER_SLACK_SECONDS = 2.0
-"""On top of the tool's own timeout, for its answer to come back: the tools service is to say that time is up."""
 
 IDEMPOTENT_ATTEMPTS = 3
 IDEMPOTENT_PAUSE_SECONDS = 0.5
@@ -102,12 +101,13 @@ class _ToolCall:
         spec = scope.tool(member.call.name)
         # A tool that nobody knows is refused by the tools service: nothing happens, so it is a read.
         self._kind = spec.effect if spec is not None else TOOL_EFFECT_KIND_READ
-        self._timeout_ms = (spec.timeout_ms if spec is not None else 0) or DEFAULT_TIMEOUT_MS
-        self._reads_results = spec is not None and spec.reads_results
-        self._offered = spec if spec is not None and spec.HasField("origin") else None
+        self._timeout_ms = timeout_of(spec)
         self._recorded = scope.recorded.tool_outcome(member)
         self._earlier = scope.recorded.intents.get(member.path, [])
         self._intended: int | None = None
+        self._waits: Waits | None = None
+        self._call = self._earlier[-1].call if self._earlier else member.call
+        """As it is made: a human may have changed its arguments."""
 
     @property
     def reads(self) -> bool:
@@ -131,16 +131,35 @@ class _ToolCall:
         denied = judge(scope.agent.permits, call, scope.tool(call.name), scope.requested.role)
         if denied is not None:
             self._recorded = self._record(self._failed(denied), scope.clock())
+            return
+        self._put_to_human()
+
+    def _put_to_human(self) -> None:
+        put = put_to_human(self._scope, self.path, self._member.sha256, self._member.call)
+        if isinstance(put, Waits):
+            self._waits = put
+        elif isinstance(put, ToolCall):
+            self._call = put
+        elif put is not None:
+            self._recorded = self._record(put, self._scope.clock())
 
     def intend(self) -> None:
         """Records the intent, where this call is to be made (again)."""
+        if self._waits is not None:
+            return
         if self._recorded is None and not (self._earlier and self._kind == TOOL_EFFECT_KIND_WRITE):
             self._intended = self._record_intent()
 
     async def settle(self) -> ToolOutcome | None:
-        """The outcome; None where it is unknown, which is recorded then."""
+        """The outcome; None where it is unknown, which is recorded then. Raises Waits for a human."""
         if self._recorded is not None:
             return self._recorded
+        if self._waits is not None:
+            raise self._waits
+        outcome = await self._settle()
+        return await self._looked_up() if outcome is None else outcome
+
+    async def _settle(self) -> ToolOutcome | None:
         if self._intended is None:
             return await self._judge()
         if self._kind == TOOL_EFFECT_KIND_READ:
@@ -152,6 +171,15 @@ class _ToolCall:
                 self._record(self._failed(Cancelled("the run was cancelled before the call")), self._scope.clock())
             raise
         return await self._change()
+
+    async def _looked_up(self) -> ToolOutcome | None:
+        name = self._call.name
+        controls = control_of(self._scope.agent.controls, name, self._scope.tool(name))
+        if controls is None or controls.reconcile is None:
+            return None
+        start = self._scope.clock()
+        found = await reconcile(self._scope, controls.reconcile, self._earlier[-1])
+        return None if found is None else self._record(found, start)
 
     async def _read(self) -> ToolOutcome:
         # Its intent and its outcome go out with the next effect's begin, or alone where the call takes its time:
@@ -185,32 +213,18 @@ class _ToolCall:
             return self._unknown(error.code, start)
         return self._record(self._failed(error), start)
 
-    async def _execute(self) -> ToolOutcome:
-        scope, member = self._scope, self._member
-        request = ExecuteToolRequest(
-            agent=scope.agent.ref,
-            call=member.call,
-            run_id=scope.run_id,
-            path=member.path,
-            idempotency_key=f"{scope.run_id}:{member.path}",
-            start_before_unix_nano=self._earlier[-1].start_before_unix_nano,
-            cut_results=scope.cut_results() if self._reads_results else (),
-        )
-        # A call may have to wait for its turn, for as long as it may still begin.
-        timeout = (START_WITHIN_NANO / 1e9) + self._timeout_ms / 1000 + ANSWER_SLACK_SECONDS
-        if self._offered is not None:
-            request.pinned.CopyFrom(self._offered)
-        response = await scope.services.tools.ExecuteTool(request, timeout=timeout)
+    async def _execute(self) -> ToolSucceeded | ToolFailed:
+        member, key = self._member, f"{self._scope.run_id}:{self.path}"
+        start_before = self._earlier[-1].start_before_unix_nano
+        response = await execute(self._scope, self._call, self.path, key, start_before)
         if response.HasField("failure"):
             return ToolFailed(path=member.path, effect_sha256=member.sha256, failure=response.failure)
         return ToolSucceeded(path=member.path, effect_sha256=member.sha256, result=response.result)
 
     async def _judge(self) -> None:
         """Notes a write that a crash cut as unknown, when nobody can act on its intent any more."""
-        last = self._earlier[-1]
-        end = last.start_before_unix_nano + last.timeout_ms * 1_000_000
         try:
-            await asyncio.sleep(max(0.0, (end - self._scope.clock()) / 1e9))
+            await asyncio.sleep(max(0.0, (settled_until(self._earlier[-1]) - self._scope.clock()) / 1e9))
         except asyncio.CancelledError:
             if self._scope.cancelling:
                 self._unknown("crash", self._scope.clock())
@@ -223,26 +237,31 @@ class _ToolCall:
         intent = ToolIntended(
             path=member.path,
             effect_sha256=member.sha256,
-            call=member.call,
+            call=self._call,
             effect=self._kind,
             start_before_unix_nano=self._scope.clock() + START_WITHIN_NANO,
             timeout_ms=self._timeout_ms,
             attempt=attempt,
         )
         self._earlier = [*self._earlier, intent]
+        self._scope.recorded.intents[self.path] = self._earlier
         return self._scope.record(RunEvent(tool_intended=intent))
 
     def _failed(self, error: AstromeshError) -> ToolFailed:
         return ToolFailed(path=self.path, effect_sha256=self._member.sha256, failure=failure_of(error))
 
-    def _record(self, outcome: ToolOutcome, start: int) -> ToolOutcome:
+    def _record(self, outcome: ToolSucceeded | ToolFailed, start: int) -> ToolOutcome:
         outcome.timing.CopyFrom(self._scope.timing(start))
+        if self._call.arguments != self._member.call.arguments:
+            outcome.edited_arguments.CopyFrom(self._call.arguments)
         if isinstance(outcome, ToolSucceeded):
             if outcome.result.HasField("whole"):
                 self._scope.cut[self.path] = outcome.result.whole
             self._scope.record(RunEvent(tool_succeeded=outcome))
-        elif isinstance(outcome, ToolFailed):
+        else:
             self._scope.record(RunEvent(tool_failed=outcome))
+        self._scope.recorded.outcomes[self.path] = outcome
+        self._scope.recorded.unknown.discard(self.path)
         return outcome
 
     def _unknown(self, reason: str, start: int) -> None:
@@ -255,3 +274,4 @@ class _ToolCall:
             timing=self._scope.timing(start),
         )
         self._scope.record(RunEvent(tool_outcome_unknown=event))
+        self._scope.recorded.unknown.add(self.path)

@@ -1984,6 +1984,7 @@ class RunCancelled(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PARTIAL_ANSWER_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
@@ -1993,6 +1994,10 @@ class RunCancelled(_message.Message):
     @_builtins.property
     def partial_answer(self) -> _values_pb2.Content:
         """The text that the user had seen."""
+
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftStep]:
+        """Of a run that was being undone: what was not, and why."""
 
     @_builtins.property
     def usage(self) -> _values_pb2.Usage: ...
@@ -2010,6 +2015,7 @@ class RunCancelled(_message.Message):
         principal: _builtins.str = ...,
         reason: _builtins.str = ...,
         partial_answer: _values_pb2.Content | None = ...,
+        left: _abc.Iterable[Global___LeftStep] | None = ...,
         usage: _values_pb2.Usage | None = ...,
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
@@ -2017,7 +2023,7 @@ class RunCancelled(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "partial_charges", b"partial_charges", "principal", b"principal", "reason", b"reason", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "lost_usage", b"lost_usage", "partial_answer", b"partial_answer", "partial_charges", b"partial_charges", "principal", b"principal", "reason", b"reason", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
