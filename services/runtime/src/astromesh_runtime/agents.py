@@ -18,7 +18,10 @@ from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import Scope
 from astromesh_core.resources.agent_tools import DISCOVERED
+from astromesh_core.resources.guardrail_costs import CostLimit
+from astromesh_core.resources.guardrail_meaning import Grounding
 from astromesh_core.resources.guardrail_streaming import held_back
+from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_core.resources.tool_output import tells_of_others
 from astromesh_core.resources.tool_permissions import Permits
 from astromesh_runtime.controls import Controls, controls_of

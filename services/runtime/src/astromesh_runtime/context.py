@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import orjson
 
@@ -61,7 +61,8 @@ async def check_input(scope: RunScope, effect: CheckInput) -> InputChecked:
 async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:
     """The answer by the agent's output rules."""
     start = scope.clock()
-    checked = await _check(scope, GUARDRAIL_STAGE_OUTPUT, effect.text)
+    passages = {passage.id: passage for passage in effect.passages} if scope.agent.guards.grounds else {}
+    checked = await _check(scope, GUARDRAIL_STAGE_OUTPUT, effect.text, passages.values())
     outcome = OutputChecked(
         checked_digest=scope.digester.of_text(effect.text),
         verdicts=checked.verdicts,
@@ -135,8 +136,11 @@ def remember_summary(scope: RunScope, effect: RememberSummary) -> MemoryStored:
     return outcome
 
 
-async def _check(scope: RunScope, stage: GuardrailStage.ValueType, text: str) -> CheckTextResponse:
-    request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text_content(text))
+async def _check(
+    scope: RunScope, stage: GuardrailStage.ValueType, text: str, passages: Iterable[Passage] = ()
+) -> CheckTextResponse:
+    found = [Passage(id=passage.id, text=passage.text) for passage in passages]
+    request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text_content(text), passages=found)
     return await patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
 
 

@@ -121,6 +121,8 @@ class CheckOutput:
     """Check the answer against the agent's output rules. Outcome: OutputChecked."""
 
     text: str
+    passages: tuple[Passage, ...] = ()
+    """What was retrieved for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,12 @@ class RunMeter:
             action = VerdictAction.Name(verdict.action).removeprefix("VERDICT_ACTION_").lower()
             self._metrics.guard_verdicts.labels(stage, verdict.rule, action).inc()
 
+    def replied(self, kind: str, event: RunEvent) -> None:
+        """Counts the verdicts on whether a model may be called."""
+        del kind
+        if event.model_replied.verdicts:
+            self._count("model_call", event.model_replied.verdicts)
+
     def suspended(self, kind: str, event: RunEvent) -> None:
         """Counts a suspension."""
         del kind
@@ -103,5 +109,6 @@ _METERS: dict[str, Callable[[RunMeter, str, RunEvent], None]] = {
     "tool_arguments_checked": RunMeter.checked,
     "tool_result_checked": RunMeter.checked,
     "context_assembled": RunMeter.assembled,
+    "model_replied": RunMeter.replied,
     "suspended": RunMeter.suspended,
 }

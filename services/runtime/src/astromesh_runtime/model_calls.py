@@ -10,10 +10,11 @@ from astromesh.v1.router_pb2 import AncestorSpend, CompleteRequest, Completion, 
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Route
-from astromesh_core.errors import AstromeshError, TimedOut, Unavailable
+from astromesh_core.errors import AstromeshError, BudgetExceeded, TimedOut, Unavailable
 from astromesh_core.events.billing import Unbilled, prompt_tokens
 from astromesh_core.rpc.failures import PeerGone, PeerUnreached
 from astromesh_core.rpc.streams import reading
+from astromesh_runtime.cost_limits import Used
 from astromesh_runtime.effects import CallModel
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
@@ -36,8 +37,11 @@ log = structlog.get_logger("astromesh.runtime")
 
 async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
     """Streams one model call and records its outcome. Answers it when its `begun` is stored."""
-    call = _ModelCall(scope, effect)
     start = scope.clock()
+    limited = _limited(scope, effect)
+    if limited is not None and limited.HasField("failure"):
+        return _replied(scope, limited, start)
+    call = _ModelCall(scope, effect)
     try:
         completion = await call.stream()
         outcome = ModelReplied(
@@ -61,9 +65,36 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
             partial_charges=unbilled.charges,
         )
     await call.settle()
+    if limited is not None:
+        outcome.MergeFrom(limited)
+    return _replied(scope, outcome, start)
+
+
+def _replied(scope: RunScope, outcome: ModelReplied, start: int) -> ModelReplied:
     outcome.timing.CopyFrom(scope.timing(start))
     scope.seen = []
     scope.record(RunEvent(model_replied=outcome))
+    return outcome
+
+
+def _limited(scope: RunScope, effect: CallModel) -> ModelReplied | None:
+    """What the agent's cost limits say of the call: their verdicts, and the failure where it may not be made. None of
+    an agent without any."""
+    limits = scope.agent.guards.costs
+    if not limits:
+        return None
+    usage, left = scope.bill.closing()
+    money = scope.bill.cost_nanos + sum(charge.cost_nanos for charge in left.charges)
+    children = scope.recorded.spent
+    told = limits.judge(
+        Used(usage.input_tokens + usage.output_tokens, money),
+        Used(children.tokens, children.cost_nanos),
+        prompt_tokens(effect.transcript.messages, scope.agent.tools if effect.offers_tools else ()),
+    )
+    outcome = ModelReplied(verdicts=told.verdicts, policy_sha256=limits.policy_sha256)
+    if told.refusal:
+        outcome.path, outcome.effect_sha256 = effect.path, effect.sha256
+        outcome.failure.CopyFrom(failure_of(BudgetExceeded(told.refusal)))
     return outcome
 
 

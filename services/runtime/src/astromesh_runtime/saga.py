@@ -151,7 +151,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
     except Exception as error:  # noqa: BLE001 - the edge to patterns: the run ends, its replay comes to the same end
         return Failed(failure_of(Bug(f"the pattern {plan.pattern} raised {type(error).__name__}")), cause=error)
     if plan.checks_output:
-        checked = cast("OutputChecked", (yield CheckOutput(text)))
+        checked = cast("OutputChecked", (yield CheckOutput(text, tuple(run.sources))))
         if checked.blocked:
             return _refused("the answer", checked.verdicts)
         text = plain(checked.text)

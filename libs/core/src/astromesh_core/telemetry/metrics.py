@@ -132,7 +132,7 @@ class Metrics:
         )
         self.guard_verdicts = Counter(
             "astromesh_guard_verdicts",
-            "Verdicts of guardrails, by stage (input or output), rule and action.",
+            "Verdicts of guardrails, by stage, rule and action.",
             ["stage", "rule", "action"],
             registry=registry,
         )
