@@ -14,15 +14,17 @@ from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.runs_pb2 import Run
 from astromesh.v1.signal_pb2 import Delta
 from astromesh_core.bus.connection import Bus
+from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import PolicyRefused
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.contents import may_hold_stored
 from astromesh_core.events.runs import TERMINAL, RunFolder
 from astromesh_gateway.admission import Admission, PreparedRun
+from astromesh_gateway.offspring import ChildEvent, Offspring
 from astromesh_gateway.replies import contents
 from astromesh_gateway.tokens import Restart, Thought, Token, Tokens
-from astromesh_gateway.waiting import WAITING, QueueWatch, Sessions
+from astromesh_gateway.waiting import ChildWatch, QueueWatch, Sessions, waits_outside
 
 _HELD_PARTS = 1_000
 
@@ -36,7 +38,15 @@ class Told:
     run: Run
 
 
-Part = Token | Thought | Restart | Told
+@dataclass(frozen=True, slots=True)
+class ToldOfChild:
+    """A stored event of a child of the run, its contents fetched, and the child after it."""
+
+    envelope: Envelope
+    run: Run
+
+
+Part = Token | Thought | Restart | Told | ToldOfChild
 
 
 class CheckedFolder(RunFolder):
@@ -130,17 +140,23 @@ class Following:
         aggregate = prepared.aggregate
         folder, loop, patience = CheckedFolder(), asyncio.get_running_loop(), asyncio.timeout(None)
         watch = QueueWatch(self._sessions, folder.run, private=prepared.event.private_session)
+        below = ChildWatch(self._log, folder.run)
+
+        def told() -> None:
+            patience.reschedule(loop.time())
+
         try:
             async with patience:
-                with watch.telling(lambda: patience.reschedule(loop.time())):
+                with watch.telling(told), below.telling(told):
                     async for event in events:
                         folder.apply(event.envelope)
-                        if folder.run.status in WAITING and await self._is_last(aggregate, event.index):
+                        below.look()
+                        if waits_outside(folder.run) and await self._is_last(aggregate, event.index):
                             break
         except TimeoutError:
             if not patience.expired():
                 raise
-            if not watch.is_held():
+            if not below.held and not watch.is_held():
                 # It was let go in that very moment.
                 async with aclosing(self._log.follow(aggregate)) as again:
                     return await self._settled(prepared, again)
@@ -160,14 +176,22 @@ class Following:
         tokens, folder = Tokens(), CheckedFolder()
         restart_first = after >= 0
         watch = QueueWatch(self._sessions, folder.run, private=asked is None or asked.event.private_session)
-        async with aclosing(_merged(events, deltas, watch)) as merged:
-            async for item in merged:
+        below = ChildWatch(self._log, folder.run)
+        merged = _Merged(self._log, aggregate, watch, below)
+        children = dict[str, CheckedFolder]()
+        async with aclosing(merged.items(events, deltas)) as items:
+            async for item in items:
                 if isinstance(item, Delta):
                     index, told = folder.run.events, list[Part](tokens.delta(item))
+                elif isinstance(item, ChildEvent):
+                    index = folder.run.events
+                    told = await self._told_of_child(item, children.setdefault(item.run_id, CheckedFolder()))
                 else:
                     index = item.index
                     envelope = await self._whole(item)
                     folder.apply(envelope)
+                    below.look()
+                    merged.take(envelope, told=index > after)
                     told = _told(index, envelope, tokens, folder.run)
                 if index <= after:
                     continue
@@ -176,8 +200,14 @@ class Following:
                         yield Restart(part.path)
                         restart_first = False
                     yield part
-                if asked is not None and folder.run.status in WAITING and await self._is_last(aggregate, index):
+                if asked is not None and waits_outside(folder.run) and await self._is_last(aggregate, index):
                     return
+
+    async def _told_of_child(self, item: ChildEvent, folder: CheckedFolder) -> list[Part]:
+        envelope = await self._whole(item.event)
+        folder.apply(envelope)
+        # How it ended is told by the event of its parent, which holds the answer.
+        return [] if folder.run.status in TERMINAL else [ToldOfChild(envelope, folder.run)]
 
     async def _whole(self, event: StoredEvent) -> Envelope:
         """The envelope with its contents: a copy where they lie elsewhere, for others read the event too."""
@@ -208,34 +238,57 @@ def _told(index: int, envelope: Envelope, tokens: Tokens, run: Run) -> list[Part
     return told
 
 
-async def _merged(
-    events: AsyncIterator[StoredEvent], deltas: AsyncIterator[Delta], watch: QueueWatch
-) -> AsyncGenerator[StoredEvent | Delta, None]:
-    """Both as they come, until the events end, or the watched run, kept up to date with each of them, is held up."""
-    arrived: asyncio.Queue[StoredEvent | Delta | QueueWatch | None] = asyncio.Queue(_HELD_PARTS)
+class _Merged:
+    """Events, deltas and children's events as they come, until the run's own end or it is held up."""
 
-    async def take_events() -> None:
+    def __init__(self, log: EventLog, aggregate: Aggregate, watch: QueueWatch, below: ChildWatch) -> None:
+        """The watches are of the run, which is kept up to date with each item."""
+        self._arrived: asyncio.Queue[StoredEvent | Delta | ChildEvent | QueueWatch | ChildWatch | None] = asyncio.Queue(
+            _HELD_PARTS
+        )
+        self._watch = watch
+        self._below = below
+        self._offspring = Offspring(log, aggregate.namespace, self._arrived.put)
+
+    def take(self, envelope: Envelope, *, told: bool) -> None:
+        """An event of the run has come: a child that it starts is followed too."""
+        if told:
+            self._offspring.follow(envelope)
+        else:
+            self._offspring.note(envelope)
+
+    async def items(
+        self, events: AsyncIterator[StoredEvent], deltas: AsyncIterator[Delta]
+    ) -> AsyncGenerator[StoredEvent | Delta | ChildEvent, None]:
+        """All of them. Raises what kept the events from being read to their end."""
+        arrived = self._arrived
+        takers = (asyncio.create_task(self._take_events(events)), asyncio.create_task(self._take_deltas(deltas)))
+        try:
+            with (
+                self._watch.telling(lambda: arrived.put_nowait(self._watch)),
+                self._below.telling(lambda: arrived.put_nowait(self._below)),
+            ):
+                while (item := await arrived.get()) is not None:
+                    if isinstance(item, ChildWatch):
+                        return
+                    if not isinstance(item, QueueWatch):
+                        yield item
+                    elif item.is_held():
+                        return
+            await takers[0]
+        finally:
+            for taker in takers:
+                taker.cancel()
+            await asyncio.gather(*takers, return_exceptions=True)
+            await self._offspring.close()
+
+    async def _take_events(self, events: AsyncIterator[StoredEvent]) -> None:
         try:
             async for event in events:
-                await arrived.put(event)
+                await self._arrived.put(event)
         finally:
-            await arrived.put(None)
+            await self._arrived.put(None)
 
-    async def take_deltas() -> None:
+    async def _take_deltas(self, deltas: AsyncIterator[Delta]) -> None:
         async for delta in deltas:
-            await arrived.put(delta)
-
-    takers = (asyncio.create_task(take_events()), asyncio.create_task(take_deltas()))
-    try:
-        with watch.telling(lambda: arrived.put_nowait(watch)):
-            while (item := await arrived.get()) is not None:
-                if not isinstance(item, QueueWatch):
-                    yield item
-                elif item.is_held():
-                    return
-        # Raises what kept the events from being read to their end.
-        await takers[0]
-    finally:
-        for taker in takers:
-            taker.cancel()
-        await asyncio.gather(*takers, return_exceptions=True)
+            await self._arrived.put(delta)

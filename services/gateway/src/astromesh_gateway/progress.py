@@ -6,6 +6,8 @@ restart      {run_id, path, reason?}                       forget the text since
 tool_call    {run_id, index, path, id, name, arguments}    a tool is about to be called
 tool_result  {run_id, index, path, id, name, status, ok, output | failure}
 step         {run_id, index, event, status, step?}         every other stored event; `step` where it is of an effect
+(of a child) {run_id, child: {run_id, agent, parent_run_id, path}, …}    tool_call, tool_result and step of a run that
+                                                           this one started, or one below; without an index
 done         {…, index}                                    the run as the plain call answers it
 error        problem document with run_id, index           the run ended without an answer
 """
@@ -22,11 +24,13 @@ from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, STEP_STATUS_SUCCEEDED, Run, Step
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_core.problems import problem
-from astromesh_gateway.following import Part, Told
+from astromesh_gateway.following import Part, Told, ToldOfChild
 from astromesh_gateway.replies import failure_error, run_reply, shown, step_reply
 from astromesh_gateway.tokens import Restart, Thought, Token
 
 Data = dict[str, JsonValue]
+
+_RESULTS = frozenset({"tool_succeeded", "tool_failed", "tool_outcome_unknown", "child_finished"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ def update_of(part: Part, run_id: str) -> Update:
     if isinstance(part, Restart):
         reason: Data = {"reason": part.reason} if part.reason else {}
         return Update("restart", {"run_id": run_id, "path": part.path, **reason})
+    if isinstance(part, ToldOfChild):
+        return _of_child(part, run_id)
     return _stored(part)
 
 
@@ -66,14 +72,33 @@ def _stored(told: Told) -> Update:
     if run.status in TERMINAL:
         last = done(run) if run.status == RUN_STATUS_COMPLETED else failed(run)
         return Update(last.name, {**last.data, **place}, told.index)
+    name, data = _of_event(event, run)
+    return Update(name, {**place, **data}, told.index)
+
+
+def _of_child(told: ToldOfChild, run_id: str) -> Update:
+    run = told.run
+    child: Data = {
+        "run_id": run.run_id,
+        "agent": run.agent,
+        "parent_run_id": run.parent_run_id,
+        "path": run.parent_path,
+    }
+    name, data = _of_event(told.envelope.run, run)
+    return Update(name, {"run_id": run_id, "child": child, **data})
+
+
+def _of_event(event: RunEvent, run: Run) -> tuple[str, Data]:
     kind = event.WhichOneof("event") or ""
     path = _path(event, kind)
     step = next((step for step in run.steps if step.path == path), None) if path else None
     if kind == "tool_intended":
-        return Update("tool_call", {**place, **_call(event)}, told.index)
-    if step is not None and kind in ("tool_succeeded", "tool_failed", "tool_outcome_unknown"):
-        return Update("tool_result", {**place, **_result(event, step)}, told.index)
-    return Update("step", {**place, **_other(kind, run, step)}, told.index)
+        return "tool_call", _call(event)
+    if kind == "child_started" and event.child_started.HasField("call"):
+        return "tool_call", _asked(event)
+    if step is not None and kind in _RESULTS:
+        return "tool_result", _result(event, step)
+    return "step", _other(kind, run, step)
 
 
 def _path(event: RunEvent, kind: str) -> str:
@@ -88,6 +113,18 @@ def _call(event: RunEvent) -> Data:
         "name": intended.call.name,
         "arguments": _parsed(shown(intended.call.arguments)),
         "attempt": intended.attempt,
+    }
+
+
+def _asked(event: RunEvent) -> Data:
+    started = event.child_started
+    return {
+        "path": started.path,
+        "id": started.call.id,
+        "name": started.call.name,
+        "arguments": _parsed(shown(started.call.arguments)),
+        "attempt": 1,
+        "child_run_id": started.child_run_id,
     }
 
 
@@ -106,6 +143,8 @@ def _result(event: RunEvent, step: Step) -> Data:
         data["failure"] = cast("Data", reply["failure"])
     if "duration_ms" in reply:
         data["duration_ms"] = reply["duration_ms"]
+    if "child_run_id" in reply:
+        data["child_run_id"] = reply["child_run_id"]
     return data
 
 

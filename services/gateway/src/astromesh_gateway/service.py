@@ -37,7 +37,7 @@ from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.auth import Authenticator, Role, require
 from astromesh_gateway.feedback import give_feedback, reviewed
-from astromesh_gateway.following import Part, Told
+from astromesh_gateway.following import Part, Told, ToldOfChild
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.replies import failure_error
 from astromesh_gateway.stored_runs import StoredRuns
@@ -156,7 +156,12 @@ def _streamed(part: Part, run_id: str) -> StreamAgentResponse | None:
         return StreamAgentResponse(run_id=run_id, reasoning=part.text)
     if isinstance(part, Restart):
         return StreamAgentResponse(run_id=run_id, restart=RestartPart(reason=part.reason))
-    response = StreamAgentResponse(run_id=run_id, index=part.index)
+    if isinstance(part, ToldOfChild):
+        return _told(part, StreamAgentResponse(run_id=run_id, child_run_id=part.run.run_id))
+    return _told(part, StreamAgentResponse(run_id=run_id, index=part.index))
+
+
+def _told(part: Told | ToldOfChild, response: StreamAgentResponse) -> StreamAgentResponse | None:
     run, event = part.run, part.envelope.run
     if run.status in TERMINAL:
         if run.status == RUN_STATUS_COMPLETED:
