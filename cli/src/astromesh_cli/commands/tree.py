@@ -16,6 +16,7 @@ from astromesh_cli.commands import (
     resources,
     runs,
     sessions,
+    tools,
 )
 
 
@@ -27,6 +28,9 @@ def register(app: typer.Typer) -> None:
     for module in (runs, proving):
         module.register(lookups)
     app.add_typer(lookups, name="runs")
+    calling = typer.Typer(no_args_is_help=True, help="What agents may call: shows it, and calls it by hand.")
+    tools.register(calling)
+    app.add_typer(calling, name="tools")
     retrieval = typer.Typer(no_args_is_help=True, help="Takes documents into pipelines, and asks them.")
     rag.register(retrieval)
     app.add_typer(retrieval, name="rag")

@@ -52,6 +52,7 @@ _TOOL: Extra = {
     "description": "Finds passages of the documentation",
     "effect": "read",
     "timeout_ms": 30000,
+    "version": "5a0c9d3f1b7e",
     "parameters": _PARAMETERS,
 }
 _COMPLETION: Extra = {
@@ -154,6 +155,14 @@ ANSWERS: dict[str, Extra] = {
     "GET /v1/runs": {"runs": [_RECORD], "next_page_token": ""},
     "GET /v1/runs/{run_id}": _RECORD,
     "GET /v1/runs/{run_id}/events": {"run_id": _RUN_ID, "events": [_EVENT], "next_page_token": ""},
+    "GET /v1/runs/{run_id}/results/{path}": {
+        "run_id": _RUN_ID,
+        "path": "2.1",
+        "tool": "search_docs",
+        "cut": False,
+        "characters": 16,
+        "output": '{"passages": []}',
+    },
     "POST /v1/runs/{run_id}/cancel": {**_RECORD, "status": "cancelled"},
     "POST /v1/runs/{run_id}/resolve": _RECORD,
     "POST /v1/runs/{run_id}/feedback": {**_RECORD, "feedback": [_FEEDBACK]},
@@ -218,6 +227,7 @@ ANSWERS: dict[str, Extra] = {
     },
     "POST /v1/memory/{agent}/rebuild": {"agent": "docs-agent", "turns": 412, "semantic": 398, "episodic": 405},
     "GET /v1/tools": {"tools": [_TOOL], "count": 1},
+    "GET /v1/tools/{agent}/{tool_name}": {**_TOOL, "declared": {"rate_limit": {"max_calls": 10, "window_seconds": 60}}},
     "GET /v1/tools/builtin": {
         "tools": [
             {

@@ -13,10 +13,13 @@ from typing_extensions import TypedDict
 from astromesh.v1.tools_pb2 import DescribeToolsRequest, ExecuteToolRequest
 from astromesh.v1.values_pb2 import ResourceRef, ToolCall, ToolEffectKind, ToolSpec
 from astromesh_core.errors import ERRORS, Bug, Conflict, NotFound
+from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.builtin_tools import BUILTINS
+from astromesh_core.resources.tool_controls import ToolControls
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.access import TheGateway, User, Viewer
+from astromesh_gateway.agents_called import call_agent
 from astromesh_gateway.bodies import ToolCallBody
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.failures import problem_response
@@ -25,12 +28,15 @@ from astromesh_gateway.replies import SourceReply, shown, source_reply
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
+_BOUNDS = (*ToolControls.model_fields, "approval", "approval_role", "isolation")
+
 EXECUTE_SECONDS = 300.0
 """Longest that a call by hand may take; the tool's own timeout is shorter as a rule."""
 
 
 class ToolReply(TypedDict):
-    """A tool of an agent."""
+    """A tool of an agent. `version` is another where its name, description, schema or effect is; `declared` is what the
+    agent's file says of its bounds."""
 
     agent: str
     name: str
@@ -38,7 +44,9 @@ class ToolReply(TypedDict):
     description: str
     effect: str
     timeout_ms: int
+    version: str
     parameters: dict[str, JsonValue]
+    declared: NotRequired[dict[str, JsonValue]]
 
 
 class ToolList(TypedDict):
@@ -103,6 +111,20 @@ async def list_builtin_tools(caller: Viewer) -> BuiltinList:
     return BuiltinList(tools=tools, count=len(tools))
 
 
+@router.get("/{agent}/{tool_name}", summary="A tool of an agent", responses=errors(404, 503))
+async def describe_tool(agent: str, tool_name: str, caller: Viewer, gateway: TheGateway) -> ToolReply:
+    """As a model is told of it, and how the agent's file bounds it."""
+    record = gateway.directory.record("Agent", caller.namespace, agent)
+    specs = await _described(gateway, record.ref)
+    spec = next((spec for spec in specs if spec.name == tool_name), None)
+    if spec is None:
+        names = ", ".join(spec.name for spec in specs) or "none"
+        raise NotFound(f"agent {agent!r} has no tool {tool_name[:80]!r}; its tools: {names}")
+    reply = _tool_reply(agent, spec)
+    reply["declared"] = _declared(record.spec_json, spec)
+    return reply
+
+
 @router.post(
     "/execute",
     summary="Call a tool",
@@ -111,14 +133,18 @@ async def list_builtin_tools(caller: Viewer) -> BuiltinList:
 )
 async def execute_tool(request: Request, body: ToolCallBody, caller: User, gateway: TheGateway) -> Response:
     """Calls a tool once, never again. Where no definite answer came (504, 503), nobody knows whether it acted."""
-    ref = await _owner(gateway, caller, body)
+    ref, spec = await _owner(gateway, caller, body)
     call_id = request.headers.get("idempotency-key", "") or secrets.token_hex(16)
     call = ToolCall(id=call_id, name=body.tool_name, arguments=text_content(orjson.dumps(body.arguments).decode()))
-    executed = ExecuteToolRequest(agent=ref, call=call, idempotency_key=call_id)
-    response = await gateway.services.tools.ExecuteTool(executed, timeout=EXECUTE_SECONDS)
+    if spec.agent:
+        response = await call_agent(gateway, caller, spec, call, call_id)
+    else:
+        executed = ExecuteToolRequest(agent=ref, call=call, idempotency_key=call_id)
+        response = await gateway.services.tools.ExecuteTool(executed, timeout=EXECUTE_SECONDS)
     if response.HasField("failure"):
         failure = response.failure
-        error = ERRORS.get(failure.error_class, Bug)(shown(failure.message))
+        wait = failure.retry_after_ms / 1000 or None
+        error = ERRORS.get(failure.error_class, Bug)(shown(failure.message), retry_after=wait)
         return problem_response(error, request.url.path)
     reply = ToolResultReply(
         agent=ref.name,
@@ -142,18 +168,19 @@ async def _described(gateway: Gateway, ref: ResourceRef) -> list[ToolSpec]:
     return list((await gateway.services.tools.DescribeTools(DescribeToolsRequest(agent=ref))).tools)
 
 
-async def _owner(gateway: Gateway, caller: Caller, body: ToolCallBody) -> ResourceRef:
+async def _owner(gateway: Gateway, caller: Caller, body: ToolCallBody) -> tuple[ResourceRef, ToolSpec]:
     owners = [
-        ref
+        (ref, spec)
         for ref in _agents(gateway, caller, body.agent)
-        if any(spec.name == body.tool_name for spec in await _described(gateway, ref))
+        for spec in await _described(gateway, ref)
+        if spec.name == body.tool_name
     ]
     if not owners:
         whose = f"agent {body.agent!r}" if body.agent else "no agent of this namespace"
         raise NotFound(f"{whose} has {'no' if body.agent else 'a'} tool {body.tool_name[:80]!r}")
     if len(owners) > 1:
         raise Conflict(
-            f"several agents have a tool {body.tool_name!r}: name one of {', '.join(ref.name for ref in owners)}"
+            f"several agents have a tool {body.tool_name!r}: name one of {', '.join(ref.name for ref, _ in owners)}"
         )
     return owners[0]
 
@@ -166,8 +193,15 @@ def _tool_reply(agent: str, spec: ToolSpec) -> ToolReply:
         description=spec.description,
         effect=ToolEffectKind.Name(spec.effect).removeprefix("TOOL_EFFECT_KIND_").lower(),
         timeout_ms=spec.timeout_ms,
+        version=catalogue_sha256([spec]).hex()[:12],
         parameters=cast("dict[str, JsonValue]", orjson.loads(spec.parameters_json or "{}")),
     )
+
+
+def _declared(spec_json: str, spec: ToolSpec) -> dict[str, JsonValue]:
+    entry = spec.origin.entry or spec.name
+    tools: list[dict[str, JsonValue]] = orjson.loads(spec_json).get("tools", [])
+    return {name: tool[name] for tool in tools if tool.get("name") == entry for name in _BOUNDS if name in tool}
 
 
 def _parsed(text: str) -> JsonValue:
