@@ -132,7 +132,7 @@ async def _bare_faiss(folder: Path, data: Data) -> list[Figure]:
         del where
         return index.search(question.reshape(1, -1), TOP, params=settings)[1][0].tolist()
 
-    return [await _asked("bare FAISS HNSW, same settings: places alone", ask, data, FILTERS[0], RIVAL_QUERIES)]
+    return [await _asked("bare FAISS HNSW, float32, same width: places alone", ask, data, FILTERS[0], RIVAL_QUERIES)]
 
 
 async def _chroma(folder: Path, data: Data) -> list[Figure]:

@@ -17,6 +17,9 @@ class SearchParameters:
 class SearchParametersHNSW(SearchParameters):
     def __init__(self, *, sel: IDSelector | None = None, efSearch: int = 16) -> None: ...  # noqa: N803 - its name there
 
+class IndexRefineSearchParameters(SearchParameters):
+    def __init__(self, *, k_factor: float = 1, base_index_params: SearchParameters | None = None) -> None: ...
+
 class FloatPointer: ...
 class IntegerPointer: ...
 
@@ -34,8 +37,24 @@ class IndexFlat(Index):
 class IndexFlatIP(IndexFlat):
     def __init__(self, d: int) -> None: ...
 
+class Pointer:
+    def __int__(self) -> int: ...
+
+class Numbers:
+    """A std::vector of them."""
+
+    def data(self) -> Pointer: ...
+    def size(self) -> int: ...
+
 class HNSW:
     efConstruction: int  # noqa: N815 - its name there
+    neighbors: Numbers
+
+class ScalarQuantizer:
+    QT_bf16: Final = 7
+
+class IndexScalarQuantizer(Index):
+    codes: Numbers
 
 class IndexHNSW(Index):
     hnsw: HNSW
@@ -44,7 +63,15 @@ class IndexHNSW(Index):
 class IndexHNSWFlat(IndexHNSW):
     def __init__(self, d: int, M: int, metric: int) -> None: ...  # noqa: N803 - its name there
 
-def downcast_index(index: Index) -> IndexFlat: ...
+class IndexHNSWSQ(IndexHNSW):
+    def __init__(self, d: int, qtype: int, M: int, metric: int) -> None: ...  # noqa: N803 - its name there
+
+class IndexRefineFlat(Index):
+    base_index: Index
+    refine_index: Index
+    def __init__(self, base_index: Index) -> None: ...
+
+def downcast_index(index: Index) -> Index: ...
 @overload
 def swig_ptr(array: NDArray[np.float32]) -> FloatPointer: ...
 @overload

@@ -2,6 +2,8 @@
 
 A passage has a place: its row in the FAISS index. Places follow the passages' numbers, which grow. A passage that is
 gone leaves a dead place behind, until the index is made anew of the living. Unit vectors: an inner product is a cosine.
+A graph is followed by vectors of half the precision (bfloat16), which are half as much to read; what it leads to is
+compared exactly.
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW graphs", 2016.
 """
 
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import faiss
 import numpy as np
+
+from astromesh_vectors.faiss_store.large_pages import advise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,12 +30,21 @@ BUILD_WIDTH: Final = 100
 SEARCH_WIDTH: Final = 64
 """How many candidates a search of the graph holds, at least. Measured in docs/vector-stores.md."""
 
-WIDENING: Final = 0.5
+WIDENING: Final = 0.4
 """How much wider a search gets where fewer are looked for: recall stays as without a filter, also where those that are
 looked for lie apart from what is asked."""
 
+COMPARED: Final = 2
+"""How many of those that the graph leads to are compared exactly, for each that is looked for."""
+
 EXACT_AMONG: Final = 4_000
 """Among so few passages each is looked at: that is faster than the graph, and exact."""
+
+GROWN: Final = 1.25
+"""How much an index has to grow for its memory to be looked after again: FAISS moves it as it grows."""
+
+PLACE_BYTES: Final = 4
+"""Of one neighbour in FAISS's graph."""
 
 AT_A_TIME: Final = 1_000
 """Vectors put into a graph between two looks at whether it is still wanted."""
@@ -47,6 +60,8 @@ class Among:
         self._bits = np.packbits(mask, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(self._bits)
         self.share = len(places) / size if size else 0.0
+        self.settings: dict[int, faiss.SearchParameters] = {}
+        """Of searches among them, by width."""
 
 
 class Index:
@@ -62,13 +77,18 @@ class Index:
         self.dead = 0
         """How many places nobody lives at."""
         self._living: Among | None = None
+        self._rows: Vectors | None = None
+        self._settings: dict[int, faiss.SearchParameters] = {}
+        self._advised = 0
+        """How many passages there were when the kernel was last told what is searched."""
 
     @classmethod
     def restored(cls, stored: faiss.Index, numbers: Places, generation: int) -> Index:
         """An index as it was stored."""
         index = cls(stored.d, generation)
-        index._index, index.is_graph = stored, isinstance(stored, faiss.IndexHNSW)
+        index._index, index.is_graph = stored, isinstance(stored, faiss.IndexRefineFlat)
         index._numbers, index._alive = numbers, np.ones(len(numbers), dtype=bool)
+        index.take_large_pages()
         return index
 
     @property
@@ -98,9 +118,12 @@ class Index:
         """Adds passages, whose numbers are above those that are there, in order."""
         if len(numbers):
             self._index.add(vectors)
+            self._rows = None
             self._numbers = np.concatenate([self._numbers, np.asarray(numbers, dtype=np.int64)])
             self._alive = np.concatenate([self._alive, np.ones(len(numbers), dtype=bool)])
             self._living = None
+            if len(self._numbers) > GROWN * self._advised:
+                self.take_large_pages()
 
     def keep(self, numbers: Places, generation: int) -> None:
         """Lets these live, and no others, as the sidecar has them at a generation."""
@@ -145,15 +168,12 @@ class Index:
         return self._numbers[self._alive], self._vectors()[self._alive]
 
     def _searched(self, query: Vectors, wanted: int, among: Among | None) -> tuple[Vectors, Places]:
-        selector = None if among is None else among.selector
-        if self.is_graph:
-            width = max(SEARCH_WIDTH, 2 * wanted)
-            share = 1.0 if among is None else among.share
-            # Of what the graph leads to, this share is among them: with a wider search there are enough.
-            settings = faiss.SearchParametersHNSW(sel=selector, efSearch=round(width / max(share, 0.02) ** WIDENING))
-        else:
-            settings = faiss.SearchParameters(sel=selector)
-        scores, places = self._index.search(query, wanted, params=settings)
+        width = max(SEARCH_WIDTH, 2 * wanted)
+        kept = self._settings if among is None else among.settings
+        if width not in kept:
+            # To make them takes a tenth of a search.
+            kept[width] = _settings(width, among) if self.is_graph else _settings_of_flat(among)
+        scores, places = self._index.search(query, wanted, params=kept[width])
         there = places[0] >= 0
         if not there.all() or len(places[0]) < wanted:
             # The graph led to too few of them: look at each.
@@ -173,9 +193,45 @@ class Index:
 
     def _vectors(self) -> Vectors:
         """All rows, as they stand in FAISS's memory: until the next change."""
-        stored = self._index.storage if isinstance(self._index, faiss.IndexHNSW) else self._index
-        values = faiss.rev_swig_ptr(faiss.downcast_index(stored).get_xb(), len(self._numbers) * self.dimension)
-        return values.reshape(-1, self.dimension)
+        if self._rows is None:
+            stored = self._index.refine_index if isinstance(self._index, faiss.IndexRefineFlat) else self._index
+            flat = faiss.downcast_index(stored)
+            assert isinstance(flat, faiss.IndexFlat)
+            values = faiss.rev_swig_ptr(flat.get_xb(), len(self._numbers) * self.dimension)
+            self._rows = values.reshape(-1, self.dimension)
+        return self._rows
+
+    def take_large_pages(self) -> None:
+        """For what searches read."""
+        self._advised = len(self._numbers)
+        for address, size in self._read_by_searches():
+            advise(address, size)
+
+    def _read_by_searches(self) -> list[tuple[int, int]]:
+        """Address and size."""
+        rows = self._vectors()
+        lie = [(rows.ctypes.data, rows.nbytes)]
+        if isinstance(self._index, faiss.IndexRefineFlat):
+            graph = faiss.downcast_index(self._index.base_index)
+            assert isinstance(graph, faiss.IndexHNSWSQ)
+            followed = faiss.downcast_index(graph.storage)
+            assert isinstance(followed, faiss.IndexScalarQuantizer)
+            neighbours = graph.hnsw.neighbors
+            lie.append((int(followed.codes.data()), followed.codes.size()))
+            lie.append((int(neighbours.data()), neighbours.size() * PLACE_BYTES))
+        return lie
+
+
+def _settings(width: int, among: Among | None) -> faiss.SearchParameters:
+    # Of what the graph leads to, this share is among them: with a wider search there are enough.
+    share = 1.0 if among is None else among.share
+    width = round(width / max(share, 0.02) ** WIDENING)
+    followed = faiss.SearchParametersHNSW(sel=None if among is None else among.selector, efSearch=width)
+    return faiss.IndexRefineSearchParameters(k_factor=COMPARED, base_index_params=followed)
+
+
+def _settings_of_flat(among: Among | None) -> faiss.SearchParameters:
+    return faiss.SearchParameters(sel=None if among is None else among.selector)
 
 
 def made_of(numbers: Places, vectors: Vectors, *, graph: bool, wanted: Callable[[], bool]) -> Index | None:
@@ -185,6 +241,7 @@ def made_of(numbers: Places, vectors: Vectors, *, graph: bool, wanted: Callable[
         if not wanted():
             return None
         index.add(numbers[start : start + AT_A_TIME].tolist(), vectors[start : start + AT_A_TIME])
+    index.take_large_pages()
     return index
 
 
@@ -207,6 +264,6 @@ def use_threads(threads: int) -> None:
 def _empty(dimension: int, *, graph: bool) -> faiss.Index:
     if not graph:
         return faiss.IndexFlatIP(dimension)
-    index = faiss.IndexHNSWFlat(dimension, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = BUILD_WIDTH
-    return index
+    followed = faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_bf16, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+    followed.hnsw.efConstruction = BUILD_WIDTH
+    return faiss.IndexRefineFlat(followed)

@@ -94,4 +94,5 @@ def _read(path: Path, generation: int) -> Index | None:
     start = DIGEST + 8
     numbers = np.frombuffer(content, dtype="<i8", offset=start, count=count).astype(np.int64)
     stored = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8, offset=start + 8 * count))
-    return Index.restored(stored, numbers, generation) if stored.ntotal == count else None
+    usable = stored.ntotal == count and not isinstance(stored, faiss.IndexHNSW)  # a graph of an earlier release
+    return Index.restored(stored, numbers, generation) if usable else None

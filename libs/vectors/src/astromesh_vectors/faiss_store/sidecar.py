@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from astromesh_core.filters import Filter, Metadata, MetadataValue, is_met
 from astromesh_vectors.faiss_store import facts, keywords
 from astromesh_vectors.passages import Kept, passage_of
 
-SCHEMA = 2
+SCHEMA = 3
 BUSY_SECONDS = 10.0
 MAPPED_BYTES = 1 << 30
 """Of the file, read without a call of the system for each page."""
@@ -34,13 +34,12 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS documents (id TEXT PRIMARY KEY, sha256 BLOB NOT NULL, metadata TEXT NOT NULL,"
     " text TEXT NOT NULL DEFAULT '') WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS passages (number INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " document TEXT NOT NULL REFERENCES documents (id), ordinal INTEGER NOT NULL, source TEXT NOT NULL,"
-    " first INTEGER NOT NULL, past INTEGER NOT NULL, headings TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL,"
-    " metadata TEXT NOT NULL DEFAULT '{}', UNIQUE (document, ordinal))",
+    " document TEXT NOT NULL REFERENCES documents (id), ordinal INTEGER NOT NULL, headings TEXT NOT NULL,"
+    " text TEXT NOT NULL, vector BLOB NOT NULL, told BLOB NOT NULL DEFAULT x'', UNIQUE (document, ordinal))",
     *facts.TABLES,
 )
 
-_FROM_SCHEMA_1 = (
+_TO_SCHEMA_2 = (
     "ALTER TABLE documents ADD COLUMN text TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE passages ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
     *facts.TABLES,
@@ -48,13 +47,21 @@ _FROM_SCHEMA_1 = (
     " metadata = json_remove(metadata, '$.text')",
     "UPDATE passages SET metadata = (SELECT metadata FROM documents WHERE id = document)",
     "INSERT INTO facts SELECT entry.key, 2, entry.value, number FROM passages, json_each(passages.metadata) AS entry",
-    "UPDATE store SET schema = 2",
 )
 """Schema 1 kept texts as metadata, of documents alone, and values were texts."""
 
-PassageRow: TypeAlias = tuple[int, str, int, str, int, int, str, str, str, bytes]
+_TO_SCHEMA_3 = (
+    "ALTER TABLE passages ADD COLUMN told BLOB NOT NULL DEFAULT x''",
+    "UPDATE passages SET told = told(document, ordinal, source, first, past, headings, text, metadata)",
+    *(f"ALTER TABLE passages DROP COLUMN {column}" for column in ("source", "first", "past", "metadata")),
+)
+"""Schema 2 kept what is told of a passage in columns, from which each query had to put it together."""
 
-_COLUMNS = "number, document, ordinal, source, first, past, headings, text, metadata, vector"
+_UPDATES: Mapping[int, tuple[str, ...]] = {1: (*_TO_SCHEMA_2, *_TO_SCHEMA_3), 2: _TO_SCHEMA_3}
+
+PassageRow: TypeAlias = tuple[int, bytes, str, bytes]
+
+_COLUMNS = "number, told, text, vector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +120,11 @@ class Sidecar:
         connection = self._connection
         there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone() is not None
         schema = connection.execute("SELECT schema FROM store").fetchone()[0] if there else SCHEMA
-        for statement in _FROM_SCHEMA_1 if schema == 1 else _TABLES:
+        connection.create_function("told", 8, _told, deterministic=True)
+        for statement in _UPDATES.get(schema, _TABLES):
             connection.execute(statement)
+        if schema in _UPDATES:
+            connection.execute("UPDATE store SET schema = ?", (SCHEMA,))
         keywords.prepare(connection)
         if not there:
             row = (SCHEMA, secrets.token_hex(8), model, dimension)
@@ -213,11 +223,11 @@ class Sidecar:
         passage = row.passage
         headings = json.dumps(list(passage.headings), ensure_ascii=False)
         metadata = json.dumps(dict(row.metadata), ensure_ascii=False)
-        place = (document, ordinal, passage.source, passage.start, passage.end, headings, passage.text.text)
+        text = passage.text.text
+        told = _told(document, ordinal, passage.source, passage.start, passage.end, headings, text, metadata)
         number = self._connection.execute(
-            "INSERT INTO passages (document, ordinal, source, first, past, headings, text, metadata, vector) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*place, metadata, row.vector),
+            "INSERT INTO passages (document, ordinal, headings, text, vector, told) VALUES (?, ?, ?, ?, ?, ?)",
+            (document, ordinal, headings, text, row.vector, told),
         ).lastrowid
         assert number is not None
         facts.insert(self._connection, number, row.metadata)
@@ -252,6 +262,17 @@ class Sidecar:
 
 def read(row: PassageRow) -> tuple[Passage, bytes]:
     """A new passage of a row, and its vector."""
-    _, document, ordinal, source, first, past, headings, text, metadata, vector = row
-    kept = Kept(source, first, past, tuple(json.loads(headings)) if headings != "[]" else (), text, metadata)
-    return passage_of(document, ordinal, kept), vector
+    _, told, text, vector = row
+    passage = Passage.FromString(told)
+    passage.text.text = text
+    return passage, vector
+
+
+def _told(  # noqa: PLR0913 - SQLite's function of the columns that schema 2 had
+    document: str, ordinal: int, source: str, first: int, past: int, headings: str, text: str, metadata: str
+) -> bytes:
+    """The passage as it is found, serialized without its text, which stands beside it for the index of words."""
+    kept = Kept(source, first, past, tuple(json.loads(headings)), text, metadata)
+    passage = passage_of(document, ordinal, kept)
+    passage.ClearField("text")
+    return passage.SerializeToString()
