@@ -18,7 +18,7 @@ from astromesh.v1.history_pb2 import (
     ListEventsRequest,
 )
 from astromesh.v1.history_pb2_grpc import HistoryServiceStub, add_HistoryServiceServicer_to_server
-from astromesh.v1.run_events_pb2 import RunEvent
+from astromesh.v1.run_events_pb2 import ApprovalDecided, ApprovalRequested, RunEvent
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, RUN_STATUS_QUEUED, RunFilter
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
@@ -133,6 +133,19 @@ async def test_runs_are_found_by_agent_session_status_time_and_words(
         assert await listed(stub, text="cafe koln") == {blue.id}
         assert await listed(stub, text='"blue" OR) red*') == set()
         assert await listed(stub, text="one?") == {red.id}
+
+
+async def test_runs_that_ask_a_human_are_found_until_one_has_decided(
+    placement: Placement, bus: Bus, tmp_path: Path
+) -> None:
+    asks = RunEvent(approval_requested=ApprovalRequested(path="2.1"))
+    decided = RunEvent(approval_decided=ApprovalDecided(path="2.1", approved=True))
+    async with history(placement, bus, tmp_path / "history") as stub:
+        waiting = await record(bus, asked(), asks)
+        for done in ([asks, decided], [asks, completed("it ended")], [completed("never")]):
+            await record(bus, asked(), *done)
+        await holds(stub, 4)
+        assert await listed(stub, asks_human=True) == {waiting.id}
 
 
 async def test_pages_are_stable_while_runs_are_added(placement: Placement, bus: Bus, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from astromesh.v1.runs_pb2 import Run
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.events.chain import GENESIS, ChainHead
+from astromesh_core.events.human_steps import pending
 from astromesh_core.events.runs import TERMINAL, RunFolder
 from astromesh_history.database import Database
 from astromesh_history.writing import AggregateRow
@@ -39,10 +40,11 @@ class Chain:
         namespace, aggregate_id, head = self.aggregate.namespace, self.aggregate.id, self.head
         known = (self.number, namespace, aggregate_id, self.aggregate.type, head.next_index, head.sha256)
         if self.folder is None:
-            return (*known, b"", "", "", 0, 0)
+            return (*known, b"", "", "", 0, 0, 0)
         run = self.folder.run
         folded = run.SerializeToString()
-        return (*known, folded, run.agent, run.session_key, run.status, run.requested_unix_nano)
+        asks = int(pending(run) is not None)
+        return (*known, folded, run.agent, run.session_key, run.status, run.requested_unix_nano, asks)
 
 
 class Chains:

@@ -116,6 +116,8 @@ def _conditions(namespace: str, of: RunFilter) -> tuple[list[str], list[str | in
     if of.status and of.status != RUN_STATUS_COMPLETED:
         # Says what the status index is restricted to, or SQLite would not use it.
         clauses.append(f"status <> {RUN_STATUS_COMPLETED}")
+    if of.asks_human:
+        clauses.append("asks = 1")
     if of.text:
         clauses.append("number IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
         values.append(" ".join(f'"{word}"' for word in words(of.text)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE aggregates (
@@ -17,11 +17,13 @@ CREATE TABLE aggregates (
     session_key TEXT NOT NULL,
     status INTEGER NOT NULL,         -- RunStatus
     requested INTEGER NOT NULL,      -- Unix nanoseconds
+    asks INTEGER NOT NULL,           -- 1 where it asks a human something
     UNIQUE (id, namespace)
 ) STRICT;
 CREATE INDEX runs_by_time ON aggregates (namespace, requested, number) WHERE type = 1;
 CREATE INDEX runs_by_agent ON aggregates (namespace, agent, requested, number) WHERE type = 1;
 CREATE INDEX runs_by_session ON aggregates (namespace, session_key, requested, number) WHERE type = 1;
+CREATE INDEX runs_that_ask ON aggregates (namespace, requested, number) WHERE type = 1 AND asks = 1;
 -- Most runs complete: the others are few, and they are what is looked for by status.
 CREATE INDEX runs_by_status ON aggregates (namespace, status, requested, number) WHERE type = 1 AND status <> 6;
 

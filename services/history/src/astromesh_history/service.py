@@ -14,6 +14,8 @@ from astromesh.v1.audit_pb2 import (
     ListTreeHeadsResponse,
 )
 from astromesh.v1.history_pb2 import (
+    FindOpenRunsRequest,
+    FindOpenRunsResponse,
     HistoryServiceGetRunRequest,
     HistoryServiceGetRunResponse,
     HistoryServiceListRunsRequest,
@@ -34,6 +36,7 @@ from astromesh_history.audit.exporting import Exporter
 from astromesh_history.audit.keeping import AuditTree
 from astromesh_history.database import Database
 from astromesh_history.objects import Objects
+from astromesh_history.open_runs import open_runs_of
 from astromesh_history.pages import Place
 from astromesh_history.projector import Projector
 
@@ -144,12 +147,19 @@ class HistoryService(HistoryServiceServicer):
         return ListTreeHeadsResponse(heads=found, anchors=self._tree.anchors(), next_before_size=following)
 
     async def _current(self, otherwise: str) -> None:
-        try:
-            async with asyncio.timeout(CATCH_UP_SECONDS):
-                await self._catch_up()
-        except TimeoutError:
-            raise Unavailable(f"the read model is being built: {otherwise}", retry_after=5.0) from None
-        await self._projector.settle()
+        await self._current("sums would be too small")
+
+    async def FindOpenRuns(self, request: FindOpenRunsRequest, context: ServicerContext) -> FindOpenRunsResponse:
+        """A person's runs that have not ended, by all that the log holds now.
+
+        Raises InvalidInput, and Unavailable where the read model is far behind: it would miss some.
+        """
+        if not request.user_key:
+            raise InvalidInput("user_key is empty")
+        await self._current("runs would be missed")
+        namespace, until = check_namespace(request.namespace), request.until_unix_nano
+        runs = await self._database.call(open_runs_of, namespace, request.user_key, until)
+        return FindOpenRunsResponse(runs=runs)
 
     async def _page(
         self, found: list[queries.FoundRun], size: int, namespace: str, of: RunFilter

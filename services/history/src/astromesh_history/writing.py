@@ -12,10 +12,10 @@ slow to give it back: a transaction of few statements is what keeps both fast.""
 
 _AGGREGATES = (
     "INSERT INTO aggregates "
-    "(number, namespace, id, type, next_index, sha256, folded, agent, session_key, status, requested) VALUES ",
+    "(number, namespace, id, type, next_index, sha256, folded, agent, session_key, status, requested, asks) VALUES ",
     " ON CONFLICT (number) DO UPDATE SET next_index = excluded.next_index, sha256 = excluded.sha256, "
     "folded = excluded.folded, agent = excluded.agent, session_key = excluded.session_key, "
-    "status = excluded.status, requested = excluded.requested",
+    "status = excluded.status, requested = excluded.requested, asks = excluded.asks",
 )
 _COMMITS = ("INSERT INTO commits (aggregate, first, past, data) VALUES ", " ON CONFLICT DO NOTHING")
 _TEXTS = ("INSERT OR REPLACE INTO texts (rowid, query, answer) VALUES ", "")
@@ -27,7 +27,7 @@ _CHARGES = (
     " ON CONFLICT DO NOTHING",
 )
 
-AggregateRow = tuple[int, str, str, int, int, bytes, bytes, str, str, int, int]
+AggregateRow = tuple[int, str, str, int, int, bytes, bytes, str, str, int, int, int]
 ChargeRow = tuple[str, int, int, int, int, str, str, str, str, str, int, int, int, int, int, int, int]
 Row = Sequence[int | str | bytes]
 

@@ -31,10 +31,15 @@ event and the next one's first would be two commits, each with its fsync."""
 _ALWAYS_ADMITTED = TERMINAL_EVENTS | {
     "claimed",
     "suspended",
+    "resumed",
+    "approval_decided",
+    "question_answered",
     "tool_succeeded",
     "tool_failed",
     "tool_outcome_unknown",
+    "step_reconciled",
     "compensation_started",
+    "step_compensation_begun",
     "step_compensated",
     "step_compensation_failed",
 }
