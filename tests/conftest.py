@@ -53,6 +53,8 @@ def talking_folder(path: Path, endpoint: str) -> ConfigFolder:
     folder = ConfigFolder(path)
     folder.agent("talker", [endpoint])
     folder.agent("other", [endpoint])
+    asks: JsonValue = {"name": "ask", "type": "agent", "agent": "talker", "description": "Asks the talker"}
+    folder.agent("desk", [endpoint], tools=[asks], memory={})
     forbidden: JsonValue = {
         "type": "content_filter",
         "forbidden_keywords": ["internal_only", "Project Aurora"],

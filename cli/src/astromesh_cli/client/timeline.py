@@ -45,6 +45,8 @@ _STYLES = {
     "model_replied": NAME,
     "tool_intended": NAME,
     "tool_succeeded": NAME,
+    "child_started": NAME,
+    "child_finished": NAME,
 }
 
 _RATINGS = {1: ("good", GOOD), 0: ("neutral", QUIET), -1: ("bad", BAD)}
@@ -55,6 +57,9 @@ def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
     head = Text.assemble(("run ", QUIET), run["run_id"], ("  agent ", QUIET), (run["agent"], NAME))
     head.append(f"  session {run['session_id']}  by {run['principal']}", QUIET)
     out().print(head)
+    if "parent" in run:
+        above = run["parent"]
+        out().print(Text(f"started by run {above['run_id']} at its step {above['path']}", QUIET))
     out().print(Text.assemble(("\nQuestion\n", TITLE), run["query"]))
     out().print(Text("\nTimeline", TITLE))
     print_timeline(run, events)
@@ -147,22 +152,18 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
     match event["type"]:
         case "requested":
             return shortened(_text(body, "query"), _WORDS)
-        case "started":
-            return f"pattern {body.get('pattern')} v{body.get('pattern_version')}, worker {body.get('worker')}"
-        case "claimed":
-            return f"by worker {body.get('worker')}, epoch {body.get('epoch')}"
+        case "started" | "claimed":
+            return _worker(body)
         case "input_checked" | "output_checked" | "tool_arguments_checked" | "tool_result_checked":
             return _verdicts(body)
-        case "model_call_begun" | "model_replied":
-            return _reply(body) if event["type"] == "model_replied" else _asked(body)
-        case "tool_intended":
-            call = _inner(body, "call")
-            return shortened(f"{call.get('name')}{_text(call, 'arguments')}", _WORDS)
-        case "tool_succeeded" | "tool_failed" | "tool_outcome_unknown":
-            step = steps.get(str(body.get("path")))
-            named = _inner(body, "result").get("name") or (step["name"] if step else f"step {body.get('path')}")
-            said = _text(_inner(body, "failure"), "message") or _text(body, "reason")
-            return shortened(f"{named} {said}{_of_result(_inner(body, 'result'))}", _WORDS)
+        case "model_call_begun":
+            return _asked(body)
+        case "model_replied":
+            return _reply(body)
+        case "tool_intended" | "tool_succeeded" | "tool_failed" | "tool_outcome_unknown":
+            return _tool(body, steps)
+        case "child_started" | "child_finished":
+            return _child(body)
         case "suspended" | "resumed":
             why = str(body.get("reason", "")).removeprefix("SUSPENSION_REASON_").lower()
             return shortened(f"{why} at step {body.get('path')} {_text(body, 'detail')}", _WORDS)
@@ -170,6 +171,29 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
             return shortened(_text(_inner(body, "failure"), "message") or _text(body, "reason"), _WORDS)
         case _:
             return ""
+
+
+def _worker(body: dict[str, JsonValue]) -> str:
+    if "pattern" in body:
+        return f"pattern {body.get('pattern')} v{body.get('pattern_version')}, worker {body.get('worker')}"
+    return f"by worker {body.get('worker')}, epoch {body.get('epoch')}"
+
+
+def _tool(body: dict[str, JsonValue], steps: dict[str, StepReply]) -> str:
+    call = _inner(body, "call")
+    if call:
+        return shortened(f"{call.get('name')}{_text(call, 'arguments')}", _WORDS)
+    step = steps.get(str(body.get("path")))
+    named = _inner(body, "result").get("name") or (step["name"] if step else f"step {body.get('path')}")
+    said = _text(_inner(body, "failure"), "message") or _text(body, "reason")
+    return shortened(f"{named} {said}{_of_result(_inner(body, 'result'))}", _WORDS)
+
+
+def _child(body: dict[str, JsonValue]) -> str:
+    """Which run it is, and whom it asks or what it answered."""
+    said = _text(_inner(body, "failure"), "message") or _text(body, "answer") or _text(body, "query")
+    words = [_text(body, "agent"), _text(body, "child_run_id")]
+    return shortened(f"{' '.join(filter(None, words))}: {said}", _WORDS)
 
 
 def _of_result(result: dict[str, JsonValue]) -> str:

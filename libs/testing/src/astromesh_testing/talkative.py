@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import orjson
 
+from astromesh_core.untrusted import unmarked
 from astromesh_testing.models.replies import Call, Hang, Reply, Scripted
 from astromesh_testing.models.scripted import ChatRequest
 
@@ -22,7 +23,7 @@ def converse(request: ChatRequest) -> Scripted:
     """The reply to a request: by its last question, or by the tool's result that came after it."""
     last = request.messages[-1]
     if last.get("role") == "tool":
-        return Reply(f"It is {last.get('content')}.")
+        return Reply(f"It is {unmarked(str(last.get('content')))}.")
     asked = [str(message.get("content")) for message in request.messages if message.get("role") == "user"]
     question = asked[-1] if asked else ""
     if question.startswith("what did I say"):
