@@ -24,8 +24,10 @@ from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_guardrails.growing import Redacting, State, Step, Truncating, grow
 from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.rules.catalogue import made
+from astromesh_guardrails.rules.content import ContentRule
 from astromesh_guardrails.rules.length import LengthRule
 from astromesh_guardrails.rules.masks import MaskRule
+from astromesh_guardrails.rules.personal_data import PersonalDataRule
 from astromesh_guardrails.rules.port import AnyRule, Applied, AskingRule, Judged
 from astromesh_guardrails.sources import Sources
 from astromesh_guardrails.structured import Structured
@@ -70,12 +72,12 @@ class Policy:
     """The rules of all stages. `sha256` identifies them: the SHA-256 of their canonical JSON."""
 
     def __init__(
-        self, stages: dict[GuardrailStage.ValueType, tuple[Placed, ...]], sha256: bytes, held_back: str = ""
+        self, stages: dict[GuardrailStage.ValueType, tuple[Placed, ...]], sha256: bytes, whole: str = ""
     ) -> None:
-        """`held_back` says which output rules must see the whole answer; empty: none."""
+        """`whole` says which output rules must see the whole answer; empty: none."""
         self._stages = stages
-        self._held_back = held_back
-        self._steps = [] if held_back else [*_steps(stages.get(GUARDRAIL_STAGE_OUTPUT, ()))]
+        self._whole = whole
+        self._steps = [] if whole else [*_steps(stages.get(GUARDRAIL_STAGE_OUTPUT, ()))]
         self.sha256 = sha256
 
     @property
@@ -110,8 +112,8 @@ class Policy:
     def part(self, states: Sequence[State], text: str, *, last: bool) -> tuple[str, list[State]]:
         """Checks the next piece of an answer; `states` as the piece before left them. Raises InvalidInput where a rule
         has to see the whole answer."""
-        if self._held_back:
-            raise InvalidInput(f"this answer is told when it is whole: {self._held_back}")
+        if self._whole:
+            raise InvalidInput(f"this answer is told when it is whole: {self._whole}")
         return grow(self._steps, states, text, last=last)
 
     async def problems(self) -> list[RuleProblem]:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from astromesh.v1.guardrails_pb2 import (
+    CheckPartRequest,
+    CheckPartResponse,
     CheckRulesRequest,
     CheckRulesResponse,
     CheckTextRequest,
     CheckTextResponse,
     MaskTextsRequest,
     MaskTextsResponse,
+    PartState,
 )
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer
 from astromesh.v1.values_pb2 import Content, MaskedValue, Passage
@@ -21,6 +24,7 @@ from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
 from astromesh_core.telemetry.telemetry import Telemetry
+from astromesh_guardrails.growing import State
 from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.policy import Policy, compile_policy
 from astromesh_guardrails.sources import Sources
@@ -63,6 +67,14 @@ class GuardrailsService(GuardrailsServiceServicer):
             policy_sha256=policy.sha256,
             masked=_added(masks),
         )
+
+    async def CheckPart(self, request: CheckPartRequest, context: ServicerContext) -> CheckPartResponse:
+        """Returns what can be told of a growing answer. Raises NotFound for an unknown agent version, InvalidInput
+        where a rule has to see the whole answer."""
+        policy = await self._policies.of(request.agent)
+        before = [State(state.before, state.held, state.released) for state in request.states]
+        text, states = policy.part(before, request.text, last=request.last)
+        return CheckPartResponse(text=text, states=[PartState(**state._asdict()) for state in states])
 
     async def CheckRules(self, request: CheckRulesRequest, context: ServicerContext) -> CheckRulesResponse:
         """Returns what keeps rules from their work. Raises NotFound for an unknown agent version, InvalidInput for a

@@ -41,5 +41,6 @@ def _of_content(rule: ContentFilter) -> str:
     actions = {rule.action, *(pattern.action or rule.action for pattern in rule.forbidden_patterns)}
     if "block" in actions:
         return _BLOCKS
-    changing = [pattern for pattern in rule.forbidden_patterns if (pattern.action or rule.action) == "redact"]
-    return "has a pattern that may match any length" if changing else ""
+    if "redact" in actions and rule.forbidden_patterns:
+        return "has a pattern that may match any length"
+    return ""
