@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+import logging
+from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakValueDictionary
 
 from astromesh_core.outbound import Outbound
@@ -11,6 +12,8 @@ from astromesh_core.outbound import Outbound
 if TYPE_CHECKING:
     from astromesh_tools.mcp.connection import Connection
     from astromesh_tools.mcp.servers import Server
+
+_TALKATIVE: Final = ("mcp.client", "mcp.shared", "client")
 
 
 class Connections:
@@ -22,6 +25,9 @@ class Connections:
         self._kept: WeakValueDictionary[Server, Connection] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
+        # The SDK logs each failure with its stack, secrets of addresses included; what failed is told where it matters.
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         return self
 
     async def __aexit__(self, *exception: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from astromesh.v1.tools_pb2 import ToolSource as SourceHealth
@@ -35,7 +36,9 @@ class McpSource:
         self._declared = declared
         self._connection: Connection | AstromeshError
         try:
-            server = server_of(declared, agent.namespace, around.environ, around.config_folder)
+            # A mesh that is told everything over HTTP need not have the folder.
+            folder = around.config_folder if around.config_folder.is_dir() else Path.cwd()
+            server = server_of(declared, agent.namespace, around.environ, folder)
             self._connection = connections.of(server)
         except AstromeshError as error:
             # The environment does not say how to reach the server.
