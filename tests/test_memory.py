@@ -121,6 +121,24 @@ async def test_a_person_is_exported_and_forgotten_everywhere_and_others_are_not(
 
 
 @shared
+async def test_a_person_is_forgotten_in_a_session_whose_first_run_is_at_work(talking: Talking) -> None:
+    mesh, session = talking.mesh, secrets.token_hex(4)
+    ada = f"ada-{session}"
+    asking = asyncio.create_task(ask(mesh, "slowly " + "word " * 30, session_id=session, user=ada))
+
+    async def at_work() -> bool:
+        runs = (await mesh.client.get("/v1/runs", params={"agent": "talker", "status": "running"})).json()["runs"]
+        return any(run["session_id"] == session for run in runs)
+
+    await until(at_work)
+    forgotten = await mesh.client.delete(f"/v1/memory/users/{ada}")
+    assert (forgotten.status_code, forgotten.json()) == (200, {"user": ada, "sessions": 1})
+    assert (await asking).json()["status"] == "completed"
+    assert await said(mesh, session) == []
+    assert (await get(mesh, f"users/{ada}/export"))["sessions"] == []
+
+
+@shared
 async def test_grpc_does_with_sessions_what_http_does(talking: Talking) -> None:
     mesh, session = talking.mesh, secrets.token_hex(4)
     user = f"eve-{session}"

@@ -34,6 +34,7 @@ from astromesh_history.applying import Applier
 from astromesh_history.chains import Chains
 from astromesh_history.database import FILE, Database
 from astromesh_history.objects import Objects
+from astromesh_history.open_runs import open_runs_of
 from astromesh_history.projector import Projector
 from astromesh_testing.commits import begun, completed, new_run, requested
 
@@ -308,3 +309,19 @@ async def test_a_full_disk_makes_it_wait_and_lose_nothing(tmp_path: Path) -> Non
         await model.projector.settle()
         assert (await model.projector.health()).ok
         assert await events_of(model, run.id)
+
+
+async def test_a_persons_runs_are_found_until_they_end(tmp_path: Path) -> None:
+    def of(person: str, *rest: RunEvent, namespace: str = "default") -> ProjectedCommit:
+        begins, aggregate = requested(), new_run(namespace)
+        begins.requested.user_key, begins.requested.session_key = person, random_session()
+        return ProjectedCommit(aggregate, stored(aggregate, [begins, *rest], time=5), Position(1))
+
+    working, waiting = of("ada", begun()), of("ada", begun(), suspended())
+    others = [of("bob", begun()), of(""), of("ada", completed()), of("ada", namespace="other")]
+    async with read_model(tmp_path) as model:
+        await model.feed([working, waiting, *others])
+        found = await model.database.call(open_runs_of, "default", "ada", 5)
+        assert {run.run_id for run in found} == {working.aggregate.id, waiting.aggregate.id}
+        assert found[0].session_key == working.events[0].envelope.run.requested.session_key
+        assert await model.database.call(open_runs_of, "default", "ada", 4) == []

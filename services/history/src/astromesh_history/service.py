@@ -146,9 +146,6 @@ class HistoryService(HistoryServiceServicer):
         following = found[-1].size if len(found) == size else 0
         return ListTreeHeadsResponse(heads=found, anchors=self._tree.anchors(), next_before_size=following)
 
-    async def _current(self, otherwise: str) -> None:
-        await self._current("sums would be too small")
-
     async def FindOpenRuns(self, request: FindOpenRunsRequest, context: ServicerContext) -> FindOpenRunsResponse:
         """A person's runs that have not ended, by all that the log holds now.
 
@@ -160,6 +157,14 @@ class HistoryService(HistoryServiceServicer):
         namespace, until = check_namespace(request.namespace), request.until_unix_nano
         runs = await self._database.call(open_runs_of, namespace, request.user_key, until)
         return FindOpenRunsResponse(runs=runs)
+
+    async def _current(self, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._catch_up()
+        except TimeoutError:
+            raise Unavailable(f"the read model is being built: {otherwise}", retry_after=5.0) from None
+        await self._projector.settle()
 
     async def _page(
         self, found: list[queries.FoundRun], size: int, namespace: str, of: RunFilter

@@ -303,3 +303,75 @@ class CostSum(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CostSum: _TypeAlias = CostSum  # noqa: Y015
+
+@_typing.final
+class FindOpenRunsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    USER_KEY_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    user_key: _builtins.str
+    """As in RunRequested."""
+    until_unix_nano: _builtins.int
+    """Requested at or before."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        user_key: _builtins.str = ...,
+        until_unix_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "until_unix_nano", b"until_unix_nano", "user_key", b"user_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindOpenRunsRequest: _TypeAlias = FindOpenRunsRequest  # noqa: Y015
+
+@_typing.final
+class FindOpenRunsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonRun]: ...
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___PersonRun] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindOpenRunsResponse: _TypeAlias = FindOpenRunsResponse  # noqa: Y015
+
+@_typing.final
+class PersonRun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    agent: _builtins.str
+    session_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        agent: _builtins.str = ...,
+        session_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "run_id", b"run_id", "session_key", b"session_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonRun: _TypeAlias = PersonRun  # noqa: Y015

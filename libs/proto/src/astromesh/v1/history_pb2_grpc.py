@@ -51,6 +51,11 @@ class HistoryServiceStub:
                 request_serializer=astromesh_dot_v1_dot_history__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_history__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.FindOpenRuns = channel.unary_unary(
+                '/astromesh.v1.HistoryService/FindOpenRuns',
+                request_serializer=astromesh_dot_v1_dot_history__pb2.FindOpenRunsRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_history__pb2.FindOpenRunsResponse.FromString,
+                _registered_method=True)
         self.SumCosts = channel.unary_unary(
                 '/astromesh.v1.HistoryService/SumCosts',
                 request_serializer=astromesh_dot_v1_dot_history__pb2.SumCostsRequest.SerializeToString,
@@ -86,6 +91,13 @@ class HistoryServiceServicer:
 
     def ListEvents(self, request, context):
         """The stored events, as bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindOpenRuns(self, request, context):
+        """A person's runs that have not ended, by all that the log holds now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +140,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=astromesh_dot_v1_dot_history__pb2.ListEventsRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_history__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'FindOpenRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindOpenRuns,
+                    request_deserializer=astromesh_dot_v1_dot_history__pb2.FindOpenRunsRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_history__pb2.FindOpenRunsResponse.SerializeToString,
             ),
             'SumCosts': grpc.unary_unary_rpc_method_handler(
                     servicer.SumCosts,
@@ -227,6 +244,33 @@ class HistoryService:
             '/astromesh.v1.HistoryService/ListEvents',
             astromesh_dot_v1_dot_history__pb2.ListEventsRequest.SerializeToString,
             astromesh_dot_v1_dot_history__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindOpenRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.HistoryService/FindOpenRuns',
+            astromesh_dot_v1_dot_history__pb2.FindOpenRunsRequest.SerializeToString,
+            astromesh_dot_v1_dot_history__pb2.FindOpenRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,8 @@ class HistoryServiceStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_history_pb2.HistoryServiceGetRunRequest, _history_pb2.HistoryServiceGetRunResponse]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListEventsRequest, _history_pb2.ListEventsResponse]
     """The stored events, as bytes."""
+    FindOpenRuns: _grpc.UnaryUnaryMultiCallable[_history_pb2.FindOpenRunsRequest, _history_pb2.FindOpenRunsResponse]
+    """A person's runs that have not ended, by all that the log holds now."""
     SumCosts: _grpc.UnaryUnaryMultiCallable[_history_pb2.SumCostsRequest, _history_pb2.SumCostsResponse]
     """What model calls have cost, by the log: charged, broken off and lost ones."""
     ExportAudit: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditRequest, _audit_pb2.ExportAuditResponse]
@@ -53,6 +55,8 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_history_pb2.HistoryServiceGetRunRequest, _history_pb2.HistoryServiceGetRunResponse]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.ListEventsRequest, _history_pb2.ListEventsResponse]  # type: ignore[assignment]
     """The stored events, as bytes."""
+    FindOpenRuns: _aio.UnaryUnaryMultiCallable[_history_pb2.FindOpenRunsRequest, _history_pb2.FindOpenRunsResponse]  # type: ignore[assignment]
+    """A person's runs that have not ended, by all that the log holds now."""
     SumCosts: _aio.UnaryUnaryMultiCallable[_history_pb2.SumCostsRequest, _history_pb2.SumCostsResponse]  # type: ignore[assignment]
     """What model calls have cost, by the log: charged, broken off and lost ones."""
     ExportAudit: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditRequest, _audit_pb2.ExportAuditResponse]  # type: ignore[assignment]
@@ -83,6 +87,14 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.ListEventsResponse, _abc.Awaitable[_history_pb2.ListEventsResponse]]:
         """The stored events, as bytes."""
+
+    @_abc_1.abstractmethod
+    def FindOpenRuns(
+        self,
+        request: _history_pb2.FindOpenRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.FindOpenRunsResponse, _abc.Awaitable[_history_pb2.FindOpenRunsResponse]]:
+        """A person's runs that have not ended, by all that the log holds now."""
 
     @_abc_1.abstractmethod
     def SumCosts(

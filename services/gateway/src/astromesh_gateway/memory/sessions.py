@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Final
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Final, NamedTuple
 
+from astromesh.v1.history_pb2 import FindOpenRunsRequest
 from astromesh.v1.memory_pb2 import (
     FindUserSessionsRequest,
     ListHistoryRequest,
@@ -32,6 +34,13 @@ AT_ONCE: Final = 16
 
 _POLL_SECONDS = 0.05
 _EXPORT_PAGE = 200
+
+
+class _Place(NamedTuple):
+    """A session of an agent."""
+
+    agent: str
+    session_key: str
 
 
 class Sessions:
@@ -92,24 +101,41 @@ class Sessions:
         Raises Unavailable where a store of any agent is away: what cannot be seen might be left. TimedOut where a
         session is busy for long: it will forget all the same.
         """
-        key = self._user(user)
-        sessions = await self._sessions_of(key)
+        key, asked = self._user(user), time.time_ns()
+        sessions = await self._touched_by(key, asked)
+        await self._erase(sessions, key)
+
+        async def forgotten() -> bool:
+            left = sessions & await self._touched_by(key, asked)
+            # A run of which its session's owner heard after the erasure.
+            await self._erase(left, key)
+            return not left
+
+        await _until(forgotten, "the user")
+        return len(sessions)
+
+    async def _touched_by(self, key: str, asked: int) -> set[_Place]:
+        """Where something of the person is remembered, or will be once runs that were asked for by then have ended."""
+        # In this order: a run that ends in between is remembered by then.
+        at_work = await self._at_work(key, asked)
+        return at_work | {_Place(it.agent, it.session_key) for it in await self._sessions_of(key)}
+
+    async def _at_work(self, key: str, asked: int) -> set[_Place]:
+        request = FindOpenRunsRequest(namespace=self._caller.namespace, user_key=key, until_unix_nano=asked)
+        response = await self._gateway.services.history.FindOpenRuns(request)
+        return {_Place(run.agent, run.session_key) for run in response.runs}
+
+    async def _erase(self, sessions: Iterable[_Place], key: str) -> None:
+        """Returns once each session's log says so, which is when its runs at work have ended."""
         places = asyncio.Semaphore(AT_ONCE)
 
-        async def erase(session: RememberedSession) -> None:
+        async def erase(session: _Place) -> None:
             signal = session_signal(self._caller, session.session_key)
             signal.erase_user.CopyFrom(EraseUserSignal(agent=session.agent, user_key=key))
             async with places:
                 await written(self._gateway.bus, self._caller.namespace, signal)
 
         await asyncio.gather(*map(erase, sessions))
-        told = {session.session_key for session in sessions}
-
-        async def forgotten() -> bool:
-            return not told & {session.session_key for session in await self._sessions_of(key)}
-
-        await _until(forgotten, "the user")
-        return len(sessions)
 
     async def _exported(self, session: RememberedSession, user: str = "") -> SessionExport:
         export, token = SessionExport(), ""
