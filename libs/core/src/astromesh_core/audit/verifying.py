@@ -165,11 +165,13 @@ class _Chain:
         elif kind == "absent":
             self._absent.add(bytes.fromhex(str(record["absent"])))
         else:
-            fault = self._broken() or self._misplaced(record)
+            fault = self._broken(record) or self._misplaced(record)
             self._finding.chains.append(ChainFinding(self.id, self._type, len(self._events), fault, len(self._absent)))
 
-    def _broken(self) -> str:
-        verdict = verify_chain(self._events)
+    def _broken(self, record: Record) -> str:
+        leaf = record["leaf"]
+        told = str(cast("dict[str, object]", leaf).get("sha256")) if isinstance(leaf, dict) else ""
+        verdict = verify_chain(self._events, bytes.fromhex(told))
         if not verdict.ok:
             return f"event {verdict.broken_at}: {verdict.reason}"
         if len(self._events) != self._count:
