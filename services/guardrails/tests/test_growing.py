@@ -135,6 +135,7 @@ def test_a_truncated_answer_ends_where_it_would() -> None:
         {"type": "max_length", "max_characters": 20},
         {"type": "json_schema", "schema": {"type": "object"}},
         {"type": "grounding", "action": "block"},
+        {"type": "grounding", "action": "warn", "on_error": "block"},
     ],
     ids=lambda rule: f"{rule['type']}-{rule.get('action', '')}",
 )
@@ -146,5 +147,9 @@ def test_a_rule_that_has_to_see_the_whole_says_so(rule: dict[str, Any]) -> None:
 
 
 def test_a_rule_that_only_warns_holds_nothing_back() -> None:
-    warns = policy({"type": "pii_detection", "action": "warn"}, {"type": "cost_limit", "max_tokens_per_turn": 9})
+    warns = policy(
+        {"type": "pii_detection", "action": "warn"},
+        {"type": "cost_limit", "max_tokens_per_turn": 9},
+        {"type": "grounding"},
+    )
     assert told(warns, ["ada@", "example.com"]) == ["ada@", "example.com", ""]

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.guardrails_pb2 import (
     GUARDRAIL_STAGE_TOOL_ARGUMENTS,
-    GUARDRAIL_STAGE_TOOL_RESULTS,
     CheckTextRequest,
     CheckTextResponse,
 )
@@ -34,7 +33,7 @@ READ = ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=100
 RULES = [{"type": "pii_detection"}]
 
 
-def calling(arguments: str, name: str = "pay"):  # noqa: ANN201 - the router's script
+def calling(arguments: str, name: str = "pay"):
     async def parts(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
         results = [message for message in request.messages if message.role == values.ROLE_TOOL]
         if not results:
@@ -45,7 +44,7 @@ def calling(arguments: str, name: str = "pay"):  # noqa: ANN201 - the router's s
     return parts
 
 
-def answering(text: str, *passages: Passage):  # noqa: ANN201 - the tools' script
+def answering(text: str, *passages: Passage):
     async def execute(request: ExecuteToolRequest) -> ExecuteToolResponse:
         return ExecuteToolResponse(result=ToolResult(name="look", output=text_content(text), passages=passages))
 

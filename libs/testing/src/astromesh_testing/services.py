@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2 import (
+    CheckPartRequest,
+    CheckPartResponse,
+    CheckRulesRequest,
+    CheckRulesResponse,
+    CheckTextRequest,
+    CheckTextResponse,
+    MaskTextsRequest,
+    MaskTextsResponse,
+    PartState,
+)
 from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceServicer, add_GuardrailsServiceServicer_to_server
 from astromesh.v1.memory_pb2 import (
     RecallRelatedRequest,
@@ -30,6 +40,7 @@ from astromesh.v1.values_pb2 import (
     ROLE_ASSISTANT,
     ROLE_TOOL,
     Charge,
+    MaskedValue,
     Message,
     Passage,
     ToolCall,
@@ -41,6 +52,9 @@ from astromesh_core.events.contents import text_content
 from astromesh_core.rpc.ports import RpcServer, ServicerContext
 
 Parts = Callable[[CompleteRequest], AsyncIterator[CompleteResponse]]
+ADA = "ada@example.com"
+MASKED = MaskedValue(token="<EMAIL_1>", value=text_content(ADA))
+
 Execute = Callable[[ExecuteToolRequest], Awaitable[ExecuteToolResponse]]
 
 
@@ -146,18 +160,44 @@ class FakeMemory(MemoryServiceServicer):
 
 
 class FakeGuardrails(GuardrailsServiceServicer):
-    """Replaces "secret"; blocks what holds "forbidden"."""
+    """Replaces "secret"; blocks what holds "forbidden"; masks ADA, in every run by the same token."""
 
     def __init__(self) -> None:
         self.requests: list[CheckTextRequest] = []
+        self.parts: list[CheckPartRequest] = []
+        self.away: Exception | None = None
+        """What checking a part raises."""
 
     async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
         """The verdict."""
         del context
         self.requests.append(request)
         blocked = "forbidden" in request.text.text
-        checked = "" if blocked else request.text.text.replace("secret", "[GONE]")
-        return CheckTextResponse(text=text_content(checked), blocked=blocked, policy_sha256=b"policy")
+        checked = "" if blocked else request.text.text.replace("secret", "[GONE]").replace(ADA, "<EMAIL_1>")
+        masked = [MASKED] if ADA in request.text.text and not request.masked else []
+        return CheckTextResponse(text=text_content(checked), blocked=blocked, policy_sha256=b"policy", masked=masked)
+
+    async def CheckRules(self, request: CheckRulesRequest, context: ServicerContext) -> CheckRulesResponse:
+        """All work."""
+        del request, context
+        return CheckRulesResponse()
+
+    async def CheckPart(self, request: CheckPartRequest, context: ServicerContext) -> CheckPartResponse:
+        """Holds back the last word, and replaces "secret"."""
+        del context
+        self.parts.append(request)
+        if self.away is not None:
+            raise self.away
+        whole = "".join(state.held for state in request.states) + request.text
+        cut = len(whole) if request.last else whole.rfind(" ") + 1
+        return CheckPartResponse(text=whole[:cut].replace("secret", "[GONE]"), states=[PartState(held=whole[cut:])])
+
+    async def MaskTexts(self, request: MaskTextsRequest, context: ServicerContext) -> MaskTextsResponse:
+        """Masks ADA."""
+        del context
+        texts = [text_content(text.text.replace(ADA, "<EMAIL_1>")) for text in request.texts]
+        found = not request.masked and any(ADA in text.text for text in request.texts)
+        return MaskTextsResponse(texts=texts, masked=[MASKED] if found else [])
 
 
 class FakeRag(RagServiceServicer):

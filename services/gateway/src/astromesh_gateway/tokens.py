@@ -2,8 +2,10 @@
 
 Deltas come at most once and at their own pace; the log has what they lacked. A piece is told once its attempt's `begun`
 is stored. A higher attempt replaces what came before it (`Restart`). A gap ends an attempt's pieces until `model
-replied` fills it. Of an agent with output rules nothing is told before the check, and of an answer that has to match a
-schema no text. Thoughts are told as they come: nothing makes up for a lost one.
+replied` fills it. Of an agent whose output rules must see the whole answer nothing is told before the check, and of an
+answer that has to match a schema no text. Of one whose rules let the answer go while it is written, what they let go is
+told, and the checked answer makes up for what is missing. Thoughts are told as they come: nothing makes up for a lost
+one.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from dataclasses import dataclass, field
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh_core.events.contents import plain
+from astromesh_core.events.masks import Masks
 from astromesh_core.events.runs import FRAME_PATH
+
+_MASKING = frozenset({"input_checked", "context_assembled", "tool_result_checked"})
+"""Events that tell what was masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,9 @@ class Tokens:
     def __init__(self) -> None:
         self._open: dict[str, _Attempt] = {}
         self._closed: set[str] = set()
-        self._checked = self._holds_text = False
+        self._checked = self._holds_text = self._screened = False
+        self._masks = Masks()
+        self._last = ""
         self._told: list[str] = []
         """Of the model call told last: what the caller has seen of the answer."""
 
@@ -77,16 +85,18 @@ class Tokens:
         """Takes the next stored event. What it yields is to be told before the event itself."""
         kind = event.WhichOneof("event")
         if kind == "started":
-            self._checked = event.started.checks_output
+            self._screened = event.started.streams_checked
+            self._checked = event.started.checks_output and not self._screened
             self._holds_text = self._checked or bool(event.started.output_schema_json)
         elif kind == "model_call_begun" and event.model_call_begun.path != FRAME_PATH:
             yield from self._begin(event.model_call_begun.path, event.model_call_begun.reason)
         elif kind == "model_replied" and event.model_replied.path != FRAME_PATH:
             reply = event.model_replied
             yield from self._reply(reply.path, plain(reply.message.content) if reply.HasField("message") else None)
+        elif kind in _MASKING:
+            self._masks.learn(getattr(event, kind).masked)
         elif kind == "completed" and (answer := plain(event.completed.answer)) != "".join(self._told):
-            yield Token(answer, "")
-            self._told = [answer]
+            yield from self._completed(answer)
 
     def early(self, path: str) -> Iterator[Token | Thought | Restart]:
         """The pieces that came before their `begun`: to be told after it."""
@@ -104,6 +114,12 @@ class Tokens:
             yield Restart(path, reason)
         attempt.pieces, attempt.length, attempt.broken = [], 0, False
         self._told = []
+
+    def _completed(self, answer: str) -> Iterator[Token | Restart]:
+        told, self._told = "".join(self._told), [answer]
+        if self._screened and told and not answer.startswith(told):
+            yield Restart(self._last)
+        yield Token(answer[len(told) :] if self._screened and answer.startswith(told) else answer, "")
 
     def _tell(self, delta: Delta, attempt: _Attempt) -> Iterator[Token | Thought]:
         if delta.attempt < attempt.begun:
@@ -127,8 +143,11 @@ class Tokens:
     def _reply(self, path: str, text: str | None) -> Iterator[Token | Restart]:
         attempt = self._open.pop(path, _Attempt())
         self._closed.add(path)
-        if text is None or self._holds_text:
+        self._last = path
+        if text is None or self._holds_text or self._screened:
+            # What the model said is not what its rules let go.
             return
+        text = self._masks.restored(text)
         if text.startswith("".join(attempt.pieces)):
             missing = text[attempt.length :]
         else:

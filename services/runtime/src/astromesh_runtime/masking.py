@@ -1,4 +1,4 @@
-"""Masks what a run's model reads beside the question: the rendered prompt, what is remembered, what its caller brought."""
+"""Masks what a run's model reads beside the question: the prompt, what is remembered, what the caller brought."""
 
 from __future__ import annotations
 

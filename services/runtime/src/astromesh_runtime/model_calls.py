@@ -18,6 +18,7 @@ from astromesh_runtime.cost_limits import Used
 from astromesh_runtime.effects import CallModel
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
+from astromesh_runtime.telling import Teller, is_told, teller
 
 MODEL_CALL_SECONDS = 600.0
 """Longest a model call may take in all, where the run itself has no deadline: long local generations are common."""
@@ -105,7 +106,8 @@ class _ModelCall:
         self._scope = scope
         self._effect = effect
         # An answer that has yet to be checked is told to nobody.
-        self._publishes = effect.is_heard and not (scope.agent.checks_output or effect.output_schema_json)
+        self._publishes = is_told(scope, effect)
+        self._teller: Teller | None = None
         self._offset = 0
         self._attempt = scope.recorded.begun.get(effect.path, 0)
         self._tools = scope.agent.tools if effect.offers_tools else ()
@@ -165,6 +167,8 @@ class _ModelCall:
                 elif kind == "failed_route":
                     self.failed_route = part.failed_route
                 elif kind == "completion":
+                    if self._teller is not None:
+                        await self._publish_text(await self._teller.put("", last=True))
                     return part.completion
         raise Unavailable("the router ended the reply without a completion", retry_after=1.0)
 
@@ -179,6 +183,7 @@ class _ModelCall:
         self.charged = False
         scope, effect = self._scope, self._effect
         scope.seen = []
+        self._teller = teller(scope) if self._publishes else None
         unbilled = scope.bill.unbilled(effect.path)
         unbilled = Unbilled(charges=unbilled.charges) if charged else unbilled.lost()
         begun = ModelCallBegun(
@@ -219,6 +224,10 @@ class _ModelCall:
     async def _tell(self, text: str) -> None:
         self._hear(text)
         if self._publishes:
+            await self._publish_text(text if self._teller is None else await self._teller.put(text))
+
+    async def _publish_text(self, text: str) -> None:
+        if text:
             await self._publish(Delta(offset=self._offset, text=text))
             self._offset += len(text)
             self._scope.seen.append(text)
@@ -226,7 +235,7 @@ class _ModelCall:
     async def _think(self, text: str) -> None:
         self._hear(text)
         if self._effect.is_heard and not self._scope.agent.checks_output:
-            await self._publish(Delta(thought=text))
+            await self._publish(Delta(thought=self._scope.recorded.masks.restored(text)))
 
     def _hear(self, text: str) -> None:
         self.answered += len(text)

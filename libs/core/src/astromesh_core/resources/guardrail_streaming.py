@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from astromesh_core.resources.guardrail_content import ContentFilter
 from astromesh_core.resources.guardrail_costs import CostLimit
+from astromesh_core.resources.guardrail_meaning import Grounding, PromptInjection, TopicFilter
 from astromesh_core.resources.guardrail_rules import MaxLength, PiiDetection, Rule
 from astromesh_core.resources.guardrails import GuardrailsSpec
 
@@ -21,9 +22,10 @@ def held_back(spec: GuardrailsSpec) -> Iterator[tuple[str, str]]:
 
 
 def _reason(rule: Rule) -> str:
-    # What only warns changes nothing; what a run may cost is judged before its calls.
-    if isinstance(rule, CostLimit) or rule.action == "warn":
-        return ""
+    if isinstance(rule, CostLimit):
+        return ""  # judged before the calls of models
+    if rule.action == "warn":
+        return "blocks the answer where its model is away, unless it has on_error: allow" if _may_block(rule) else ""
     match rule:
         case PiiDetection():
             return "" if rule.action == "redact" else _BLOCKS
@@ -35,6 +37,19 @@ def _reason(rule: Rule) -> str:
             return "counts tokens of the whole answer" if rule.max_tokens is not None else ""
         case _:
             return "judges the answer as a whole"
+
+
+def _may_block(rule: Rule) -> bool:
+    """Whether a rule that only warns may block all the same: it asks a model, and cannot do without."""
+    match rule:
+        case Grounding():
+            return rule.on_error == "block"
+        case PromptInjection():
+            return rule.similarity and rule.on_error == "block"
+        case TopicFilter():
+            return rule.method == "embeddings" and rule.on_error == "block"
+        case _:
+            return False
 
 
 def _of_content(rule: ContentFilter) -> str:
