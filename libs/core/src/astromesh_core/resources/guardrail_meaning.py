@@ -49,7 +49,7 @@ class TopicFilter(Spec):
     blocked_topics: Topics = ()
     method: Literal["embeddings", "keywords", "classifier"] = "embeddings"
     threshold: Share | None = None
-    """How near a text has to be to a topic; of a classifier, how sure it has to be. None: 0.45 and 0.5."""
+    """How near a text has to be to a topic; of a classifier, how sure it has to be. None: 0.33 and 0.5."""
     embeddings: EmbeddingsSpec | None = None
     """None: the model that is built in."""
     classifier: ConfigPath | None = None
@@ -80,7 +80,7 @@ class PromptInjection(Spec):
     """Whether sentences are compared with known attacks, too; that asks a model."""
     examples: Items[Told] = ()
     """Attacks beside those that are built in."""
-    threshold: Share = 0.62
+    threshold: Share = 0.55
     """How near a sentence has to be to a known attack."""
     embeddings: EmbeddingsSpec | None = None
     """None: the model that is built in."""
@@ -99,7 +99,7 @@ class Grounding(Spec):
     """Asks of each sentence of an answer whether what was retrieved supports it."""
 
     type: Literal["grounding"]
-    threshold: Share = 0.5
+    threshold: Share = 0.6
     """How near a sentence has to be to one that was retrieved."""
     numbers: bool = True
     """Whether the numbers of a sentence have to stand in what was retrieved, too."""

@@ -1,7 +1,7 @@
 """The rule `prompt_injection`: text that tells the model what to do in place of those who built the agent.
 
 By patterns, at once, and by the likeness of single sentences to known attacks, which asks a model. A sentence counts
-that is near enough to an attack, and nearer than to any harmless sentence of the kind that looks like one.
+that is near enough to an attack, and clearly nearer than to any harmless sentence of the kind that looks like one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from astromesh_native.spans import Span, disjoint
 
 NAME: Final = "prompt_injection"
 KIND: Final = "INJECTION"
+MARGIN: Final = 0.05
+"""By how much a sentence has to be nearer to an attack than to anything harmless; tuned on bench/labelled."""
+
 _WHAT: Final = "instructions to the model"
 
 
@@ -88,7 +91,7 @@ class InjectionRule(AskingRule):
         return [
             Span(part.start, part.end, KIND)
             for part, attack, innocence in zip(parts, bad, good, strict=True)
-            if attack >= self._threshold and attack > innocence
+            if attack >= self._threshold and attack > innocence + MARGIN
         ]
 
 

@@ -13,7 +13,7 @@ from astromesh_guardrails.sources import BUILT_IN, Sources
 from astromesh_native.keywords import Matcher, matcher
 from astromesh_native.spans import Span
 
-THRESHOLD: Final = 0.45
+THRESHOLD: Final = 0.33
 """Unless told otherwise: tuned on the questions of bench/labelled/topics.txt."""
 
 NAME: Final = "topic_filter"
