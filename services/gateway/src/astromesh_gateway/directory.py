@@ -23,7 +23,7 @@ from astromesh_core.resources.runtime_config import ApiKey, Mcp, RuntimeConfigSp
 SHOWN_SECONDS = 1.0
 """How long who changed a resource waits at most to see it: so that the next call finds what this one made."""
 
-_JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected"})
+_JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected", "ToolsConnected"})
 """Conditions that may have changed since they were observed: a run finds out by itself, and has fallbacks."""
 
 _Key = tuple[str, str, str]
