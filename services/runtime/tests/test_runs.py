@@ -136,10 +136,10 @@ async def test_tokens_are_told_with_their_attempt_and_never_before_begun_is_stor
     assert [event.reason for event in begun] == ["", "fallback"]
 
 
-async def test_an_agent_with_output_rules_streams_nothing_unchecked(
+async def test_an_answer_that_a_rule_may_block_is_told_when_it_is_checked(
     bus: Bus, worker: Platform, services: FakeServices
 ) -> None:
-    await put_agent(bus, guardrails={"output": [{"type": "pii_detection"}]})
+    await put_agent(bus, guardrails={"output": [{"type": "pii_detection", "action": "block"}]})
     run = await admit(bus)
     async with bus.deltas.subscribe("default", run.id) as deltas:
         assert (await ended(bus, run)).answer.text == "hello"
