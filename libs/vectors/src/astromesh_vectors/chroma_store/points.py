@@ -28,8 +28,9 @@ from astromesh_vectors.chroma_store.conditions import (
     name_of,
     where_of,
 )
-from astromesh_vectors.passages import Kept
+from astromesh_vectors.point_store import records
 from astromesh_vectors.point_store.points import Found, Manifest, Point, Purpose
+from astromesh_vectors.point_store.records import KIND, MANIFEST, MARK, PURPOSE
 
 if TYPE_CHECKING:
     from chromadb import Collection as ChromaCollection
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 PAGE: Final = 1_000
 UNBORN_ATTEMPTS: Final = 4
 _NO_VECTOR: Final = [1.0]
-_PURPOSE: Final = "purpose"
 
 
 class _Graph(TypedDict, total=False):
@@ -56,29 +56,6 @@ class _Configuration(TypedDict, total=False):
     """Of a collection, as Chroma stores it."""
 
     hnsw: _Graph | None
-
-
-class _Stored(TypedDict):
-    """A passage's metadata, without its own."""
-
-    generation: str
-    document: str
-    ordinal: int
-    source: str
-    start: int
-    end: int
-    headings: str
-    metadata: str
-
-
-class _StoredManifest(TypedDict):
-    """A manifest's metadata."""
-
-    document: str
-    sha256: str
-    generation: str
-    count: int
-    metadata: str
 
 
 def _is_unborn(error: Exception) -> bool:
@@ -111,15 +88,15 @@ class ChromaPoints:
             configuration=CreateCollectionConfiguration(hnsw=CreateHNSWConfiguration(space=self._metric)),
             embedding_function=None,
         )
-        documents = client.get_or_create_collection(f"{self._collection}-documents", embedding_function=None)
+        documents = client.get_or_create_collection(records.documents_of(self._collection), embedding_function=None)
         # The one that the collection was made with stays, and means what any other does.
         stored = cast("_Configuration", passages.configuration_json)
         self._metric = (stored.get("hnsw") or {}).get("space", self._metric)
         self._opened = passages, documents
-        found = documents.get(ids=[_PURPOSE], include=["metadatas"])["metadatas"]
+        found = documents.get(ids=[PURPOSE], include=["metadatas"])["metadatas"]
         if found:
-            return Purpose(str(found[0]["model"]), int(str(found[0]["dimension"])))
-        self._write(_PURPOSE, {"kind": _PURPOSE, "model": purpose.model, "dimension": purpose.dimension})
+            return records.purpose_of(found[0])
+        self._write(PURPOSE, PURPOSE, records.of_purpose(purpose))
         return purpose
 
     def add(self, points: Sequence[Point]) -> None:
@@ -159,9 +136,9 @@ class ChromaPoints:
         assert embeddings is not None
         assert distances is not None
         points = _points(metadatas[0], documents[0], embeddings[0])
-        # Chroma's "l2" is the square of the distance; of unit vectors each tells the cosine.
-        half = 0.5 if self._metric == "l2" else 1.0
-        return [Found(point, 1.0 - half * distance) for point, distance in zip(points, distances[0], strict=True)]
+        # Chroma's "l2" is the square of the distance.
+        cosines = (records.cosine_of(distance, self._metric, squared=True) for distance in distances[0])
+        return [Found(*each) for each in zip(points, cosines, strict=True)]
 
     @stamina.retry(on=_is_unborn, attempts=UNBORN_ATTEMPTS, wait_initial=0.05, wait_max=0.2)
     def _queried(self, vector: Vectors, limit: int, where: Where | None) -> QueryResult:
@@ -175,38 +152,31 @@ class ChromaPoints:
     def manifests(self) -> list[Manifest]:
         found: list[Manifest] = []
         while True:
-            page = self._documents.get(
-                where={"kind": "manifest"}, limit=PAGE, offset=len(found), include=["metadatas"]
-            )["metadatas"]
-            found += [_manifest(metadata, "") for metadata in page or []]
+            page = self._documents.get(where={KIND: MANIFEST}, limit=PAGE, offset=len(found), include=["metadatas"])[
+                "metadatas"
+            ]
+            found += map(records.manifest_of, page or [])
             if len(page or []) < PAGE:
                 return found
 
     def manifest(self, document: str) -> Manifest | None:
         found = self._documents.get(ids=[_id(document)], include=["metadatas", "documents"])
         metadatas, texts = found["metadatas"], found["documents"]
-        return _manifest(metadatas[0], texts[0] or "") if metadatas and texts else None
+        return records.manifest_of(metadatas[0], texts[0] or "") if metadatas and texts else None
 
     def declare(self, manifest: Manifest) -> None:
-        metadata: dict[str, str | int] = {
-            "kind": "manifest",
-            "document": manifest.document,
-            "sha256": manifest.sha256.hex(),
-            "generation": manifest.generation,
-            "count": manifest.count,
-            "metadata": manifest.metadata,
-        }
-        self._write(_id(manifest.document), metadata, manifest.text)
+        fields = cast("Mapping[str, str | int]", records.of_manifest(manifest))
+        self._write(_id(manifest.document), MANIFEST, fields, manifest.text)
 
     def withdraw(self, document: str) -> None:
         self._documents.delete(ids=[_id(document)])
 
     def marks(self) -> dict[str, str]:
-        found = self._documents.get(where={"kind": "mark"}, include=["metadatas"])["metadatas"]
-        return {str(metadata["writer"]): str(metadata["mark"]) for metadata in found or []}
+        found = self._documents.get(where={KIND: MARK}, include=["metadatas"])["metadatas"]
+        return records.marks_of(found or [])
 
     def mark(self, writer: str, mark: str) -> None:
-        self._write(f"mark/{writer}", {"kind": "mark", "writer": writer, "mark": mark})
+        self._write(f"mark/{writer}", MARK, records.of_mark(writer, mark))
 
     def close(self) -> None:
         self._opened = None
@@ -233,22 +203,14 @@ class ChromaPoints:
                 raise Unavailable(f"the collection {self._collection} cannot be reached: {error}") from error
         return self._client
 
-    def _write(self, name: str, metadata: Mapping[str, str | int], text: str = "") -> None:
-        self._documents.upsert(ids=[name], embeddings=[_NO_VECTOR], metadatas=[dict(metadata)], documents=[text])
+    def _write(self, name: str, kind: str, fields: Mapping[str, str | int], text: str = "") -> None:
+        metadata = {KIND: kind, **fields}
+        self._documents.upsert(ids=[name], embeddings=[_NO_VECTOR], metadatas=[metadata], documents=[text])
 
 
 def _stored(point: Point) -> ChromaMetadata:
-    kept = point.kept
-    stored: dict[str, str | int | float | bool | list[str]] = {
-        "generation": point.generation,
-        "document": point.document,
-        "ordinal": point.ordinal,
-        "source": kept.source,
-        "start": kept.start,
-        "end": kept.end,
-        "headings": json.dumps(kept.headings, ensure_ascii=False),
-        "metadata": kept.metadata,
-    }
+    stored: dict[str, object] = {**records.of_passage(point)}
+    stored["headings"] = json.dumps(point.kept.headings, ensure_ascii=False)
     if point.metadata:
         stored[KEYS] = keys_of(point.metadata.items())
     stored.update((name_of(key), compared(value)) for key, value in point.metadata.items())
@@ -260,27 +222,9 @@ def _points(metadatas: Sequence[ChromaMetadata] | None, texts: Sequence[str] | N
         return []
     rows = np.asarray(vectors, dtype="<f4")
     return [
-        _point(cast("_Stored", metadata), text, row) for metadata, text, row in zip(metadatas, texts, rows, strict=True)
+        records.point_of(metadata, json.loads(str(metadata["headings"])), text or "", row)
+        for metadata, text, row in zip(metadatas, texts, rows, strict=True)
     ]
-
-
-def _point(stored: _Stored, text: str, vector: Vectors) -> Point:
-    headings = tuple(json.loads(stored["headings"]))
-    kept = Kept(stored["source"], stored["start"], stored["end"], headings, text or "", stored["metadata"])
-    metadata = json.loads(kept.metadata)
-    return Point(stored["generation"], stored["document"], stored["ordinal"], kept, metadata, vector)
-
-
-def _manifest(metadata: ChromaMetadata, text: str) -> Manifest:
-    stored = cast("_StoredManifest", metadata)
-    return Manifest(
-        stored["document"],
-        bytes.fromhex(stored["sha256"]),
-        stored["generation"],
-        stored["count"],
-        stored["metadata"],
-        text,
-    )
 
 
 def _id(document: str) -> str:

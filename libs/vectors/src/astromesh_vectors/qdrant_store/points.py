@@ -5,21 +5,20 @@ Payloads: what filters compare stands in `facts` and `numbers`, the rest as it c
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httpx
-import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from astromesh_core.errors import Unavailable
 from astromesh_core.filters import Filter
 from astromesh_core.resources.stores import Metric
-from astromesh_vectors.passages import Kept
+from astromesh_vectors.point_store import records
 from astromesh_vectors.point_store.points import Found, Manifest, Point, Purpose
+from astromesh_vectors.point_store.records import KIND, MANIFEST, MARK, PURPOSE, Fields, PassageFields
 from astromesh_vectors.point_store.tokens import numbers_of, tokens_of
 from astromesh_vectors.qdrant_store.conditions import FACTS, NUMBERS, condition_of
 
@@ -36,32 +35,12 @@ _DISTANCES: Final[Mapping[Metric, models.Distance]] = {
 _INDEXED: Final = ("generation", FACTS)
 """Payload that a server finds without looking at every point."""
 
-Payload = Mapping[str, object]
 
+class _Passage(PassageFields):
+    """Of a passage, as it lies here."""
 
-class _Stored(TypedDict):
-    """A passage's payload."""
-
-    generation: str
-    document: str
-    ordinal: int
-    source: str
-    start: int
-    end: int
     headings: list[str]
     text: str
-    metadata: str
-
-
-class _StoredManifest(TypedDict):
-    """A manifest's payload."""
-
-    document: str
-    sha256: str
-    generation: str
-    count: int
-    metadata: str
-    text: NotRequired[str]
 
 
 class QdrantPoints:
@@ -74,7 +53,7 @@ class QdrantPoints:
     ) -> None:
         self._shared = shared
         self._connect = connect
-        self._passages, self._documents = collection, f"{collection}-documents"
+        self._passages, self._documents = collection, records.documents_of(collection)
         self._metric: Metric = metric
         self._exact = exact
         self._client: QdrantClient | None = None
@@ -88,9 +67,9 @@ class QdrantPoints:
         if self._shared:
             for field in _INDEXED:
                 client.create_payload_index(self._passages, field, models.PayloadSchemaType.KEYWORD)
-        for had in self._records("purpose"):
-            return Purpose(str(had["model"]), int(str(had["dimension"])))
-        self._write("purpose", "", {"model": purpose.model, "dimension": purpose.dimension})
+        for had in self._records(PURPOSE):
+            return records.purpose_of(had)
+        self._write(PURPOSE, "", records.of_purpose(purpose))
         return purpose
 
     def add(self, points: Sequence[Point]) -> None:
@@ -120,31 +99,24 @@ class QdrantPoints:
         return [Found(_point(record), self._cosine(record.score)) for record in found.points]
 
     def manifests(self) -> list[Manifest]:
-        return [_manifest(payload) for payload in self._records("manifest", without=["text"])]
+        return [records.manifest_of(fields) for fields in self._records(MANIFEST, without=["text"])]
 
     def manifest(self, document: str) -> Manifest | None:
-        found = self._connected().retrieve(self._documents, [_id("manifest", document)], with_payload=True)
-        return _manifest(found[0].payload or {}) if found else None
+        found = self._connected().retrieve(self._documents, [_id(MANIFEST, document)], with_payload=True)
+        fields = found[0].payload if found else None
+        return None if fields is None else records.manifest_of(fields, str(fields["text"]))
 
     def declare(self, manifest: Manifest) -> None:
-        payload = {
-            "document": manifest.document,
-            "sha256": manifest.sha256.hex(),
-            "generation": manifest.generation,
-            "count": manifest.count,
-            "metadata": manifest.metadata,
-            "text": manifest.text,
-        }
-        self._write("manifest", manifest.document, payload)
+        self._write(MANIFEST, manifest.document, {**records.of_manifest(manifest), "text": manifest.text})
 
     def withdraw(self, document: str) -> None:
-        self._connected().delete(self._documents, models.PointIdsList(points=[_id("manifest", document)]))
+        self._connected().delete(self._documents, models.PointIdsList(points=[_id(MANIFEST, document)]))
 
     def marks(self) -> dict[str, str]:
-        return {str(payload["writer"]): str(payload["mark"]) for payload in self._records("mark")}
+        return records.marks_of(self._records(MARK))
 
     def mark(self, writer: str, mark: str) -> None:
-        self._write("mark", writer, {"writer": writer, "mark": mark})
+        self._write(MARK, writer, records.of_mark(writer, mark))
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -172,14 +144,14 @@ class QdrantPoints:
             if not client.collection_exists(name):
                 raise
 
-    def _write(self, kind: str, name: str, payload: Mapping[str, object]) -> None:
-        point = models.PointStruct(id=_id(kind, name), vector={}, payload={"kind": kind, **payload})
+    def _write(self, kind: str, name: str, fields: Fields) -> None:
+        point = models.PointStruct(id=_id(kind, name), vector={}, payload={KIND: kind, **fields})
         self._connected().upsert(self._documents, [point])
 
-    def _records(self, kind: str, without: Sequence[str] = ()) -> list[Payload]:
-        chosen = models.Filter(must=[models.FieldCondition(key="kind", match=models.MatchValue(value=kind))])
+    def _records(self, kind: str, without: Sequence[str] = ()) -> list[Fields]:
+        chosen = models.Filter(must=[models.FieldCondition(key=KIND, match=models.MatchValue(value=kind))])
         found = self._scrolled(self._documents, chosen, without=without)
-        return [cast("Payload", record.payload or {}) for record in found]
+        return [record.payload or {} for record in found]
 
     def _scrolled(
         self, collection: str, chosen: models.Filter, *, vectors: bool = False, without: Sequence[str] = ()
@@ -195,8 +167,8 @@ class QdrantPoints:
                 return
 
     def _cosine(self, score: float) -> float:
-        """Of unit vectors: an inner product is the cosine, and a distance tells it."""
-        return 1.0 - score * score / 2.0 if self._metric == "l2" else score
+        """Qdrant tells inner products as they are, and Euclid's distance."""
+        return records.cosine_of(score, self._metric) if self._metric == "l2" else score
 
 
 def _metric_of(info: models.CollectionInfo) -> Metric | None:
@@ -208,17 +180,10 @@ def _metric_of(info: models.CollectionInfo) -> Metric | None:
 
 
 def _struct(point: Point) -> models.PointStruct:
-    kept = point.kept
     payload: dict[str, object] = {
-        "generation": point.generation,
-        "document": point.document,
-        "ordinal": point.ordinal,
-        "source": kept.source,
-        "start": kept.start,
-        "end": kept.end,
-        "headings": list(kept.headings),
-        "text": kept.text,
-        "metadata": kept.metadata,
+        **records.of_passage(point),
+        "headings": list(point.kept.headings),
+        "text": point.kept.text,
         FACTS: tokens_of(point.metadata),
         NUMBERS: numbers_of(point.metadata),
     }
@@ -228,30 +193,8 @@ def _struct(point: Point) -> models.PointStruct:
 
 
 def _point(record: models.Record | models.ScoredPoint) -> Point:
-    payload = cast("_Stored", record.payload)
-    kept = Kept(
-        payload["source"],
-        payload["start"],
-        payload["end"],
-        tuple(payload["headings"]),
-        payload["text"],
-        payload["metadata"],
-    )
-    vector = np.asarray(record.vector, dtype="<f4")
-    metadata = json.loads(kept.metadata)
-    return Point(payload["generation"], payload["document"], payload["ordinal"], kept, metadata, vector)
-
-
-def _manifest(payload: Payload) -> Manifest:
-    stored = cast("_StoredManifest", payload)
-    return Manifest(
-        stored["document"],
-        bytes.fromhex(stored["sha256"]),
-        stored["generation"],
-        stored["count"],
-        stored["metadata"],
-        stored.get("text", ""),
-    )
+    fields = cast("_Passage", record.payload)
+    return records.point_of(fields, fields["headings"], fields["text"], cast("list[float]", record.vector))
 
 
 def _of_generations(generations: Collection[str]) -> models.FieldCondition:
