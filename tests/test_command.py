@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,13 +20,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def command(talking: Talking, *words: str) -> tuple[int, Any]:
     """Runs the command against the mesh: its exit code, and the JSON that it printed."""
+    return await offline(*words, "--url", talking.mesh.url, environment=talking.mesh.environment)
+
+
+async def offline(*words: str, environment: Mapping[str, str] | None = None) -> tuple[int, Any]:
+    """Runs the command with no mesh at hand."""
     process = await asyncio.create_subprocess_exec(
         COMMAND,
         *words,
-        "--url",
-        talking.mesh.url,
         "--json",
-        env=talking.mesh.environment,
+        env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -65,3 +70,25 @@ async def test_resolves_and_refuses_from_the_shell(talking: Talking) -> None:
     code, agents = await command(talking, "get", "agents")
     assert code == 0
     assert "talker" in str(agents)
+
+
+async def test_exports_what_proves_itself_and_finds_what_was_changed(talking: Talking, tmp_path: Path) -> None:
+    _, run = await command(talking, "run", "talker", "add 20 22", "--no-stream", "--session", "proven")
+    file = tmp_path / "audit.jsonl"
+    code, exported = await command(talking, "audit", "export", run["run_id"], "--output", str(file))
+    assert (code, exported["ok"], [chain["id"] for chain in exported["chains"]]) == (0, True, [run["run_id"]])
+    session = ("audit", "export", "--session", "proven", "--agent", "talker", "--output", str(tmp_path / "session"))
+    assert (await command(talking, *session))[1]["chains"][0]["id"] == run["run_id"]
+    code, heads = await command(talking, "audit", "heads")
+    assert code == 0
+    anchored = {name: heads["heads"][0][name] for name in heads["heads"][0] if name != "time"}
+    (tmp_path / "heads").write_bytes(orjson.dumps(anchored))
+    key = ("--key", anchored["public_key"])
+    assert (await offline("audit", "verify", str(tmp_path / "session"), *key))[1]["ok"]
+    assert (await offline("audit", "verify", str(tmp_path / "session"), "--key", "00" * 32))[0] == 1
+    changed = file.read_bytes().replace(b'"events":', b'"events":1', 1)
+    file.write_bytes(changed)
+    code, found = await offline("audit", "verify", str(file))
+    assert (code, found["ok"]) == (1, False)
+    assert (await command(talking, "audit", "export", "07-" + "a" * 26, "--output", str(file)))[0] != 0
+    assert file.read_bytes() == changed

@@ -56,7 +56,7 @@ def print_audit(finding: Finding) -> None:
         return
     head = finding.head
     signed = datetime.fromtimestamp(head.time_unix_nano / 1e9, UTC).isoformat(timespec="seconds")
-    out().print(Text(f"✓ in the tree of {head.size:,} leaves, signed {signed}", GOOD))
+    out().print(Text(f"✓ in the tree of size {head.size:,}, signed {signed}", GOOD))
     out().print(Text(f"  by {head.public_key.hex()}", QUIET))
     told = "its head is the one that was anchored" if finding.anchored else "not compared with anchored heads"
     out().print(Text(f"  {told}", GOOD if finding.anchored else QUIET))

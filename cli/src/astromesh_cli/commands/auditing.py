@@ -87,11 +87,11 @@ def heads(call: Call, count: Annotated[int, typer.Option(min=1, max=100, help="H
     if call.as_json:
         print_json(page)
         return
-    table(["LEAVES", "SIGNED", "ROOT"], [[f"{head['size']:,}", head["time"], head["root"]] for head in page["heads"]])
+    table(["SIZE", "SIGNED", "ROOT"], [[f"{head['size']:,}", head["time"], head["root"]] for head in page["heads"]])
     if page["heads"]:
         tell(f"public key {page['heads'][0]['public_key']}", QUIET)
     for anchor in page["anchors"]:
-        tell(f"anchored at {anchor['place']}: {anchor['size']:,} leaves {anchor['time']}".rstrip(), QUIET)
+        tell(f"anchored at {anchor['place']}: size {anchor['size']:,} {anchor['time']}".rstrip(), QUIET)
         if anchor["trouble"]:
             tell(f"  {anchor['trouble']}", BAD)
     if not page["anchors"]:
