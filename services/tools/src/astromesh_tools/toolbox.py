@@ -12,7 +12,7 @@ from astromesh_core.errors import InvalidInput, NotSupported
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import AgentTool as DeclaredAgent
 from astromesh_core.resources.agent_tools import BuiltinTool as BuiltIn
-from astromesh_core.resources.agent_tools import InternalTool, McpTool, RagTool
+from astromesh_core.resources.agent_tools import InternalTool, McpTool, OpenapiTool, RagTool
 from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.agent_tools import WebhookTool as Webhook
 from astromesh_core.resources.compiled import Compiled, Specs
@@ -28,6 +28,7 @@ from astromesh_tools.catalogue import Toolbox, ToolSource
 from astromesh_tools.controlled import Controls
 from astromesh_tools.functions import FunctionTool
 from astromesh_tools.mcp.connections import Connections
+from astromesh_tools.openapi.source import OpenapiSource
 from astromesh_tools.reading_results import ResultReader
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.surroundings import Surroundings
@@ -132,6 +133,11 @@ class Toolboxes:
                 return BuiltinTool(declared, opened(declared, around), around.clock)
             case McpTool():
                 return self._server(declared, agent)
+            case OpenapiTool():
+                try:
+                    return OpenapiSource(declared, around)
+                except InvalidInput as error:
+                    raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
 
     def _server(self, declared: McpTool, agent: ResourceRef) -> ToolSource:
         if not MCP.installed:

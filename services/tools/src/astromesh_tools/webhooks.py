@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -50,19 +51,35 @@ _REFUSED: Final = frozenset((501, 503))
 
 _LONGEST_REASON: Final = 500
 
+Make = Callable[[Mapping[str, JsonValue], Mapping[str, str], str], WebhookRequest]
+"""The request of a call: of its arguments, the environment, and its idempotency key."""
+
 
 class WebhookTool:
     """One endpoint, as an agent's tool."""
 
-    def __init__(self, declared: Declared, outbound: Outbound, environ: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        declared: Declared,
+        outbound: Outbound,
+        environ: Mapping[str, str],
+        clock: Clock,
+        *,
+        spec: ToolSpec | None = None,
+        make: Make | None = None,
+    ) -> None:
+        """`spec` and `make`, where the catalogue has it otherwise and a request is made in another way."""
         self._declared = declared
+        self._make = make or partial(request_of, declared)
         self._outbound = outbound
         self._environ = environ
         self._clock = clock
-        self._schema = ArgumentsSchema(declared.parameters)
+        self._schema = (
+            ArgumentsSchema(declared.parameters) if spec is None else ArgumentsSchema.of_text(spec.parameters_json)
+        )
         self._select = selection(declared.response.select) if declared.response.select else None
         host = URL(declared.endpoint.replace("{{", "").replace("}}", "")).host or "an endpoint"
-        self.spec = ToolSpec(
+        self.spec = spec or ToolSpec(
             name=declared.name,
             description=declared.description or f"Asks {host}.",
             parameters_json=self._schema.text,
@@ -77,7 +94,7 @@ class WebhookTool:
             return failure_of(TimedOut(f"{self.spec.name} was not started: its time to start had passed"))
         try:
             arguments = self._schema.read(invocation.arguments)
-            request = request_of(self._declared, arguments, self._environ, invocation.idempotency_key)
+            request = self._make(arguments, self._environ, invocation.idempotency_key)
             check_target(request.url, allow_private=self._declared.allow_private)
         except AstromeshError as error:
             return failure_of(error)

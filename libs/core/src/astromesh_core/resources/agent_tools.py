@@ -12,6 +12,7 @@ from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.builtin_configs import BuiltinConfig, CalculatorConfig
 from astromesh_core.resources.builtin_tools import ASK_HUMAN, BUILTINS, advice
 from astromesh_core.resources.mcp_tool import McpServer, McpType, of_its_type
+from astromesh_core.resources.openapi_tool import OpenApi
 from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.spelling import is_mapping, shaped, spelled
 from astromesh_core.resources.tool_approval import Approval, Approver, WaitSeconds, check_names
@@ -228,6 +229,12 @@ class McpTool(ToolSpec, McpServer):
         return of_its_type(value)
 
 
+class OpenapiTool(ToolSpec, OpenApi):
+    """Operations of an OpenAPI document, each a tool under a name of its own."""
+
+    type: Literal["openapi"]
+
+
 class AgentTool(ToolSpec):
     """Another agent of the namespace: the model asks it, its answer is the result, and every call a run."""
 
@@ -250,4 +257,6 @@ class AgentTool(ToolSpec):
         return PARAMETERS
 
 
-Tool = Annotated[InternalTool | RagTool | WebhookTool | BuiltinTool | McpTool | AgentTool, Field(discriminator="type")]
+Tool = Annotated[
+    InternalTool | RagTool | WebhookTool | BuiltinTool | McpTool | OpenapiTool | AgentTool, Field(discriminator="type")
+]

@@ -28,7 +28,7 @@ from astromesh_core.resources.yaml_documents import Path
 PATTERNS = frozenset(("react",))
 ROLES = {"react": frozenset((DEFAULT_ROLE,))}
 """The roles that each pattern asks models for."""
-TOOL_TYPES = frozenset(("agent", "builtin", "internal", "rag", "webhook"))
+TOOL_TYPES = frozenset(("agent", "builtin", "internal", "openapi", "rag", "webhook"))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
 Gap = tuple[Path, str]
