@@ -16,14 +16,14 @@ from astromesh_core.bus.status_store import StatusChange, StatusStore
 from astromesh_core.errors import Conflict, NotFound, NotSupported
 from astromesh_core.events.identity import DEFAULT_NAMESPACE
 from astromesh_core.readiness import Health
-from astromesh_core.resources.conditions import CONFIG_FOLDER, NOT_SUPPORTED, READY, SERVICE_DISABLED
+from astromesh_core.resources.conditions import CONFIG_FOLDER, NOT_SUPPORTED, READY, SERVICE_DISABLED, TOOLS_CONNECTED
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.runtime_config import ApiKey, Mcp, RuntimeConfigSpec
 
 SHOWN_SECONDS = 1.0
 """How long who changed a resource waits at most to see it: so that the next call finds what this one made."""
 
-_JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected", "ToolsConnected"})
+_JUDGED_BY_THE_CALL = frozenset({"ProviderReachable", "MemoryConnected", TOOLS_CONNECTED})
 """Conditions that may have changed since they were observed: a run finds out by itself, and has fallbacks."""
 
 _Key = tuple[str, str, str]

@@ -17,7 +17,7 @@ from astromesh.v1.tools_pb2 import ToolSource
 from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import DISCOVERED, RagTool
-from astromesh_core.resources.conditions import SERVICE_DISABLED, Condition, switched_off
+from astromesh_core.resources.conditions import SERVICE_DISABLED, TOOLS_CONNECTED, Condition, switched_off
 from astromesh_core.resources.guardrails import STAGES
 
 NOT_ANSWERED: Final = "NotAnswered"
@@ -72,12 +72,12 @@ def sources(found: Sequence[ToolSource]) -> Condition:
     missing = [source for source in found if source.required and not source.connected]
     said = "; ".join(source.message for source in found if not source.connected or source.reason != _CONNECTED)
     if missing:
-        return Condition("ToolsConnected", "False", missing[0].reason, said)
+        return Condition(TOOLS_CONNECTED, "False", missing[0].reason, said)
     if any(not source.connected for source in found):
-        return Condition("ToolsConnected", "True", "OptionalAway", said)
+        return Condition(TOOLS_CONNECTED, "True", "OptionalAway", said)
     if said:
-        return Condition("ToolsConnected", "True", "SomeLeftOut", said)
-    return Condition("ToolsConnected", "True", _CONNECTED, "; ".join(source.message for source in found))
+        return Condition(TOOLS_CONNECTED, "True", "SomeLeftOut", said)
+    return Condition(TOOLS_CONNECTED, "True", _CONNECTED, "; ".join(source.message for source in found))
 
 
 def memory(stores: Sequence[MemoryStoreHealth]) -> Condition:

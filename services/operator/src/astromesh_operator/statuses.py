@@ -21,6 +21,7 @@ from astromesh_core.resources.conditions import (
     INVALID,
     READY,
     SERVICE_DISABLED,
+    TOOLS_CONNECTED,
     Condition,
     Status,
     derive_ready,
@@ -85,6 +86,8 @@ def unsettled(status: ResourceStatus) -> bool:
     """Whether somebody has yet to answer about the resource, or might after all."""
     return any(
         condition.reason == SERVICE_DISABLED
+        # A server that is looked for again: it is told soon when it is back.
+        or (condition.type == TOOLS_CONNECTED and condition.status == CONDITION_STATUS_FALSE)
         or (condition.status == CONDITION_STATUS_UNKNOWN and condition.reason != "Unreachable")
         for condition in status.conditions
         if condition.type != READY

@@ -17,6 +17,8 @@ Status = Literal["True", "False", "Unknown"]
 READY = "Ready"
 NOT_SUPPORTED = "NotSupported"
 SERVICE_DISABLED = "ServiceDisabled"
+TOOLS_CONNECTED = "ToolsConnected"
+"""Of agents alone whom others offer tools, such as MCP servers."""
 INVALID = "Invalid"
 
 CONFIG_FOLDER = ResourceKey("ConfigFolder", "default", "config")
