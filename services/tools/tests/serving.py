@@ -200,7 +200,7 @@ async def running(
         async with placement(register) as channel:
             yield Mesh(folder, agents, ToolsServiceStub(channel), book, values)
         threads.close()
-        toolboxes.close()
+        await toolboxes.close()
         await asyncio.sleep(0)
 
 

@@ -46,4 +46,4 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
             yield register
         finally:
             threads.close()
-            toolboxes.close()
+            await toolboxes.close()

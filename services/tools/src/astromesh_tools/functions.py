@@ -13,6 +13,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import cast
 
+from pydantic import JsonValue
+
 from astromesh.v1.values_pb2 import (
     TOOL_EFFECT_KIND_IDEMPOTENT,
     TOOL_EFFECT_KIND_READ,
@@ -51,8 +53,9 @@ class FunctionTool:
         self._seconds = declared.timeout_seconds
         self._signature = Signature(function, declared.function)
         # Parameters that say nothing are the resource's default: the function itself knows better.
-        self._given = bool(declared.parameters.get("properties"))
-        self._schema = ArgumentsSchema(declared.parameters if self._given else self._signature.schema)
+        self.given = bool(declared.parameters.get("properties"))
+        """Arguments go to the function as they are: the file has their schema."""
+        self._schema = ArgumentsSchema(declared.parameters if self.given else self._signature.schema)
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object whose call is async is awaited as well
         )
@@ -71,7 +74,7 @@ class FunctionTool:
             arguments = self._arguments(invocation)
         except InvalidInput as error:
             return failure_of(error)
-        if self._too_late(invocation):
+        if self.too_late(invocation):
             return self._not_started("its time to start had passed")
         run = self._awaited if self._is_async else self._in_thread
         try:
@@ -84,9 +87,17 @@ class FunctionTool:
             return self._not_started("no thread was free in time")
         return ToolResult(tool_call_id=invocation.call_id, name=self.spec.name, output=text_content(render(value)))
 
+    def checked(self, invocation: Invocation) -> dict[str, JsonValue]:
+        """The arguments as JSON. Raises InvalidInput where they do not fit."""
+        return self._schema.read(invocation.arguments)
+
+    def too_late(self, invocation: Invocation) -> bool:
+        """Whether the call's time to start has passed."""
+        return 0 < invocation.start_before < self._clock()
+
     def _arguments(self, invocation: Invocation) -> Arguments:
-        checked = self._schema.read(invocation.arguments)
-        arguments: Arguments = {**checked} if self._given else self._signature.convert(checked)
+        checked = self.checked(invocation)
+        arguments: Arguments = {**checked} if self.given else self._signature.convert(checked)
         if self._signature.takes_key:
             arguments[IDEMPOTENCY_KEY] = invocation.idempotency_key
         return arguments
@@ -101,7 +112,7 @@ class FunctionTool:
         context = copy_context()
 
         def start() -> object:
-            return _NOT_STARTED if self._too_late(invocation) else context.run(call)
+            return _NOT_STARTED if self.too_late(invocation) else context.run(call)
 
         future = self._threads.submit(start)
         try:
@@ -111,9 +122,6 @@ class FunctionTool:
             if future.cancelled():
                 return _NOT_STARTED
             raise
-
-    def _too_late(self, invocation: Invocation) -> bool:
-        return 0 < invocation.start_before < self._clock()
 
     def _not_started(self, reason: str) -> Failure:
         return failure_of(TimedOut(f"{self.spec.name} was not started: {reason}"))

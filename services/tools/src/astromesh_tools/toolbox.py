@@ -27,8 +27,10 @@ from astromesh_tools.builtin.tool import BuiltinTool
 from astromesh_tools.catalogue import Toolbox, ToolSource
 from astromesh_tools.controlled import Controls
 from astromesh_tools.functions import FunctionTool
+from astromesh_tools.isolation import IsolatedTool
 from astromesh_tools.mcp.connections import Connections
 from astromesh_tools.openapi.source import OpenapiSource
+from astromesh_tools.processes import Processes
 from astromesh_tools.reading_results import ResultReader
 from astromesh_tools.retrieval import RetrievalTool
 from astromesh_tools.surroundings import Surroundings
@@ -62,6 +64,7 @@ class Toolboxes:
         self._rag = rag
         self._around = around
         self._connections = connections
+        self._processes = Processes()
         self._controls = Controls(around.clock, around.values)
         self._made: dict[tuple[str, str, bytes], tuple[int, Toolbox]] = {}
         # One thread: no two imports at once. Of its own: functions that hang cannot keep it.
@@ -89,10 +92,11 @@ class Toolboxes:
         """What the agent's callers may do with its tools; None for everything. Raises NotFound."""
         return await self._permits.of(agent)
 
-    def close(self) -> None:
-        """Imports no more, and forgets what was imported."""
+    async def close(self) -> None:
+        """Imports no more, forgets what was imported, and returns when no process of an isolated call is left."""
         self._importing.close()
         self._modules.close()
+        await self._processes.close()
 
     async def _refresh(self) -> None:
         self._refreshing = True
@@ -113,14 +117,16 @@ class Toolboxes:
         )
 
     def _tool(self, declared: Declared, agent: ResourceRef) -> Tool | ToolSource:
+        try:
+            return self._opened(declared, agent)
+        except InvalidInput as error:
+            raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
+
+    def _opened(self, declared: Declared, agent: ResourceRef) -> Tool | ToolSource:
         around = self._around
         match declared:
             case InternalTool():
-                try:
-                    function = self._modules.find(declared.function)
-                    return FunctionTool(declared, function, around.threads, around.clock)
-                except InvalidInput as error:
-                    raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
+                return self._function(declared)
             case RagTool():
                 return RetrievalTool(declared, agent.namespace, self._rag, around.clock)
             case Webhook():
@@ -134,10 +140,13 @@ class Toolboxes:
             case McpTool():
                 return self._server(declared, agent)
             case OpenapiTool():
-                try:
-                    return OpenapiSource(declared, around)
-                except InvalidInput as error:
-                    raise InvalidInput(f"agent {agent.name}, tool {declared.name}: {error.message}") from error
+                return OpenapiSource(declared, around)
+
+    def _function(self, declared: InternalTool) -> Tool:
+        tool = FunctionTool(declared, self._modules.find(declared.function), self._around.threads, self._around.clock)
+        if declared.isolation is None:
+            return tool
+        return IsolatedTool(tool, declared.function, declared.isolation, self._modules.folder, self._processes)
 
     def _server(self, declared: McpTool, agent: ResourceRef) -> ToolSource:
         if not MCP.installed:

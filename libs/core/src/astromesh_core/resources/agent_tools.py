@@ -17,6 +17,7 @@ from astromesh_core.resources.references import Name, Reference
 from astromesh_core.resources.spelling import is_mapping, shaped, spelled
 from astromesh_core.resources.tool_approval import Approval, Approver, WaitSeconds, check_names
 from astromesh_core.resources.tool_controls import ToolControls
+from astromesh_core.resources.tool_isolation import Isolation
 from astromesh_core.resources.tool_recovery import Compensate, Reconcile, check_effect
 from astromesh_core.resources.urls import HttpAddress
 from astromesh_core.resources.webhook_tool import Webhook
@@ -124,6 +125,8 @@ class InternalTool(ToolSpec):
     parameters: Parameters = Field(default_factory=_no_parameters)
     effect: Effect = "write"
     timeout_seconds: float = Field(default=30, gt=0, le=3600, validation_alias=spelled("timeout_seconds", "timeout"))
+    isolation: Isolation | None = None
+    """None: it runs in the process of the tools service."""
 
 
 class RagTool(ToolSpec):

@@ -26,7 +26,7 @@ class Modules:
     """What resources name by import path. Not for two threads at once: callers serialise `refresh` and `find`."""
 
     def __init__(self, folder: Path, seconds: Callable[[], float] = monotonic) -> None:
-        self._folder = folder
+        self.folder = folder
         self._seconds = seconds
         self._looked = seconds()
         self._stamp: Stamp = stamp_of(folder)
@@ -47,11 +47,11 @@ class Modules:
         A module that was removed is in use no more. The generation before stays importable for what still runs in it.
         """
         self._looked = self._seconds()
-        stamp = stamp_of(self._folder)
+        stamp = stamp_of(self.folder)
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        edited = FolderModules(self._folder)
+        edited = FolderModules(self.folder)
         self._loaded = {module for module in self._loaded if edited.holds(module)}
         edited.open()
         try:
@@ -61,7 +61,7 @@ class Modules:
             edited.close()
             _log.warning(
                 "an edit of users' code is refused: the last good version stays",
-                folder=str(self._folder),
+                folder=str(self.folder),
                 reason=str(raised),
             )
             return
