@@ -5,12 +5,20 @@ from __future__ import annotations
 import time
 
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.runtime_pb2 import Difference, ReplayRunRequest, ReplayRunResponse
+from astromesh.v1.runtime_pb2 import (
+    Difference,
+    ReadPromptRequest,
+    ReadPromptResponse,
+    ReplayRunRequest,
+    ReplayRunResponse,
+)
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import run_aggregate
-from astromesh_core.errors import NotFound
+from astromesh_core.errors import Conflict, InvalidInput, NotFound
 from astromesh_core.rpc.ports import ServicerContext
+from astromesh_runtime.looking_back import last_model_call
+from astromesh_runtime.recorded import Diverged
 from astromesh_runtime.replay import replay
 
 
@@ -23,13 +31,38 @@ class RuntimeServicer(RuntimeServiceServicer):
     async def ReplayRun(self, request: ReplayRunRequest, context: ServicerContext) -> ReplayRunResponse:
         """Reads the run's log and re-executes it: no service is called, and no provider."""
         del context
-        stored = await self._bus.log.read(run_aggregate(request.namespace, request.run_id))
+        return _replayed(await self._events(request.namespace, request.run_id))
+
+    async def ReadPrompt(self, request: ReadPromptRequest, context: ServicerContext) -> ReadPromptResponse:
+        """What the last model call begun by an event was sent. Raises NotFound, InvalidInput, NotSupported."""
+        del context
+        envelopes = await self._events(request.namespace, request.run_id)
+        if not 0 <= request.index < len(envelopes):
+            raise InvalidInput(f"run {request.run_id} has the events 0 to {len(envelopes) - 1}")
+        try:
+            call = last_model_call(envelopes[: request.index + 1])
+        except Diverged as difference:
+            raise Conflict(
+                f"the run's pattern asks for something else than its log holds: {difference}"
+            ) from difference
+        if call is None:
+            return ReadPromptResponse()
+        return ReadPromptResponse(
+            path=call.path,
+            role=call.role,
+            messages=call.transcript.messages,
+            offers_tools=call.offers_tools,
+            output_schema_json=call.output_schema_json,
+        )
+
+    async def _events(self, namespace: str, run_id: str) -> list[Envelope]:
+        stored = await self._bus.log.read(run_aggregate(namespace, run_id))
         if not stored.events:
-            raise NotFound(f"there is no run {request.run_id} in namespace {request.namespace!r}")
+            raise NotFound(f"there is no run {run_id} in namespace {namespace!r}")
         envelopes = [event.envelope for event in stored.events]
         for envelope in envelopes:
             await self._bus.values.resolve_all(envelope)
-        return _replayed(envelopes)
+        return envelopes
 
 
 def _replayed(envelopes: list[Envelope]) -> ReplayRunResponse:

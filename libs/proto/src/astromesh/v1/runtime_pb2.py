@@ -22,21 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61stromesh/v1/runtime.proto\x12\x0c\x61stromesh.v1\"5\n\x10ReplayRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"{\n\x11ReplayRunResponse\x12\x11\n\tidentical\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x15\n\rduration_nano\x18\x03 \x01(\x03\x12,\n\ndifference\x18\x04 \x01(\x0b\x32\x18.astromesh.v1.Difference\"M\n\nDifference\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08recorded\x18\x03 \x01(\t\x12\x10\n\x08replayed\x18\x04 \x01(\t2^\n\x0eRuntimeService\x12L\n\tReplayRun\x12\x1e.astromesh.v1.ReplayRunRequest\x1a\x1f.astromesh.v1.ReplayRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61stromesh/v1/runtime.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"E\n\x11ReadPromptRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x03\"\x8b\x01\n\x12ReadPromptResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.astromesh.v1.Message\x12\x14\n\x0coffers_tools\x18\x04 \x01(\x08\x12\x1a\n\x12output_schema_json\x18\x05 \x01(\t\"5\n\x10ReplayRunRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"{\n\x11ReplayRunResponse\x12\x11\n\tidentical\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x15\n\rduration_nano\x18\x03 \x01(\x03\x12,\n\ndifference\x18\x04 \x01(\x0b\x32\x18.astromesh.v1.Difference\"M\n\nDifference\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08recorded\x18\x03 \x01(\t\x12\x10\n\x08replayed\x18\x04 \x01(\t2\xaf\x01\n\x0eRuntimeService\x12L\n\tReplayRun\x12\x1e.astromesh.v1.ReplayRunRequest\x1a\x1f.astromesh.v1.ReplayRunResponse\x12O\n\nReadPrompt\x12\x1f.astromesh.v1.ReadPromptRequest\x1a .astromesh.v1.ReadPromptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.runtime_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLAYRUNREQUEST']._serialized_start=44
-  _globals['_REPLAYRUNREQUEST']._serialized_end=97
-  _globals['_REPLAYRUNRESPONSE']._serialized_start=99
-  _globals['_REPLAYRUNRESPONSE']._serialized_end=222
-  _globals['_DIFFERENCE']._serialized_start=224
-  _globals['_DIFFERENCE']._serialized_end=301
-  _globals['_RUNTIMESERVICE']._serialized_start=303
-  _globals['_RUNTIMESERVICE']._serialized_end=397
+  _globals['_READPROMPTREQUEST']._serialized_start=71
+  _globals['_READPROMPTREQUEST']._serialized_end=140
+  _globals['_READPROMPTRESPONSE']._serialized_start=143
+  _globals['_READPROMPTRESPONSE']._serialized_end=282
+  _globals['_REPLAYRUNREQUEST']._serialized_start=284
+  _globals['_REPLAYRUNREQUEST']._serialized_end=337
+  _globals['_REPLAYRUNRESPONSE']._serialized_start=339
+  _globals['_REPLAYRUNRESPONSE']._serialized_end=462
+  _globals['_DIFFERENCE']._serialized_start=464
+  _globals['_DIFFERENCE']._serialized_end=541
+  _globals['_RUNTIMESERVICE']._serialized_start=544
+  _globals['_RUNTIMESERVICE']._serialized_end=719
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from astromesh.v1 import values_pb2 as _values_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +18,67 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ReadPromptRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run_id: _builtins.str
+    index: _builtins.int
+    """Of the last event that counts."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPromptRequest: _TypeAlias = ReadPromptRequest  # noqa: Y015
+
+@_typing.final
+class ReadPromptResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    OFFERS_TOOLS_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Of the last model call begun by then; empty where none was."""
+    role: _builtins.str
+    offers_tools: _builtins.bool
+    """Whether it was offered the run's tools."""
+    output_schema_json: _builtins.str
+    """JSON Schema that the reply had to match, as JSON text; empty: free text."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Message]: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        role: _builtins.str = ...,
+        messages: _abc.Iterable[_values_pb2.Message] | None = ...,
+        offers_tools: _builtins.bool = ...,
+        output_schema_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "offers_tools", b"offers_tools", "output_schema_json", b"output_schema_json", "path", b"path", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPromptResponse: _TypeAlias = ReadPromptResponse  # noqa: Y015
 
 @_typing.final
 class ReplayRunRequest(_message.Message):

@@ -40,6 +40,11 @@ class RuntimeServiceStub:
                 request_serializer=astromesh_dot_v1_dot_runtime__pb2.ReplayRunRequest.SerializeToString,
                 response_deserializer=astromesh_dot_v1_dot_runtime__pb2.ReplayRunResponse.FromString,
                 _registered_method=True)
+        self.ReadPrompt = channel.unary_unary(
+                '/astromesh.v1.RuntimeService/ReadPrompt',
+                request_serializer=astromesh_dot_v1_dot_runtime__pb2.ReadPromptRequest.SerializeToString,
+                response_deserializer=astromesh_dot_v1_dot_runtime__pb2.ReadPromptResponse.FromString,
+                _registered_method=True)
 
 
 class RuntimeServiceServicer:
@@ -53,6 +58,13 @@ class RuntimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadPrompt(self, request, context):
+        """What a model was sent, as the run stood at an event: made again from the events up to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RuntimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ReplayRun,
                     request_deserializer=astromesh_dot_v1_dot_runtime__pb2.ReplayRunRequest.FromString,
                     response_serializer=astromesh_dot_v1_dot_runtime__pb2.ReplayRunResponse.SerializeToString,
+            ),
+            'ReadPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadPrompt,
+                    request_deserializer=astromesh_dot_v1_dot_runtime__pb2.ReadPromptRequest.FromString,
+                    response_serializer=astromesh_dot_v1_dot_runtime__pb2.ReadPromptResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class RuntimeService:
             '/astromesh.v1.RuntimeService/ReplayRun',
             astromesh_dot_v1_dot_runtime__pb2.ReplayRunRequest.SerializeToString,
             astromesh_dot_v1_dot_runtime__pb2.ReplayRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/astromesh.v1.RuntimeService/ReadPrompt',
+            astromesh_dot_v1_dot_runtime__pb2.ReadPromptRequest.SerializeToString,
+            astromesh_dot_v1_dot_runtime__pb2.ReadPromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class RuntimeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RuntimeServiceAsyncStub: ...
     ReplayRun: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ReplayRunRequest, _runtime_pb2.ReplayRunResponse]
     """Re-executes a run from its recorded outcomes, with no service and no network."""
+    ReadPrompt: _grpc.UnaryUnaryMultiCallable[_runtime_pb2.ReadPromptRequest, _runtime_pb2.ReadPromptResponse]
+    """What a model was sent, as the run stood at an event: made again from the events up to it."""
 
 @_typing.type_check_only
 class RuntimeServiceAsyncStub(RuntimeServiceStub):
@@ -43,6 +45,8 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReplayRun: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ReplayRunRequest, _runtime_pb2.ReplayRunResponse]  # type: ignore[assignment]
     """Re-executes a run from its recorded outcomes, with no service and no network."""
+    ReadPrompt: _aio.UnaryUnaryMultiCallable[_runtime_pb2.ReadPromptRequest, _runtime_pb2.ReadPromptResponse]  # type: ignore[assignment]
+    """What a model was sent, as the run stood at an event: made again from the events up to it."""
 
 class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
     """What only the holder of the patterns can do with a stored run."""
@@ -54,5 +58,13 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_pb2.ReplayRunResponse, _abc.Awaitable[_runtime_pb2.ReplayRunResponse]]:
         """Re-executes a run from its recorded outcomes, with no service and no network."""
+
+    @_abc_1.abstractmethod
+    def ReadPrompt(
+        self,
+        request: _runtime_pb2.ReadPromptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_pb2.ReadPromptResponse, _abc.Awaitable[_runtime_pb2.ReadPromptResponse]]:
+        """What a model was sent, as the run stood at an event: made again from the events up to it."""
 
 def add_RuntimeServiceServicer_to_server(servicer: RuntimeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
