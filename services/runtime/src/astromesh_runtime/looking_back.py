@@ -1,0 +1,43 @@
+"""What a model was sent at any moment of a stored run: the saga is run again up to there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from astromesh.v1.envelope_pb2 import Envelope
+from astromesh_core.errors import NotSupported
+from astromesh_runtime.effects import CallModel
+from astromesh_runtime.patterns.catalogue import pattern_function
+from astromesh_runtime.recorded import Recorded
+from astromesh_runtime.replay import plan_of
+from astromesh_runtime.saga import saga
+
+
+def last_model_call(events: Iterable[Envelope]) -> CallModel | None:
+    """The last model call that was begun by the last of these events (from index 0, contents fetched); None where none
+    was.
+
+    Raises NotSupported where this release does not hold the run's pattern, Diverged where its log is another pattern's.
+    """
+    recorded = Recorded.of(events)
+    if recorded.started is None:
+        return None
+    started = recorded.started
+    function = pattern_function(started.pattern, started.pattern_version)
+    if function is None:
+        raise NotSupported(f"this release does not hold {started.pattern} version {started.pattern_version}")
+    generator = saga(plan_of(recorded.requested, started), function)
+    last: CallModel | None = None
+    try:
+        effect = next(generator)
+        while True:
+            if isinstance(effect, CallModel) and effect.path in recorded.begun:
+                last = effect
+            outcome = recorded.outcome(effect)
+            if outcome is None:
+                return last
+            effect = generator.send(outcome)
+    except StopIteration:
+        return last
+    finally:
+        generator.close()
