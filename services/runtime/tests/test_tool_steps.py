@@ -11,10 +11,11 @@ from astromesh.v1 import values_pb2 as values
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, ResolveSignal, Signal
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
-from astromesh.v1.values_pb2 import ROLE_TOOL, ToolCall, ToolResult, ToolSpec
+from astromesh.v1.values_pb2 import ROLE_TOOL, Failure, StoredValue, ToolCall, ToolResult, ToolSpec
 from astromesh_core.bus.connection import Bus
 from astromesh_core.errors import TimedOut
 from astromesh_core.events.contents import plain, text_content
+from astromesh_core.events.runs import fold
 from astromesh_core.service import Platform
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, events_until, kinds, put_agent
@@ -133,3 +134,69 @@ async def test_no_call_of_a_step_begins_after_the_runs_time(bus: Bus, worker: Pl
     assert kinds(events)[-4:] == ["tool_intended", "tool_succeeded", "timed_out", "failed"]
     assert len(services.tools.calls) == 1
     assert replay([event.envelope for event in events]).identical
+
+
+def in_steps(*steps: tuple[str, object]) -> Parts:
+    """A model that asks for one of these calls after the other, then answers with what it read last."""
+
+    async def parts(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        results = [plain(message.content) for message in request.messages if message.role == ROLE_TOOL]
+        if len(results) == len(steps):
+            yield completion(results[-1])
+            return
+        name, arguments = steps[len(results)]
+        text = text_content(orjson.dumps(arguments).decode())
+        yield completion("", ToolCall(id=f"c{len(results)}", name=name, arguments=text))
+
+    return parts
+
+
+async def test_a_model_that_gives_wrong_arguments_is_told_what_is_wrong_and_tries_again_within_its_iterations(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    async def wants_two(request: ExecuteToolRequest) -> ExecuteToolResponse:
+        if plain(request.call.arguments) == "2":
+            return await echoes(request)
+        told = text_content("a: 1 is less than the minimum of 2")
+        return ExecuteToolResponse(failure=Failure(error_class="invalid-input", message=told))
+
+    services.tools.specs, services.tools.execute = (WRITE,), wants_two
+    services.router.parts = in_steps(("pay", 1), ("pay", 2))
+    await put_agent(bus, orchestration={"max_iterations": 3})
+    events = await events_until(bus, await admit(bus))
+    told = [plain(message.content) for message in services.router.requests[1].messages if message.role == ROLE_TOOL]
+    assert "a: 1 is less than the minimum of 2" in told[0]
+    assert events[-1].envelope.run.completed.answer.text == "done 2"
+    services.router.parts = in_steps(*[("pay", 1)] * 9)
+    events = await events_until(bus, await admit(bus))
+    assert events[-1].envelope.run.failed.failure.error_class == "limit-exceeded"
+    assert kinds(events).count("tool_failed") == 3
+    assert replay([event.envelope for event in events]).identical
+
+
+async def test_a_tool_that_reads_results_is_given_those_of_its_run_that_were_cut_before_a_wait_too(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    whole = StoredValue(sha256=b"w" * 32, size_bytes=9)
+
+    async def cuts(request: ExecuteToolRequest) -> ExecuteToolResponse:
+        if request.call.name == "pay":
+            raise TimedOut("the connection broke")
+        answer = await echoes(request)
+        if request.call.name == "look":
+            answer.result.whole.CopyFrom(whole)
+        return answer
+
+    more = ToolSpec(name="more", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=1000, reads_results=True)
+    services.tools.specs, services.tools.execute = (WRITE, READ, more), cuts
+    services.router.parts = in_steps(("look", 1), ("more", 1), ("pay", 1), ("more", 2))
+    await put_agent(bus)
+    run = await admit(bus)
+    await events_until(bus, run, "suspended")
+    resolve = ResolveSignal(path="6.1", outcome=RESOLVED_OUTCOME_SUCCEEDED, result=text_content("paid"))
+    await bus.signals.send("default", Signal(id="s", aggregate_id=run.id, principal="tester", resolve=resolve))
+    events = [event.envelope for event in await events_until(bus, run)]
+    given = {call.path: [(cut.path, cut.whole) for cut in call.cut_results] for call in services.tools.calls}
+    assert given == {"2.1": [], "4.1": [("2.1", whole)], "6.1": [], "8.1": [("2.1", whole)]}
+    assert fold(events).steps[1].whole == whole
+    assert replay(events).identical

@@ -127,7 +127,7 @@ async def test_a_long_result_is_cut_for_the_model_and_kept_whole(mesh: Mesh) -> 
     result = (await mesh.call(agent, "long", at="2.1")).result
     shown, _, mark = plain(result.output).partition("\n")
     assert shown == "é" * 500
-    assert mark == "[cut: these are the first 500 of 200000 characters; ask for less at once to see others]"
+    assert mark == "[cut: these are the first 500 of 200000 characters; the others are left out]"
     assert plain(Content.FromString(await mesh.values.get(result.whole))) == "é" * 200_000
     by_hand = (await mesh.call(agent, "long")).result
     assert (len(plain(by_hand.output)), by_hand.HasField("whole")) == (200_000, False)
@@ -157,7 +157,7 @@ async def test_what_was_cut_off_is_read_on_by_the_path_of_its_call_and_nothing_e
     assert [tool.reads_results for tool in tools] == [False, True]
     arguments = '{"letters": "abc", "count": 100}'
     result = (await mesh.call(agent, "long", arguments, at="4.2")).result
-    assert plain(result.output).endswith('characters; call more with {"path":"4.2","start":256} to read on]')
+    assert plain(result.output).endswith('characters; more with {"path":"4.2","start":256} reads on]')
     cut = {"4.2": result.whole}
     read = await mesh.call(agent, "more", '{"path": "4.2", "start": 256, "max_length": 10}', at="2.1", cut=cut)
     assert plain(read.result.output) == "bcabcabcab\n[characters 256 to 266 of 300; read on from 266]"

@@ -49,10 +49,10 @@ def _fitting_tokens(text: str, most: int) -> int:
 
 
 def cut_off(text: str, count: int, path: str, reader: str) -> str:
-    """The first characters of a text, and a line that says what is missing and how a model reads on: by the tool
-    `reader`, of the call at the path; "" where there is none."""
-    told = f"[cut: these are the first {count} of {len(text)} characters; "
+    """The first characters of a text, and a line that says what is missing and how it is read: by the tool `reader`, of
+    the call at the path; "" where there is none. It is no instruction: models take none from a result."""
+    told = f"{text[:count]}\n[cut: these are the first {count} of {len(text)} characters"
     if not reader:
-        return f"{text[:count]}\n{told}ask for less at once to see others]"
+        return f"{told}; the others are left out]"
     arguments = orjson.dumps({"path": path, "start": count}).decode()
-    return f"{text[:count]}\n{told}call {reader} with {arguments} to read on]"
+    return f"{told}; {reader} with {arguments} reads on]"
