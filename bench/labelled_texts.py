@@ -49,6 +49,17 @@ def labelled(name: str) -> list[Labelled]:
     return [_read(line.replace("\\n", "\n")) for line in lines if line and not line.startswith("# ")]
 
 
+def languages(name: str) -> list[str]:
+    """Of each text of such a file the language that the heading above it names."""
+    found, language = list[str](), ""
+    for line in (FOLDER / f"{name}.txt").read_text().splitlines():
+        if line.startswith("# -- "):
+            language = line.removeprefix("# -- ")
+        elif line and not line.startswith("# "):
+            found.append(language)
+    return found
+
+
 def _read(line: str) -> Labelled:
     text, labels, done = "", list[Found](), 0
     for label in _LABEL.finditer(line):

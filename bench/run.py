@@ -18,6 +18,7 @@ import cold_start
 import durable_runs
 import embedding
 import first_token
+import guardrails
 import keyword_query
 import memory_growth
 import replaying
@@ -40,6 +41,8 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "router-memory": router_memory.measure,
     "chunking": chunking.measure,
     "scan": scanning.measure,
+    "guardrails": guardrails.measure,
+    "guardrails-memory": guardrails.measure_memory,
     "retrieval-quality": retrieval_quality.measure,
     "embedding": embedding.measure,
     "vectors": vector_query.measure,

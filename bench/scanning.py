@@ -98,7 +98,7 @@ def _scanners() -> Iterator[tuple[str, float, Callable[[Texts], Scanned]]]:
         yield "ours, Rust", 1.0, lambda texts: _timed(_ours(rust=True), texts)
     yield "ours, Python", 0.1, lambda texts: _timed(_ours(rust=False), texts)
     yield "plain re", 0.2, lambda texts: _timed(_by_patterns, texts)
-    yield "Presidio 2.2.366, pattern recognisers", 0.02, _presidio
+    yield "Presidio 2.2.366, pattern recognisers", 0.02, presidio
 
 
 def _lessened(texts: Texts, share: float) -> Texts:
@@ -170,7 +170,7 @@ def _by_patterns(text: str) -> list[Found]:
     return [Found(*found.span(), kind) for kind, pattern in _PATTERNS.items() for found in pattern.finditer(text)]
 
 
-def _presidio(texts: Texts) -> Scanned:
+def presidio(texts: Texts) -> Scanned:
     interpreter = environment("rival_presidio", "python3.11", "python3.12", "python3.13")
     asked = {
         "texts": [text.text for text in texts.labelled],

@@ -25,7 +25,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("rust", [False, pytest.param(True, marks=pytest.mark.skipif(not RUST, reason="not built"))])
 @pytest.mark.parametrize(
-    ("name", "precision", "recall"), [("personal_data", 0.95, 0.98), ("personal_data_unseen", 0.9, 0.93)]
+    ("name", "precision", "recall"),
+    [("personal_data", 0.95, 0.98), ("personal_data_unseen", 0.9, 0.93), ("personal_data_languages", 0.95, 0.99)],
 )
 def test_what_is_found_in_the_labelled_texts(
     bench: ModuleType, rust: bool, name: str, precision: float, recall: float

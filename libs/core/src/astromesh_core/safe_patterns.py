@@ -10,20 +10,23 @@ from collections.abc import Iterator
 
 from astromesh_core.errors import InvalidInput
 
-_MAX_MEMORY = 8 * 1024 * 1024
+MOST_BYTES = 8 * 1024 * 1024
 
 
 class SafePattern:
-    """A pattern, compiled. Raises InvalidInput with the engine's reason where it takes none like it."""
+    """A pattern, compiled. Raises InvalidInput with the engine's reason where it takes none like it.
 
-    def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
+    `most_bytes` bounds what the engine remembers of the texts that it saw; a large pattern is slow where that is full.
+    """
+
+    def __init__(self, pattern: str, *, ignore_case: bool = False, most_bytes: int = MOST_BYTES) -> None:
         # Imported here: what declares no pattern need not load the engine.
         import re2
 
         options = re2.Options()
         options.case_sensitive = not ignore_case
         options.log_errors = False
-        options.max_mem = _MAX_MEMORY
+        options.max_mem = most_bytes
         try:
             self._compiled = re2.compile(pattern, options)
         except re2.error as error:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 LONGEST: Final = 400
@@ -27,49 +26,33 @@ class Piece(NamedTuple):
 def pieces(text: str) -> list[Piece]:
     """The pieces of a text, in order, with every letter and digit of it: code, tables and headings included."""
     found: list[Piece] = []
-    for piece in sentences_of(text):
-        start = piece.start
-        while piece.end - start > LONGEST:
+    for start, end in _sentences(text):
+        while end - start > LONGEST:
             cut = text.rfind(" ", start + 1, start + LONGEST)
             cut = cut if cut > start else start + LONGEST
             _add(found, text, start, cut)
             start = cut
-        _add(found, text, start, piece.end)
-    return found
-
-
-def sentences_of(text: str) -> list[Piece]:
-    """The same however long a sentence is."""
-    found: list[Piece] = []
-    start = 0
-    for end in _ends(text):
         _add(found, text, start, end)
-        start = end
     return found
 
 
-def sentences_around(text: str, places: Iterable[int]) -> list[Piece]:
-    """The sentences in which these places are, in order, each once; the places are in order. Costs little where they
-    are few: the others are not looked at."""
-    found: list[Piece] = []
-    ends = _ends(text)
-    last = -1
-    for place in places:
-        number = bisect_right(ends, place)
-        if number != last:
-            _add(found, text, ends[number - 1] if number else 0, ends[number])
-            last = number
-    return found
+def has_words(text: str) -> bool:
+    """Whether there is a letter or a digit in it."""
+    return _LETTER.search(text) is not None
 
 
-def _ends(text: str) -> list[int]:
-    """Where sentences end, the text's own end among them, and beyond it nothing."""
-    return [end.end() for end in _END.finditer(text) if not _GOES_ON.match(text, end.start())] + [len(text) + 1]
+def _sentences(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    for mark in _END.finditer(text):
+        if not _GOES_ON.match(text, mark.start()):
+            yield start, mark.end()
+            start = mark.end()
+    yield start, len(text)
 
 
 def _add(found: list[Piece], text: str, start: int, end: int) -> None:
     piece = text[start:end]
     shown = piece.strip()
-    if _LETTER.search(shown):
+    if has_words(shown):
         start += len(piece) - len(piece.lstrip())
         found.append(Piece(start, start + len(shown), shown))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from astromesh_core.resources.guardrail_meaning import Topic, TopicFilter
-from astromesh_guardrails.pieces import Piece, pieces
+from astromesh_guardrails.pieces import Piece, has_words, pieces
 from astromesh_guardrails.rules.acting import allowed, refused
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
 from astromesh_guardrails.sources import BUILT_IN, Sources
@@ -83,7 +83,7 @@ class TopicWordsRule:
 
     def apply(self, text: str) -> Applied:
         """See Rule."""
-        return ruled(self._action, text, self._words.find(text)) if parts_of(text) else allowed(NAME, text)
+        return ruled(self._action, text, self._words.find(text)) if has_words(text) else allowed(NAME, text)
 
 
 class TopicMeaningRule(AskingRule):
