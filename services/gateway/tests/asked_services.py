@@ -57,7 +57,7 @@ from astromesh.v1.rag_pb2 import (
 )
 from astromesh.v1.rag_pb2_grpc import RagServiceServicer, add_RagServiceServicer_to_server
 from astromesh.v1.runs_pb2 import Run
-from astromesh.v1.runtime_pb2 import ReplayRunRequest, ReplayRunResponse
+from astromesh.v1.runtime_pb2 import ReadPromptRequest, ReadPromptResponse, ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer, add_RuntimeServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
 from astromesh.v1.values_pb2 import ToolSpec
@@ -119,11 +119,15 @@ class AskedMemory(MemoryServiceServicer):
 
 
 class AskedRuntime(RuntimeServiceServicer):
-    """Finds every replay identical."""
+    """Finds every replay identical, and knows no prompt before event 2."""
 
     async def ReplayRun(self, request: ReplayRunRequest, context: ServicerContext) -> ReplayRunResponse:
         del request, context
         return ReplayRunResponse(identical=True, events=9, duration_nano=1_000_000)
+
+    async def ReadPrompt(self, request: ReadPromptRequest, context: ServicerContext) -> ReadPromptResponse:
+        del context
+        return ReadPromptResponse(path="1") if request.index > 1 else ReadPromptResponse()
 
 
 class AskedRag(RagServiceServicer):

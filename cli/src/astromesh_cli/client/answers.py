@@ -132,6 +132,10 @@ def tell_how_to_go_on(run: RunReply) -> None:
     """What a run that waits needs."""
     waits, path = run.get("waiting_for", ""), run.get("waiting_path", "")
     err().print(Text(f"it waits for {waits}" + (f" at step {path}" if path else ""), WARN))
+    for asked in run.get("approvals", []):
+        if asked["state"] == "pending":
+            how = 'answer {} "…" --step {}' if asked["kind"] == "question" else "approve|deny {} {}"
+            err().print(Text(f"  decide it: astromesh approvals {how.format(run['run_id'], asked['path'])}", QUIET))
     if run["status"] == "needs-human":
         err().print(
             Text(f"  settle it: astromesh runs resolve {run['run_id']} {path} --outcome succeeded|failed", QUIET)

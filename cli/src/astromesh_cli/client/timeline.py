@@ -170,7 +170,35 @@ def _words(event: EventReply, steps: dict[str, StepReply]) -> str:
         case "failed" | "cancelled":
             return shortened(_text(_inner(body, "failure"), "message") or _text(body, "reason"), _WORDS)
         case _:
+            return shortened(_intervention(event["type"], body, steps), _WORDS)
+
+
+def _intervention(kind: str, body: dict[str, JsonValue], steps: dict[str, StepReply]) -> str:
+    """What an event says of humans, or of undoing; nothing of every other one."""
+    match kind:
+        case "approval_requested" | "question_asked":
+            return _text(body, "question") or _tool(body, steps)
+        case "approval_decided" | "question_answered":
+            return _decision(body)
+        case "step_reconciled":
+            return str(body.get("outcome", "")).removeprefix("RECONCILED_OUTCOME_").lower()
+        case "step_compensation_begun" | "step_compensated" | "step_compensation_failed":
+            return f"step {body.get('path')}: {_tool(body, steps)}"
+        case "compensation_started" | "compensated":
+            return _text(_inner(body, "cause"), "message")
+        case _:
             return ""
+
+
+def _decision(body: dict[str, JsonValue]) -> str:
+    if body.get("expired"):
+        return "nobody did in time"
+    said = "approved" if body.get("approved") else "declined" if body.get("declined") else "denied"
+    if "answer" in body and not body.get("declined"):
+        said = "answered"
+    edited = f" with {_text(body, 'edited_arguments')}" if "edited_arguments" in body else ""
+    why = _text(body, "comment") or _text(body, "answer")
+    return f"{said} by {body.get('principal', 'somebody')}{edited}" + (f": {why}" if why else "")
 
 
 def _worker(body: dict[str, JsonValue]) -> str:

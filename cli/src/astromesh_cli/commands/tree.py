@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from astromesh_cli.commands import (
+    approvals,
     asking,
     auditing,
     checking,
@@ -28,6 +29,9 @@ def register(app: typer.Typer) -> None:
     for module in (runs, proving):
         module.register(lookups)
     app.add_typer(lookups, name="runs")
+    asked = typer.Typer(no_args_is_help=True, help="What runs ask humans: approves, denies and answers it.")
+    approvals.register(asked)
+    app.add_typer(asked, name="approvals")
     calling = typer.Typer(no_args_is_help=True, help="What agents may call: shows it, and calls it by hand.")
     tools.register(calling)
     app.add_typer(calling, name="tools")

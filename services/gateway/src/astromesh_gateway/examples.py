@@ -138,6 +138,20 @@ _EXPORT: Extra = {
     "semantic": [],
     "episodes": [_EPISODE],
 }
+_APPROVAL: Extra = {
+    "run_id": _RUN_ID,
+    "path": "2.1",
+    "kind": "approval",
+    "state": "pending",
+    "tool": "refund",
+    "arguments": {"order": "A-17", "amount": 129.9},
+    "sha256": "9f2c" * 16,
+    "role": "user",
+    "requested_at": _TIME,
+    "decide_at": f"/v1/approvals/{_RUN_ID}/2.1",
+    "agent": "docs-agent",
+    "session_id": "tuesday",
+}
 NOT_READY: Extra = {"ready": False, "checks": {"bus": {"ok": False, "reason": "not connected"}}}
 """The 503 of readiness, which is no problem document."""
 
@@ -145,6 +159,7 @@ BODIES: dict[str, Extra] = {
     "POST /v1/runs/{run_id}/cancel": {"reason": "asked the wrong question"},
     "POST /v1/runs/{run_id}/resolve": {"path": "2.1", "outcome": "succeeded", "result": '{"order": 17}'},
     "POST /v1/runs/{run_id}/feedback": {"rating": 1, "comment": "named the right page"},
+    "POST /v1/approvals/{run_id}/{path}": {"decision": "approve", "comment": "agreed with the customer"},
     "POST /v1/tools/execute": {"agent": "docs-agent", "tool_name": "search_docs", "arguments": {"query": "crash"}},
     "POST /v1/rag/query": {"pipeline": "docs", "query": "What happens when a worker dies?", "top_k": 3},
     "POST /v1/rag/pipelines/{name}/ingestions/{ingestion_id}/cancel": {"reason": "the wrong folder"},
@@ -166,6 +181,8 @@ ANSWERS: dict[str, Extra] = {
     "POST /v1/runs/{run_id}/cancel": {**_RECORD, "status": "cancelled"},
     "POST /v1/runs/{run_id}/resolve": _RECORD,
     "POST /v1/runs/{run_id}/feedback": {**_RECORD, "feedback": [_FEEDBACK]},
+    "GET /v1/approvals": {"approvals": [_APPROVAL], "next_page_token": ""},
+    "POST /v1/approvals/{run_id}/{path}": _RECORD,
     "POST /v1/runs/{run_id}/verify": {
         "run_id": _RUN_ID,
         "ok": True,

@@ -19,9 +19,11 @@ from astromesh_gateway.mcp.endpoint import McpEndpoint
 from astromesh_gateway.openapi import finish
 from astromesh_gateway.routes import (
     agents,
+    approvals,
     audit,
     costs,
     health,
+    looking_back,
     openai,
     rag,
     related,
@@ -42,6 +44,8 @@ configured, only this machine is served. A call acts in its key's namespace; an 
 _ROUTES = (
     running,
     runs,
+    looking_back,
+    approvals,
     costs,
     audit,
     openai,
@@ -68,21 +72,7 @@ def build_app(gateway: Gateway, *, serve_metrics: bool = True) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.gateway = gateway
-    for module in (
-        running,
-        runs,
-        costs,
-        audit,
-        openai,
-        agents,
-        resources,
-        sessions,
-        related,
-        tools,
-        rag,
-        health,
-        websocket,
-    ):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.router.routes.extend(McpEndpoint(gateway).routes())
     if serve_metrics:

@@ -5,7 +5,8 @@ reasoning    {run_id, text, path}                          what the model thinks
 restart      {run_id, path, reason?}                       forget the text since the last step: a new attempt begins
 tool_call    {run_id, index, path, id, name, arguments}    a tool is about to be called
 tool_result  {run_id, index, path, id, name, status, ok, output | failure}
-step         {run_id, index, event, status, step?}         every other stored event; `step` where it is of an effect
+step         {run_id, index, event, status, step?}         every other stored event; `step` where it is of an effect,
+                                                           `approval` where a human is asked or has decided
 (of a child) {run_id, child: {run_id, agent, parent_run_id, path}, …}    tool_call, tool_result and step of a run that
                                                            this one started, or one below; without an index
 done         {…, index}                                    the run as the plain call answers it
@@ -22,13 +23,18 @@ from pydantic import JsonValue
 
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, STEP_STATUS_SUCCEEDED, Run, Step
+from astromesh_core.events.human_steps import asked
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_core.problems import problem
+from astromesh_gateway.approval_replies import approval_reply
 from astromesh_gateway.following import Part, Told, ToldOfChild
-from astromesh_gateway.replies import failure_error, run_reply, shown, step_reply
+from astromesh_gateway.replies import failure_error, run_reply, step_reply
+from astromesh_gateway.shown import shown
 from astromesh_gateway.tokens import Restart, Thought, Token
 
 Data = dict[str, JsonValue]
+
+_ASKING = frozenset({"approval_requested", "approval_decided", "question_asked", "question_answered"})
 
 _RESULTS = frozenset({"tool_succeeded", "tool_failed", "tool_outcome_unknown", "child_finished"})
 
@@ -98,7 +104,7 @@ def _of_event(event: RunEvent, run: Run) -> tuple[str, Data]:
         return "tool_call", _asked(event)
     if step is not None and kind in _RESULTS:
         return "tool_result", _result(event, step)
-    return "step", _other(kind, run, step)
+    return "step", _other(kind, path, run, step)
 
 
 def _path(event: RunEvent, kind: str) -> str:
@@ -148,10 +154,13 @@ def _result(event: RunEvent, step: Step) -> Data:
     return data
 
 
-def _other(kind: str, run: Run, step: Step | None) -> Data:
+def _other(kind: str, path: str, run: Run, step: Step | None) -> Data:
     data: Data = {"event": kind, "status": STATUS_NAMES[run.status]}
     if step is not None:
         data["step"] = cast("Data", step_reply(step))
+    approval = asked(run, path) if kind in _ASKING else None
+    if approval is not None:
+        data["approval"] = cast("Data", approval_reply(run.run_id, approval))
     if run.waiting_for:
         data["waiting_for"] = run.waiting_for
         data["waiting_path"] = run.waiting_path

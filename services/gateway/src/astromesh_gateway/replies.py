@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import NotRequired
 
 import orjson
@@ -23,16 +22,14 @@ from astromesh.v1.runs_pb2 import (
 )
 from astromesh.v1.values_pb2 import Content, Failure, Passage, Route, RouteStep, Usage
 from astromesh_core.answers import parsed_answer
-from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled, NotFound
-from astromesh_core.events.contents import plain
+from astromesh_core.errors import ERRORS, AstromeshError, Bug, Cancelled
 from astromesh_core.events.runs import STATUS_NAMES
+from astromesh_gateway.approval_replies import ApprovalReply, approval_contents, approval_reply
+from astromesh_gateway.shown import moment, shown
 
 NANOS = 1_000_000_000
 
 _STEP_KINDS = {STEP_KIND_TOOL: "tool", STEP_KIND_AGENT: "agent"}
-
-ERASED = "(erased)"
-"""Stands where content was sealed and its key is gone."""
 
 _STEP_STATUSES = {number: name.removeprefix("STEP_STATUS_").lower() for name, number in StepStatus.items()}
 
@@ -133,6 +130,7 @@ class RunReply(TypedDict):
     failure: NotRequired[FailureReply]
     waiting_for: NotRequired[str]
     waiting_path: NotRequired[str]
+    approvals: NotRequired[list[ApprovalReply]]
     parent: NotRequired[ParentReply]
     children_cost: NotRequired[float]
 
@@ -194,6 +192,8 @@ def run_reply(run: Run) -> RunReply:
         reply["waiting_for"] = run.waiting_for
     if run.waiting_path:
         reply["waiting_path"] = run.waiting_path
+    if run.approvals:
+        reply["approvals"] = [approval_reply(run.run_id, approval) for approval in run.approvals]
     if run.parent_run_id:
         reply["parent"] = ParentReply(
             run_id=run.parent_run_id, path=run.parent_path, root_run_id=run.root_run_id, depth=run.depth
@@ -323,19 +323,7 @@ def contents(run: Run) -> Iterator[Content]:
         yield from (step.input, step.output, *step.reasoning, step.failure.message)
     for passage in run.sources:
         yield passage.text
-
-
-def shown(content: Content) -> str:
-    """The text, or a word in its place where it was erased."""
-    try:
-        return plain(content)
-    except NotFound:
-        return ERASED
-
-
-def moment(unix_nano: int) -> str:
-    """A time with microseconds."""
-    return datetime.fromtimestamp(unix_nano / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    yield from approval_contents(run)
 
 
 def feedback_reply(said: Feedback) -> FeedbackReply:

@@ -9,14 +9,23 @@ import orjson
 from pydantic import JsonValue
 
 from astromesh.v1.agent_pb2 import (
+    AnswerQuestionRequest,
+    AnswerQuestionResponse,
     CancelRunRequest,
     CancelRunResponse,
+    DecideApprovalRequest,
+    DecideApprovalResponse,
     GetRunRequest,
     GetRunResponse,
     GiveFeedbackRequest,
     GiveFeedbackResponse,
+    ListApprovalsRequest,
+    ListApprovalsResponse,
     ListRunsRequest,
     ListRunsResponse,
+    PendingApproval,
+    ResolveStepRequest,
+    ResolveStepResponse,
     RestartPart,
     RunAgentRequest,
     RunAgentResponse,
@@ -28,6 +37,7 @@ from astromesh.v1.agent_pb2 import (
 from astromesh.v1.agent_pb2_grpc import AgentServiceServicer
 from astromesh.v1.run_events_pb2 import SURFACE_GRPC
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run
+from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_UNSPECIFIED
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.runs import TERMINAL
@@ -35,6 +45,7 @@ from astromesh_core.rpc.identity import Caller, current_caller
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.admission import AskedRun, PreparedRun
+from astromesh_gateway.approvals import Answer, Approvals, Decision
 from astromesh_gateway.auth import Authenticator, Role, require
 from astromesh_gateway.feedback import give_feedback, reviewed
 from astromesh_gateway.following import Part, Told, ToldOfChild
@@ -124,6 +135,44 @@ class AgentServicer(AgentServiceServicer):
         require(caller, "user")
         run = await give_feedback(self._gateway, caller, request.run_id, request.rating, request.comment)
         return GiveFeedbackResponse(run=run)
+
+    async def ListApprovals(self, request: ListApprovalsRequest, context: ServicerContext) -> ListApprovalsResponse:
+        """What runs ask, of the newest first."""
+        del context
+        found, token = await self._approvals("viewer").pending(
+            request.agent, request.session_id, request.page_size or DEFAULT_PAGE, request.page_token
+        )
+        pending = [
+            PendingApproval(run_id=run.run_id, agent=run.agent, session_id=run.session_id, approval=approval)
+            for run, approval in found
+        ]
+        return ListApprovalsResponse(approvals=pending, next_page_token=token)
+
+    async def DecideApproval(self, request: DecideApprovalRequest, context: ServicerContext) -> DecideApprovalResponse:
+        """The run once it is decided. Raises Conflict where it was decided otherwise."""
+        del context
+        decision = Decision(request.approved, request.comment, request.edited_arguments_json, request.effect_sha256)
+        return DecideApprovalResponse(run=await self._approvals("user").decide(request.run_id, request.path, decision))
+
+    async def AnswerQuestion(self, request: AnswerQuestionRequest, context: ServicerContext) -> AnswerQuestionResponse:
+        """The run once the question is answered. Raises Conflict where it was answered otherwise."""
+        del context
+        answer = Answer(request.answer, request.declined)
+        return AnswerQuestionResponse(run=await self._approvals("user").answer(request.run_id, request.path, answer))
+
+    async def ResolveStep(self, request: ResolveStepRequest, context: ServicerContext) -> ResolveStepResponse:
+        """The run once the step is settled. Raises Conflict where nothing is to be settled there."""
+        del context
+        if request.outcome == RESOLVED_OUTCOME_UNSPECIFIED:
+            raise InvalidInput("outcome says what became of the step: succeeded or failed")
+        stored = self._stored("user")
+        run = await stored.resolve(request.run_id, request.path, request.outcome, request.result)
+        return ResolveStepResponse(run=run)
+
+    def _approvals(self, role: Role) -> Approvals:
+        caller = current_caller()
+        require(caller, role)
+        return Approvals(self._gateway, caller)
 
     def _stored(self, role: Role) -> StoredRuns:
         caller = current_caller()

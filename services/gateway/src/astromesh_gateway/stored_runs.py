@@ -26,6 +26,7 @@ from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import Conflict, NotFound, TimedOut
 from astromesh_core.events.chain import ChainVerdict, StoredEvent, verify_chain
 from astromesh_core.events.contents import plain, text_content
+from astromesh_core.events.human_steps import WAITS_FOR_COMPENSATION
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL, RunFolder, is_terminal
 from astromesh_core.rpc.identity import Caller
 from astromesh_core.telemetry.traceparent import current_traceparent
@@ -115,24 +116,28 @@ class StoredRuns:
         run = await self.run(run_id)
         if run.status in TERMINAL:
             return run
-        signal = self._signal(run_id)
+        signal = self.signal(run_id)
         signal.cancel.CopyFrom(CancelSignal(reason=reason or "cancelled by request"))
         return await self._sent(signal, run)
 
     async def resolve(self, run_id: str, path: str, outcome: ResolvedOutcome.ValueType, result: str) -> Run:
-        """Settles a step whose outcome is unknown; answers the run once the log shows it, or after five seconds.
+        """Settles a step whose outcome is unknown, or that could not be undone; answers the run once the log shows it,
+        or after five seconds.
 
-        Raises NotFound, Conflict where no outcome at this path is unknown.
+        Raises NotFound, Conflict where nothing is to be settled at this path.
         """
         run = await self.run(run_id)
         if run.status in TERMINAL or not _is_unknown(run, path):
             state = STATUS_NAMES[run.status]
-            raise Conflict(f"run {run_id} ({state}) has no step {path[:80]!r} whose outcome is unknown")
-        signal = self._signal(run_id)
+            raise Conflict(
+                f"run {run_id} ({state}) has no step {path[:80]!r} whose outcome is unknown, or that is stuck"
+            )
+        signal = self.signal(run_id)
         signal.resolve.CopyFrom(ResolveSignal(path=path, outcome=outcome, result=text_content(result)))
         return await self._sent(signal, run)
 
-    def _signal(self, run_id: str) -> Signal:
+    def signal(self, run_id: str) -> Signal:
+        """A new signal to a run on behalf of the caller, without its body."""
         return Signal(
             id=secrets.token_hex(16),
             aggregate_id=run_id,
@@ -190,4 +195,6 @@ def _is_any_unknown(run: Run) -> bool:
 
 
 def _is_unknown(run: Run, path: str) -> bool:
+    if run.waiting_for == WAITS_FOR_COMPENSATION and run.waiting_path == path:
+        return True
     return any(step.path == path and step.status == STEP_STATUS_UNKNOWN for step in run.steps)

@@ -11,7 +11,8 @@ from astromesh_core.answers import parsed_answer
 from astromesh_core.errors import AstromeshError
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_gateway.bodies import Unprocessable
-from astromesh_gateway.replies import NANOS, failure_error, shown
+from astromesh_gateway.replies import NANOS, failure_error
+from astromesh_gateway.shown import shown
 
 _PREFIX = "astromesh/"
 

@@ -7,7 +7,8 @@ from typing_extensions import TypedDict
 from astromesh.v1.episodes_pb2 import Episode
 from astromesh.v1.values_pb2 import Passage
 from astromesh_core.events.runs import STATUS_NAMES
-from astromesh_gateway.replies import NANOS, FeedbackReply, feedback_reply, moment, shown
+from astromesh_gateway.replies import NANOS, FeedbackReply, feedback_reply
+from astromesh_gateway.shown import moment, shown
 
 
 class MemoryReply(TypedDict):

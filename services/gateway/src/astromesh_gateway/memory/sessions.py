@@ -22,8 +22,8 @@ from astromesh_core.errors import InvalidInput, TimedOut, Unavailable
 from astromesh_core.events.identity import session_key, user_key
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.gateway import Gateway
-from astromesh_gateway.replies import shown
 from astromesh_gateway.session_signals import session_signal, written
+from astromesh_gateway.shown import shown
 
 MAX_USER_CHARACTERS: Final = 512
 FORGET_SECONDS: Final = 10.0

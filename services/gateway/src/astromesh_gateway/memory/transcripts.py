@@ -7,29 +7,16 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from astromesh.v1.sessions_pb2 import SessionExport, SessionMessage, SessionSummary
-from astromesh.v1.values_pb2 import Role
 from astromesh_gateway.memory.replies import EpisodeReply, MemoryReply, episode_reply, memory_reply
-from astromesh_gateway.replies import moment, shown
+from astromesh_gateway.messages import MessageReply, message_reply
+from astromesh_gateway.shown import moment
 
 
-class CalledReply(TypedDict):
-    """A tool call; its result is the message of the role `tool` with the same id."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class TurnReply(TypedDict):
-    """One remembered message. A tool's names the tool and the call that it answers."""
+class TurnReply(MessageReply):
+    """One remembered message."""
 
     run_id: str
     time: str
-    role: str
-    content: str
-    tool_calls: NotRequired[list[CalledReply]]
-    tool_call_id: NotRequired[str]
-    name: NotRequired[str]
 
 
 class SessionReply(TypedDict):
@@ -53,20 +40,7 @@ class ExportReply(SessionReply):
 
 def turn_reply(told: SessionMessage) -> TurnReply:
     """A message as it is remembered. Its contents have to be fetched before."""
-    message = told.message
-    reply = TurnReply(
-        run_id=told.run_id,
-        time=moment(told.time_unix_nano),
-        role=Role.Name(message.role).removeprefix("ROLE_").lower(),
-        content=shown(message.content),
-    )
-    if message.tool_calls:
-        reply["tool_calls"] = [
-            CalledReply(id=call.id, name=call.name, arguments=shown(call.arguments)) for call in message.tool_calls
-        ]
-    if message.tool_call_id:
-        reply["tool_call_id"], reply["name"] = message.tool_call_id, message.name
-    return reply
+    return TurnReply(run_id=told.run_id, time=moment(told.time_unix_nano), **message_reply(told.message))
 
 
 def session_reply(session: SessionSummary) -> SessionReply:

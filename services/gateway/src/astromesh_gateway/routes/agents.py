@@ -17,8 +17,8 @@ from astromesh_gateway.access import Admin, TheGateway, Viewer
 from astromesh_gateway.bodies import read_bytes
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.gateway import Gateway
-from astromesh_gateway.replies import moment
 from astromesh_gateway.resource_edits import ResourceEdits
+from astromesh_gateway.shown import moment
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
 

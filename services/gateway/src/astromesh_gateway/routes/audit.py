@@ -17,7 +17,7 @@ from astromesh_core.events.identity import session_key
 from astromesh_gateway.access import TheGateway, Viewer
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.moments import unix_nano
-from astromesh_gateway.replies import moment
+from astromesh_gateway.shown import moment
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 

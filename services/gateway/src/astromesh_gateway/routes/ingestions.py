@@ -34,7 +34,7 @@ from astromesh.v1.rag_pb2 import (
 from astromesh_gateway.access import Admin, TheGateway, Viewer
 from astromesh_gateway.bodies import CancelBody
 from astromesh_gateway.documentation import errors
-from astromesh_gateway.replies import moment
+from astromesh_gateway.shown import moment
 
 router = APIRouter(prefix="/pipelines/{name}/ingestions")
 

@@ -18,6 +18,7 @@ from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run
 from astromesh.v1.values_pb2 import ROLE_SYSTEM, Usage
 from astromesh_core.errors import AstromeshError, Conflict, Unavailable
 from astromesh_core.events.contents import plain
+from astromesh_core.events.human_steps import pending
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import enter, gateway_of
@@ -222,7 +223,9 @@ def _ending(run: Run | None) -> AstromeshError:
     if run.status in TERMINAL:
         return failure_error(run)
     place = f" at step {run.waiting_path}" if run.waiting_path else ""
-    return Conflict(f"the run is {STATUS_NAMES[run.status]}: it waits for {run.waiting_for}{place}")
+    approval = pending(run)
+    how = f"; decide it by POST /v1/approvals/{run.run_id}/{approval.path}" if approval is not None else ""
+    return Conflict(f"the run is {STATUS_NAMES[run.status]}: it waits for {run.waiting_for}{place}{how}")
 
 
 def _data(document: Document) -> bytes:

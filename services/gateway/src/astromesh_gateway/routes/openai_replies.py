@@ -15,7 +15,7 @@ from astromesh_core.errors import AstromeshError, NotFound, RateLimited
 from astromesh_core.problems import MEDIA_TYPE
 from astromesh_gateway.auth import Unauthenticated
 from astromesh_gateway.failures import headers_of, problem_document, status_of
-from astromesh_gateway.replies import shown
+from astromesh_gateway.shown import shown
 
 Document = dict[str, JsonValue]
 

@@ -34,8 +34,9 @@ from astromesh_gateway.bodies import IngestBody, IngestDocument, RagQueryBody, l
 from astromesh_gateway.documentation import errors, json_body
 from astromesh_gateway.failures import problem_document
 from astromesh_gateway.progress import Data, Update
-from astromesh_gateway.replies import SourceReply, moment, source_reply
+from astromesh_gateway.replies import SourceReply, source_reply
 from astromesh_gateway.routes import ingestions
+from astromesh_gateway.shown import moment
 from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
 
 router = APIRouter(prefix="/v1/rag", tags=["rag"])

@@ -26,8 +26,9 @@ from astromesh_gateway.documentation import STREAM_EXAMPLE, errors
 from astromesh_gateway.feedback import give_feedback, reviewed
 from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.moments import unix_nano
-from astromesh_gateway.replies import RunRecord, moment, run_record
+from astromesh_gateway.replies import RunRecord, run_record
 from astromesh_gateway.routes.running import run_headers, updates
+from astromesh_gateway.shown import moment
 from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
 from astromesh_gateway.stored_runs import StoredRuns
 

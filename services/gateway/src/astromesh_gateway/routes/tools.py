@@ -24,7 +24,8 @@ from astromesh_gateway.bodies import ToolCallBody
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.failures import problem_response
 from astromesh_gateway.gateway import Gateway
-from astromesh_gateway.replies import SourceReply, shown, source_reply
+from astromesh_gateway.replies import SourceReply, source_reply
+from astromesh_gateway.shown import shown
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
