@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -110,7 +110,7 @@ async def _found() -> list[Figure]:
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[Sources]:
+async def _opened() -> AsyncGenerator[Sources]:
     with tempfile.TemporaryDirectory() as made:
         modules = Modules(Path(made) / "embedders")
         embedders = Embedders(Path(made), modules, os.environ)

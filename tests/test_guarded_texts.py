@@ -1,5 +1,5 @@
-"""How well guardrails judge what the benchmarks' labelled texts hold: never worse than these figures, a little below what
-is measured. How fast, and who else, is the benchmark's."""
+"""How well guardrails judge what the benchmarks' labelled texts hold: never worse than these figures, a little below
+what is measured. How fast, and who else, is the benchmark's."""
 
 from __future__ import annotations
 
