@@ -14,6 +14,7 @@ from astromesh_core.bus.resource_store import OWNERS, ResourceStore
 from astromesh_core.errors import Conflict, InvalidInput
 from astromesh_core.resources.loading import load_text
 from astromesh_core.resources.parsing import parse_resource
+from astromesh_core.resources.policies import policies_of, with_policies
 from astromesh_core.resources.problems import InvalidResource, Problem
 from astromesh_core.resources.references import ResourceKey
 from astromesh_core.resources.resource import Resource, stored_resource
@@ -31,7 +32,10 @@ class ResourceEdits:
         self._namespace = namespace
 
     def read(self, body: bytes, *, yaml: bool) -> Resource:
-        """The resource that a body declares. Raises InvalidResource with each reason, InvalidInput for no JSON."""
+        """The resource that a body declares, with the rules of the policies that it names.
+
+        Raises InvalidResource with each reason, InvalidInput for no JSON.
+        """
         resource = self._parsed(body, yaml)
         if resource.kind != self._kind or resource.namespace != self._namespace:
             reason = f"is {resource.key}; here stands {self._kind} of namespace {self._namespace}"
@@ -44,7 +48,7 @@ class ResourceEdits:
         problems = [problem for problem in check([*others, resource]) if problem.resource == str(resource.key)]
         if problems:
             raise InvalidResource(problems)
-        return resource
+        return with_policies(resource, policies_of(others))
 
     async def create(self, resource: Resource) -> ResourceRecord:
         """Stores a new resource. Raises Conflict, naming the owner, where it exists."""

@@ -78,8 +78,9 @@ class Controller:
         self._off: frozenset[str] = frozenset()
         self._asking = asyncio.Semaphore(_AT_ONCE)
         self._tasks: asyncio.TaskGroup | None = None
-        self.on_foreign_change: Callable[[], None] = _nothing
-        """Called when a resource changed that files do not own: what the files say may now be right, or wrong."""
+        self.on_foreign_change: Callable[[str], None] = _nothing
+        """Called with the kind of a resource that changed and that files do not own: what they say may now be right, or
+        wrong."""
 
     def decided(self, sources: Mapping[ResourceKey, Resource], refused: Refused) -> None:
         """Takes note of what the files say: where each field stands, and which edits are refused."""
@@ -116,7 +117,7 @@ class Controller:
                     if key.kind == "RuntimeConfig":
                         self._switch()
                     if synced.is_set() and not _from_file(change.record or before):
-                        self.on_foreign_change()
+                        self.on_foreign_change(key.kind)
 
     def _touch(self, key: ResourceKey) -> _Tended:
         tended = self._tended.get(key)
@@ -228,5 +229,5 @@ def _from_file(record: ResourceRecord | None) -> bool:
     return record is None or record.managed_by == MANAGED_BY_FILE
 
 
-def _nothing() -> None:
-    pass
+def _nothing(kind: str) -> None:
+    del kind

@@ -9,13 +9,14 @@ owned by another side        is never touched
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from astromesh_core.resources.conditions import CONFIG_FOLDER
 from astromesh_core.resources.defaults import with_defaults
 from astromesh_core.resources.parsing import Loaded
+from astromesh_core.resources.policies import Policies, policies_of, with_policies
 from astromesh_core.resources.problems import Problem
 from astromesh_core.resources.references import ResourceKey, refer
 from astromesh_core.resources.resource import Resource
@@ -31,6 +32,7 @@ class Stored:
 
     resource: Resource
     file: str
+    generation: int = 0
 
     @property
     def ours(self) -> bool:
@@ -43,7 +45,9 @@ class Plan:
     """What shall be."""
 
     put: tuple[Resource, ...] = ()
-    """With the mesh's defaults filled in."""
+    """With the mesh's defaults, and the rules of the policies that they name, filled in."""
+    refilled: tuple[Stored, ...] = ()
+    """Agents that other sides manage, whose policies say something else now."""
     delete: tuple[ResourceKey, ...] = ()
     refused: dict[ResourceKey, tuple[Problem, ...]] = field(default_factory=dict[ResourceKey, tuple[Problem, ...]])
     """Why the newest edit of a resource is not taken; whether or not an older version serves. What concerns no resource
@@ -71,9 +75,10 @@ class _Planning:
         while self._keep_what_is_referred_to() or self._refuse_what_clashes():
             pass
         self._file_what_names_nobody()
-        defaults = self._defaults()
+        defaults, policies = self._defaults(), policies_of(self._candidates())
         return Plan(
-            put=tuple(with_defaults(resource, defaults) for resource in self._good.values()),
+            put=tuple(with_policies(with_defaults(resource, defaults), policies) for resource in self._good.values()),
+            refilled=tuple(self._refilled(policies)),
             delete=tuple(sorted(self._gone)),
             refused={key: tuple(problems) for key, problems in self._refused.items()},
             problems=tuple(self._problems),
@@ -142,6 +147,12 @@ class _Planning:
     def _candidates(self) -> list[Resource]:
         others = [old.resource for key, old in self._stored.items() if key not in self._good and key not in self._gone]
         return [*self._good.values(), *others]
+
+    def _refilled(self, policies: Policies) -> Iterator[Stored]:
+        for old in self._stored.values():
+            filled = with_policies(old.resource, policies)
+            if not old.ours and filled.spec_json != old.resource.spec_json:
+                yield replace(old, resource=filled)
 
     def _defaults(self) -> Defaults:
         specs = (resource.spec for resource in self._candidates())

@@ -19,7 +19,9 @@ from astromesh_core.telemetry.logs import logger
 from astromesh_operator.planning import Plan, Stored, plan
 
 # What is referred to is there before who refers to it.
-_ORDER: Final = ("RuntimeConfig", "Provider", "RAGPipeline", "Agent", "Channel")
+_ORDER: Final = ("RuntimeConfig", "Provider", "RAGPipeline", "GuardrailPolicy", "Agent", "Channel")
+
+_MANAGED: Final = {name: number for number, name in OWNERS.items()}
 
 _log = logger(__name__)
 
@@ -42,6 +44,8 @@ class Publisher:
         """Makes KV hold what was decided. Idempotent. Raises Unavailable or TimedOut: then plan again."""
         for resource in sorted(decided.put, key=lambda resource: _ORDER.index(resource.kind)):
             await self._put(resource)
+        for refilled in decided.refilled:
+            await self._refill(refilled)
         for key in sorted(decided.delete, key=lambda key: -_ORDER.index(key.kind)):
             await self._delete(key)
 
@@ -51,6 +55,16 @@ class Publisher:
         except Conflict as error:
             # Somebody else made one of this name since the plan was made; the next plan refuses ours.
             _log.warning("resource not stored", resource=str(resource.key), reason=error.message)
+
+    async def _refill(self, stored: Stored) -> None:
+        """Stores an agent that another side manages with the rules that its policies have now."""
+        record = record_of(stored.resource)
+        record.managed_by, record.origin = _MANAGED[stored.resource.managed_by], ""
+        try:
+            await self._resources.put(record, expected_generation=stored.generation)
+        except Conflict as error:
+            # It was changed meanwhile, by somebody who saw the policy too.
+            _log.info("resource not refilled", resource=str(stored.resource.key), reason=error.message)
 
     async def _delete(self, key: ResourceKey) -> None:
         try:
@@ -83,7 +97,7 @@ def stored_of(records: Iterable[ResourceRecord]) -> dict[ResourceKey, Stored]:
         key = ResourceKey(record.ref.kind, record.ref.namespace, record.ref.name)
         resource = resource_of(record)
         if resource is not None:
-            stored[key] = Stored(resource, record.origin.rpartition(":")[0] or record.origin)
+            stored[key] = Stored(resource, record.origin.rpartition(":")[0] or record.origin, record.generation)
     return stored
 
 

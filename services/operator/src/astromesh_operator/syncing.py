@@ -10,6 +10,7 @@ from typing import Final
 from astromesh_core.errors import TemporaryError
 from astromesh_core.readiness import Health
 from astromesh_core.resources.parsing import Loaded
+from astromesh_core.resources.policies import POLICY
 from astromesh_core.telemetry.logs import logger
 from astromesh_operator.controller import Controller
 from astromesh_operator.folder import RESCAN_SECONDS, versions
@@ -72,6 +73,6 @@ class FolderSync:
             return
         self._failure = ""
 
-    def _reconsider(self) -> None:
-        if self._refusing:
+    def _reconsider(self, kind: str) -> None:
+        if self._newest is not None and (self._refusing or kind == POLICY):
             self._due.set()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.candidates import Candidate
 from astromesh_core.resources.channel import ChannelSpec
+from astromesh_core.resources.guardrails import GuardrailPolicySpec
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
@@ -25,6 +26,8 @@ PLURALS: dict[str, str] = {
     "channel": "Channel",
     "ragpipelines": "RAGPipeline",
     "ragpipeline": "RAGPipeline",
+    "guardrailpolicies": "GuardrailPolicy",
+    "guardrailpolicy": "GuardrailPolicy",
     "runtimeconfigs": "RuntimeConfig",
     "runtimeconfig": "RuntimeConfig",
 }
@@ -113,6 +116,12 @@ def _of_config(read: Callable[[RuntimeConfigSpec], str]) -> Callable[[Observed],
     )
 
 
+def _of_policy(read: Callable[[GuardrailPolicySpec], str]) -> Callable[[Observed], str]:
+    return lambda observed: (
+        read(observed.resource.spec) if isinstance(observed.resource.spec, GuardrailPolicySpec) else ""
+    )
+
+
 def _provider_of(candidate: Candidate) -> str:
     return candidate.provider or candidate.provider_ref or ""
 
@@ -149,6 +158,13 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         ("DOCUMENTS", _figure("documents")),
         ("CHUNKS", _figure("chunks")),
         ("LAST INGESTED", _last_ingested),
+        ("AGE", _age),
+    ),
+    "GuardrailPolicy": (
+        ("NAME", _name),
+        ("RULES", _of_policy(lambda policy: ", ".join(dict.fromkeys(rule.type for rule in policy.rules)))),
+        ("DRY RUN", _of_policy(lambda policy: str(policy.dry_run).lower())),
+        ("READY", _ready),
         ("AGE", _age),
     ),
     "RuntimeConfig": (

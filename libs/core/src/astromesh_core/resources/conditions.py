@@ -30,6 +30,7 @@ CONDITION_TYPES: dict[str, tuple[str, ...]] = {
     "Provider": ("EndpointReachable", "ModelsAvailable", "CircuitClosed"),
     "Channel": ("WebhookVerified", "CredentialsValid", "AgentAvailable"),
     "RAGPipeline": ("StoreConnected", "EmbeddingModelLoaded", "IngestionComplete", "IndexHealthy"),
+    "GuardrailPolicy": (),
     "RuntimeConfig": (),
 }
 """What is observed of a kind, besides Ready."""

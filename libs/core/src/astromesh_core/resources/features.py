@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import ConversationalMemory, EpisodicMemory, MemorySpec
-from astromesh_core.resources.agent_tools import BuiltinTool, McpTool
+from astromesh_core.resources.agent_tools import DISCOVERED, BuiltinTool, McpTool
 from astromesh_core.resources.builtin_configs import SqlQueryConfig
 from astromesh_core.resources.candidates import DEFAULT_ROLE, Candidate
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.extras import CONVERSATION_EXTRAS, MCP, POSTGRES, PROVIDER_EXTRAS, STORE_EXTRAS, TORCH
 from astromesh_core.resources.guardrail_meaning import Grounding, PromptInjection, TopicFilter
-from astromesh_core.resources.guardrails import STAGES, GuardrailsSpec
+from astromesh_core.resources.guardrail_rules import PiiDetection, Rule
+from astromesh_core.resources.guardrails import STAGES, GuardrailPolicySpec, GuardrailsSpec, PolicyUse
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
 from astromesh_core.resources.resource import Resource
@@ -98,6 +99,8 @@ def _gaps(resource: Resource) -> Iterator[Gap]:
             yield from _pipeline(pipeline)
         case RuntimeConfigSpec() as config:
             yield from _runtime_config(config)
+        case GuardrailPolicySpec():
+            pass  # what its rules need is said of each agent that names it
 
 
 def _agent(agent: AgentSpec) -> Iterator[Gap]:
@@ -115,13 +118,34 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
             yield ("tools", index, "config", "url"), f"{POSTGRES.missing}; for PostgreSQL {POSTGRES.advice}"
     yield from _memory(agent.memory)
     yield from _guardrails(agent.guardrails)
+    yield from _unmasked(agent)
 
 
 def _guardrails(guardrails: GuardrailsSpec) -> Iterator[Gap]:
+    for path, rule in _rules(guardrails):
+        if isinstance(rule, TopicFilter | PromptInjection | Grounding) and rule.embeddings is not None:
+            yield from _embeddings((*path, "embeddings"), rule.embeddings)
+
+
+def _unmasked(agent: AgentSpec) -> Iterator[Gap]:
+    """A tool that gets what masks stand for is one that the agent has."""
+    names = {tool.name for tool in agent.tools}
+    if any(tool.type in DISCOVERED for tool in agent.tools):
+        return  # what a server offers is known when it is asked
+    for path, rule in _rules(agent.guardrails):
+        for name in sorted(set(rule.restore_in) - names) if isinstance(rule, PiiDetection) else ():
+            yield (*path, "restore_in"), f"the agent has no tool {name!r}"
+
+
+def _rules(guardrails: GuardrailsSpec) -> Iterator[tuple[Path, Rule]]:
     for stage in STAGES:
-        for index, rule in enumerate(guardrails.at(stage)):
-            if isinstance(rule, TopicFilter | PromptInjection | Grounding) and rule.embeddings is not None:
-                yield from _embeddings(("guardrails", stage, index, "embeddings"), rule.embeddings)
+        for index, listed in enumerate(guardrails.at(stage)):
+            if not isinstance(listed, PolicyUse):
+                yield ("guardrails", stage, index), listed
+                continue
+            # What a shared policy says stands in the policy; here it is where it is named.
+            for rule in listed.rules:
+                yield ("guardrails", stage, index, "policy"), rule
 
 
 def _models(agent: AgentSpec) -> Iterator[Gap]:

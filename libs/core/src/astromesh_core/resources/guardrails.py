@@ -35,6 +35,8 @@ class PolicyUse(Spec):
     """Its verdicts are recorded, and nothing else comes of them."""
     rules: Items[_Rule] = ()
     """Those of the policy, as it stood when the agent was stored: filled in by the mesh, whatever a file says here."""
+    tried_out: bool = False
+    """What the policy says of a dry run; filled in by the mesh as well."""
 
 
 def _named(value: object) -> object:
@@ -97,7 +99,8 @@ class GuardrailsSpec(Spec):
                 yield place, listed, "", self.dry_run
                 continue
             for inner, rule in enumerate(listed.rules):
-                yield f"{place}.rules[{inner}]", rule, listed.policy, self.dry_run or listed.dry_run
+                dry_run = self.dry_run or listed.dry_run or listed.tried_out
+                yield f"{place}.rules[{inner}]", rule, listed.policy, dry_run
 
     @property
     def is_empty(self) -> bool:

@@ -10,10 +10,17 @@ from astromesh_core.resources.problems import Problem
 from astromesh_core.resources.resource import ManagedBy
 from astromesh_core.resources.yaml_documents import MAX_BYTES, read_documents
 
-GLOBS = ("runtime.yaml", "providers*.yaml", "channels.yaml", "rag/*.rag.yaml", "agents/*.agent.yaml")
+GLOBS = (
+    "runtime.yaml",
+    "providers*.yaml",
+    "channels.yaml",
+    "rag/*.rag.yaml",
+    "policies/*.policy.yaml",
+    "agents/*.agent.yaml",
+)
 """The files of a config folder that hold resources."""
 
-_STRAY = ("*.yaml", "*.yml", "agents/*.y*ml", "rag/*.y*ml", "workflows/*.y*ml")
+_STRAY = ("*.yaml", "*.yml", "agents/*.y*ml", "rag/*.y*ml", "policies/*.y*ml", "workflows/*.y*ml")
 
 
 def load_text(text: str | bytes, file: str, *, managed_by: ManagedBy = "file", namespace: str = "default") -> Loaded:
@@ -60,6 +67,6 @@ def _stray(folder: Path, known: set[Path]) -> Iterator[Problem]:
 
 
 def _better_name(file: Path) -> str:
-    suffixes = {"agents": ".agent.yaml", "rag": ".rag.yaml"}
+    suffixes = {"agents": ".agent.yaml", "rag": ".rag.yaml", "policies": ".policy.yaml"}
     suffix = suffixes.get(file.parent.name)
     return f"name it {file.name.split('.')[0]}{suffix}" if suffix else ""

@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.channel import ChannelSpec
 from astromesh_core.resources.fields import Models, descend
+from astromesh_core.resources.guardrails import GuardrailPolicySpec
 from astromesh_core.resources.problems import dotted
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
@@ -21,9 +22,9 @@ from astromesh_core.resources.runtime_config import RuntimeConfigSpec
 from astromesh_core.resources.spelling import Spec
 from astromesh_core.resources.yaml_documents import Path
 
-AnySpec = AgentSpec | ProviderSpec | ChannelSpec | RAGPipelineSpec | RuntimeConfigSpec
+AnySpec = AgentSpec | ProviderSpec | ChannelSpec | RAGPipelineSpec | GuardrailPolicySpec | RuntimeConfigSpec
 
-Kind = Literal["Agent", "Provider", "Channel", "RAGPipeline", "RuntimeConfig"]
+Kind = Literal["Agent", "Provider", "Channel", "RAGPipeline", "GuardrailPolicy", "RuntimeConfig"]
 ManagedBy = Literal["file", "api", "kubernetes"]
 
 KINDS: dict[str, type[AnySpec]] = {
@@ -31,6 +32,7 @@ KINDS: dict[str, type[AnySpec]] = {
     "Provider": ProviderSpec,
     "Channel": ChannelSpec,
     "RAGPipeline": RAGPipelineSpec,
+    "GuardrailPolicy": GuardrailPolicySpec,
     "RuntimeConfig": RuntimeConfigSpec,
 }
 """The kinds that are stored. ProviderConfig and channels.yaml are ways to write several of these."""

@@ -11,6 +11,7 @@ from astromesh_core.resources.agent_cycles import cycles
 from astromesh_core.resources.agent_tools import AgentTool, RagTool
 from astromesh_core.resources.candidates import Candidate, target_of
 from astromesh_core.resources.channel import ChannelSpec
+from astromesh_core.resources.policies import POLICY, misfits, policies_of, uses
 from astromesh_core.resources.problems import Problem, did_you_mean
 from astromesh_core.resources.provider import ProviderSpec
 from astromesh_core.resources.rag_pipeline import RAGPipelineSpec
@@ -28,11 +29,13 @@ def check(resources: Iterable[Resource]) -> list[Problem]:
     """Lists what is wrong among resources that are each valid by themselves. `Problem.resource` names the one to mend.
 
     Codes: DuplicateName, UnknownProvider, UnknownPipeline, UnknownAgent, DimensionMismatch, DuplicateKey, UnknownKey,
-    DuplicateBudget, UnpricedModel, ProviderMismatch, AgentCycle. A duplicate is a problem of every one but the first.
+    DuplicateBudget, UnpricedModel, ProviderMismatch, AgentCycle, UnknownGuardrailPolicy, MisplacedPolicy. A duplicate
+    is a problem of every one but the first.
     """
     given = list(resources)
     known = {resource.key for resource in given}
     problems: list[Problem] = [*_duplicates(given), *_budgets(given), *_unpriced(given), *_mismatched(given)]
+    problems += _misplaced(given)
     agents = {
         resource.key: [(path, refer(kind, name, resource.namespace)) for path, kind, name in links(resource)]
         for resource in given
@@ -64,6 +67,8 @@ def links(resource: Resource) -> Iterator[Link]:
                 yield ("tools", index, "agent"), "Agent", tool.agent
         if spec.knowledge is not None:
             yield ("knowledge", "pipeline"), "RAGPipeline", spec.knowledge.pipeline
+        for path, _, use in uses(spec):
+            yield path, POLICY, use.policy
     elif isinstance(spec, ChannelSpec) and spec.default_agent is not None:
         yield ("default_agent",), "Agent", spec.default_agent
 
@@ -148,6 +153,19 @@ def _candidates(given: list[Resource]) -> Iterator[tuple[Resource, Path, Candida
             provider = providers.get(refer("Provider", reference, resource.namespace)) if reference else None
             if provider is not None or not reference:
                 yield resource, ("model", *place), candidate, provider
+
+
+def _misplaced(given: list[Resource]) -> Iterator[Problem]:
+    """A policy stands only where each of its rules can."""
+    policies = policies_of(given)
+    for resource in given:
+        if not isinstance(resource.spec, AgentSpec):
+            continue
+        for path, stage, use in uses(resource.spec):
+            policy = policies.get(refer(POLICY, use.policy, resource.namespace))
+            if policy is not None and (types := misfits(stage, policy)):
+                reason = f"has rules that cannot stand at {stage}: {', '.join(types)}"
+                yield _problem(resource, path, "MisplacedPolicy", reason, "name it where they can, or split it")
 
 
 def _own(resource: Resource) -> Iterator[Problem]:
