@@ -30,7 +30,7 @@ from .test_crashes import worker_process
 EVENTS = 16
 """That the parent has at least; a child has fewer."""
 POINTS = [(point, index) for index in range(1, EVENTS) for point in ("recording", "sending", "stored")]
-SAMPLE = 4
+SAMPLE = 3
 
 
 def sampled() -> list[tuple[str, int]]:
