@@ -25,35 +25,35 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61stromesh/v1/guardrails.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xe2\x01\n\x10\x43heckTextRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12+\n\x05stage\x18\x02 \x01(\x0e\x32\x1c.astromesh.v1.GuardrailStage\x12#\n\x04text\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\'\n\x08passages\x18\x08 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12)\n\x06masked\x18\t \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\"\xc4\x01\n\x11\x43heckTextResponse\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x0f\n\x07\x62locked\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x08verdicts\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.Verdict\x12\x15\n\rpolicy_sha256\x18\x05 \x01(\x0c\x12)\n\x06masked\x18\x06 \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\"\x81\x01\n\x10\x43heckPartRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\'\n\x06states\x18\x03 \x03(\x0b\x32\x17.astromesh.v1.PartState\x12\x0c\n\x04last\x18\x04 \x01(\x08\"J\n\x11\x43heckPartResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\'\n\x06states\x18\x02 \x03(\x0b\x32\x17.astromesh.v1.PartState\";\n\tPartState\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x02 \x01(\t\x12\x10\n\x08released\x18\x03 \x01(\x03\"\x8d\x01\n\x10MaskTextsRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12$\n\x05texts\x18\x02 \x03(\x0b\x32\x15.astromesh.v1.Content\x12)\n\x06masked\x18\x03 \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\"d\n\x11MaskTextsResponse\x12$\n\x05texts\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Content\x12)\n\x06masked\x18\x02 \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\"=\n\x11\x43heckRulesRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"A\n\x12\x43heckRulesResponse\x12+\n\x08problems\x18\x01 \x03(\x0b\x32\x19.astromesh.v1.RuleProblem\"=\n\x0bRuleProblem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*\xae\x01\n\x0eGuardrailStage\x12\x1f\n\x1bGUARDRAIL_STAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15GUARDRAIL_STAGE_INPUT\x10\x01\x12\x1a\n\x16GUARDRAIL_STAGE_OUTPUT\x10\x02\x12\"\n\x1eGUARDRAIL_STAGE_TOOL_ARGUMENTS\x10\x03\x12 \n\x1cGUARDRAIL_STAGE_TOOL_RESULTS\x10\x04\x32\xce\x02\n\x11GuardrailsService\x12L\n\tCheckText\x12\x1e.astromesh.v1.CheckTextRequest\x1a\x1f.astromesh.v1.CheckTextResponse\x12L\n\tCheckPart\x12\x1e.astromesh.v1.CheckPartRequest\x1a\x1f.astromesh.v1.CheckPartResponse\x12L\n\tMaskTexts\x12\x1e.astromesh.v1.MaskTextsRequest\x1a\x1f.astromesh.v1.MaskTextsResponse\x12O\n\nCheckRules\x12\x1f.astromesh.v1.CheckRulesRequest\x1a .astromesh.v1.CheckRulesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61stromesh/v1/guardrails.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xf6\x01\n\x10\x43heckTextRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12+\n\x05stage\x18\x02 \x01(\x0e\x32\x1c.astromesh.v1.GuardrailStage\x12#\n\x04text\x18\x03 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\'\n\x08passages\x18\x08 \x03(\x0b\x32\x15.astromesh.v1.Passage\x12)\n\x06masked\x18\t \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\x12\x12\n\nevery_rule\x18\n \x01(\x08\"\xd4\x01\n\x11\x43heckTextResponse\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Content\x12\x0f\n\x07\x62locked\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x08verdicts\x18\x04 \x03(\x0b\x32\x15.astromesh.v1.Verdict\x12\x15\n\rpolicy_sha256\x18\x05 \x01(\x0c\x12)\n\x06masked\x18\x06 \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\x12\x0e\n\x06places\x18\x07 \x03(\t\"\x81\x01\n\x10\x43heckPartRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\'\n\x06states\x18\x03 \x03(\x0b\x32\x17.astromesh.v1.PartState\x12\x0c\n\x04last\x18\x04 \x01(\x08\"J\n\x11\x43heckPartResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\'\n\x06states\x18\x02 \x03(\x0b\x32\x17.astromesh.v1.PartState\";\n\tPartState\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x02 \x01(\t\x12\x10\n\x08released\x18\x03 \x01(\x03\"\x8d\x01\n\x10MaskTextsRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12$\n\x05texts\x18\x02 \x03(\x0b\x32\x15.astromesh.v1.Content\x12)\n\x06masked\x18\x03 \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\"d\n\x11MaskTextsResponse\x12$\n\x05texts\x18\x01 \x03(\x0b\x32\x15.astromesh.v1.Content\x12)\n\x06masked\x18\x02 \x03(\x0b\x32\x19.astromesh.v1.MaskedValue\"=\n\x11\x43heckRulesRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"A\n\x12\x43heckRulesResponse\x12+\n\x08problems\x18\x01 \x03(\x0b\x32\x19.astromesh.v1.RuleProblem\"=\n\x0bRuleProblem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*\xae\x01\n\x0eGuardrailStage\x12\x1f\n\x1bGUARDRAIL_STAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15GUARDRAIL_STAGE_INPUT\x10\x01\x12\x1a\n\x16GUARDRAIL_STAGE_OUTPUT\x10\x02\x12\"\n\x1eGUARDRAIL_STAGE_TOOL_ARGUMENTS\x10\x03\x12 \n\x1cGUARDRAIL_STAGE_TOOL_RESULTS\x10\x04\x32\xce\x02\n\x11GuardrailsService\x12L\n\tCheckText\x12\x1e.astromesh.v1.CheckTextRequest\x1a\x1f.astromesh.v1.CheckTextResponse\x12L\n\tCheckPart\x12\x1e.astromesh.v1.CheckPartRequest\x1a\x1f.astromesh.v1.CheckPartResponse\x12L\n\tMaskTexts\x12\x1e.astromesh.v1.MaskTextsRequest\x1a\x1f.astromesh.v1.MaskTextsResponse\x12O\n\nCheckRules\x12\x1f.astromesh.v1.CheckRulesRequest\x1a .astromesh.v1.CheckRulesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'astromesh.v1.guardrails_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GUARDRAILSTAGE']._serialized_start=1211
-  _globals['_GUARDRAILSTAGE']._serialized_end=1385
+  _globals['_GUARDRAILSTAGE']._serialized_start=1247
+  _globals['_GUARDRAILSTAGE']._serialized_end=1421
   _globals['_CHECKTEXTREQUEST']._serialized_start=75
-  _globals['_CHECKTEXTREQUEST']._serialized_end=301
-  _globals['_CHECKTEXTRESPONSE']._serialized_start=304
-  _globals['_CHECKTEXTRESPONSE']._serialized_end=500
-  _globals['_CHECKPARTREQUEST']._serialized_start=503
-  _globals['_CHECKPARTREQUEST']._serialized_end=632
-  _globals['_CHECKPARTRESPONSE']._serialized_start=634
-  _globals['_CHECKPARTRESPONSE']._serialized_end=708
-  _globals['_PARTSTATE']._serialized_start=710
-  _globals['_PARTSTATE']._serialized_end=769
-  _globals['_MASKTEXTSREQUEST']._serialized_start=772
-  _globals['_MASKTEXTSREQUEST']._serialized_end=913
-  _globals['_MASKTEXTSRESPONSE']._serialized_start=915
-  _globals['_MASKTEXTSRESPONSE']._serialized_end=1015
-  _globals['_CHECKRULESREQUEST']._serialized_start=1017
-  _globals['_CHECKRULESREQUEST']._serialized_end=1078
-  _globals['_CHECKRULESRESPONSE']._serialized_start=1080
-  _globals['_CHECKRULESRESPONSE']._serialized_end=1145
-  _globals['_RULEPROBLEM']._serialized_start=1147
-  _globals['_RULEPROBLEM']._serialized_end=1208
-  _globals['_GUARDRAILSSERVICE']._serialized_start=1388
-  _globals['_GUARDRAILSSERVICE']._serialized_end=1722
+  _globals['_CHECKTEXTREQUEST']._serialized_end=321
+  _globals['_CHECKTEXTRESPONSE']._serialized_start=324
+  _globals['_CHECKTEXTRESPONSE']._serialized_end=536
+  _globals['_CHECKPARTREQUEST']._serialized_start=539
+  _globals['_CHECKPARTREQUEST']._serialized_end=668
+  _globals['_CHECKPARTRESPONSE']._serialized_start=670
+  _globals['_CHECKPARTRESPONSE']._serialized_end=744
+  _globals['_PARTSTATE']._serialized_start=746
+  _globals['_PARTSTATE']._serialized_end=805
+  _globals['_MASKTEXTSREQUEST']._serialized_start=808
+  _globals['_MASKTEXTSREQUEST']._serialized_end=949
+  _globals['_MASKTEXTSRESPONSE']._serialized_start=951
+  _globals['_MASKTEXTSRESPONSE']._serialized_end=1051
+  _globals['_CHECKRULESREQUEST']._serialized_start=1053
+  _globals['_CHECKRULESREQUEST']._serialized_end=1114
+  _globals['_CHECKRULESRESPONSE']._serialized_start=1116
+  _globals['_CHECKRULESRESPONSE']._serialized_end=1181
+  _globals['_RULEPROBLEM']._serialized_start=1183
+  _globals['_RULEPROBLEM']._serialized_end=1244
+  _globals['_GUARDRAILSSERVICE']._serialized_start=1424
+  _globals['_GUARDRAILSSERVICE']._serialized_end=1758
 # @@protoc_insertion_point(module_scope)

@@ -54,7 +54,10 @@ class CheckTextRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    EVERY_RULE_FIELD_NUMBER: _builtins.int
     stage: Global___GuardrailStage.ValueType
+    every_rule: _builtins.bool
+    """Every rule is asked, also those behind one that blocks: each on what the ones before it left, blocked or not."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     @_builtins.property
@@ -75,10 +78,11 @@ class CheckTextRequest(_message.Message):
         text: _values_pb2.Content | None = ...,
         passages: _abc.Iterable[_values_pb2.Passage] | None = ...,
         masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+        every_rule: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "masked", b"masked", "passages", b"passages", "stage", b"stage", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "every_rule", b"every_rule", "masked", b"masked", "passages", b"passages", "stage", b"stage", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -94,6 +98,7 @@ class CheckTextResponse(_message.Message):
     VERDICTS_FIELD_NUMBER: _builtins.int
     POLICY_SHA256_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     blocked: _builtins.bool
     reason: _builtins.str
     """For the caller, without the found text: which rule blocked and what to do."""
@@ -108,6 +113,10 @@ class CheckTextResponse(_message.Message):
     def masked(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MaskedValue]:
         """What was masked in this text and had no token before."""
 
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the rule of each verdict is declared, such as guardrails.input[0]."""
+
     def __init__(
         self,
         *,
@@ -117,10 +126,11 @@ class CheckTextResponse(_message.Message):
         verdicts: _abc.Iterable[_values_pb2.Verdict] | None = ...,
         policy_sha256: _builtins.bytes = ...,
         masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "masked", b"masked", "policy_sha256", b"policy_sha256", "reason", b"reason", "text", b"text", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "masked", b"masked", "places", b"places", "policy_sha256", b"policy_sha256", "reason", b"reason", "text", b"text", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
