@@ -50,15 +50,16 @@ async def test_a_session_that_is_gone_costs_one_new_one_and_no_call(mesh: Mesh) 
         assert list(map(_name, server.calls)) == ["buy", "look", "buy"]
 
 
-async def test_a_session_that_is_gone_wherever_one_asks_is_no_loop(mesh: Mesh) -> None:
+@pytest.mark.parametrize(("status", "told"), [(404, "not-found"), (400, "invalid-input")])
+async def test_a_session_that_is_gone_wherever_one_asks_is_no_loop(mesh: Mesh, status: int, told: str) -> None:
     async def gone(server: LegacyServer, exchange: Exchange, message: Json) -> None:
-        await exchange.send(404, b"no such session", "text/plain")
+        await exchange.send(status, b"no such session", "text/plain")
 
     server = shop(gone)
     async with legacy(server) as url:
         agent = mesh.agents.add(address(url))
         for name in ("look", "buy"):
-            assert failed(await mesh.call(agent, name))[0] == "not-found"
+            assert failed(await mesh.call(agent, name))[0] == told
         assert len(server.calls) == 4
 
 

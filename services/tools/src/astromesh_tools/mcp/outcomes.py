@@ -77,14 +77,22 @@ def judged(error: BaseException, sending: Sending) -> Judgement:
     code = alone.code if isinstance(alone, MCPError) else 0
     if sending.unsent is not None:
         return Judgement(Meaning.REFUSED, sending.unsent)
-    if sending.status == HTTPStatus.NOT_FOUND or code == SESSION_GONE:
-        return Judgement(Meaning.GONE, NotFound(said))
+    told = f"{said}; it answered {sending.status}" if sending.status else said
+    if code == SESSION_GONE or sending.status == HTTPStatus.NOT_FOUND:
+        return Judgement(Meaning.GONE, NotFound(told))
+    if _is_strange(sending, code):
+        return Judgement(Meaning.GONE, InvalidInput(told))
     by_status = _by_status(sending, said)
     if by_status is not None:
         return by_status
     if code in _REFUSALS:
         return Judgement(Meaning.REFUSED, InvalidInput(said))
     return Judgement(Meaning.OPEN, Unavailable(said))
+
+
+def _is_strange(sending: Sending, code: int) -> bool:
+    """Whether the server does not know who asks: many say 400 where the protocol asks for 404."""
+    return sending.status == HTTPStatus.BAD_REQUEST and code not in _REFUSALS - {INVALID_REQUEST}
 
 
 def leaf(error: BaseException) -> BaseException:
