@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 import uvloop
+from history_scenario import Scenario
+from human_scenarios import human_scenarios
 
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.memory_pb2 import RecallResponse
@@ -57,26 +57,6 @@ SCHEMA = {
     "required": ["id", "name"],
     "additionalProperties": False,
 }
-
-After = Callable[[Bus, Aggregate], Awaitable[None]]
-
-
-async def nothing(bus: Bus, run: Aggregate) -> None:
-    """Most runs end by themselves."""
-    del bus, run
-
-
-@dataclass
-class Scenario:
-    """What an agent is, what it meets, and what happens while it runs."""
-
-    services: FakeServices = field(default_factory=FakeServices)
-    spec: dict[str, Any] = field(default_factory=dict[str, Any])
-    query: str = "what is it?"
-    session: str = ""
-    asked: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Of `requested`, beside these."""
-    after: After = nothing
 
 
 async def several_tools(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
@@ -292,7 +272,7 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
 
 async def main() -> None:
     """Records what is missing."""
-    for name, scenario in scenarios().items():
+    for name, scenario in {**scenarios(), **human_scenarios()}.items():
         path = HISTORIES / "react-1" / f"{name}.binpb"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():

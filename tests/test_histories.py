@@ -12,11 +12,16 @@ from astromesh.v1.values_pb2 import Usage
 from astromesh_core.events.billing import Bill
 from astromesh_core.events.chain import open_commit, verify_chain
 from astromesh_core.events.runs import STATUS_NAMES, fold
+from astromesh_runtime.looking_back import last_model_call
 from astromesh_runtime.replay import replay
 
 HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.binpb"))
 
 ENDS = {
+    "approval-cancelled": "cancelled",
+    "cancelled-compensated": "compensated",
+    "compensated": "compensated",
+    "compensation-left": "compensated",
     "blocked": "failed",
     "broken-off-billed": "failed",
     "cancelled": "cancelled",
@@ -32,6 +37,20 @@ ENDS = {
 
 def test_there_are_histories() -> None:
     assert len(HISTORIES) >= 12
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_a_model_was_sent_is_made_again_at_every_event(path: Path) -> None:
+    events = [event.envelope for event in open_commit(path.read_bytes())]
+    latest = ""
+    for number, event in enumerate(events, 1):
+        if event.run.HasField("model_call_begun"):
+            latest = event.run.model_call_begun.path
+        call = last_model_call(events[:number])
+        assert (call.path if call else "") == latest
+        if call is not None and event.run.HasField("model_call_begun"):
+            assert call.sha256 == event.run.model_call_begun.effect_sha256
+            assert call.transcript.messages
 
 
 LOST = {
