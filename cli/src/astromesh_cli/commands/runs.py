@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from astromesh_cli.client.mesh import MeshClient
     from astromesh_gateway.replies import RunRecord
+    from astromesh_gateway.routes.looking_back import MomentReply
     from astromesh_gateway.routes.runs import EventPage, EventReply, ResultReply, RunPage
 
 RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN_ID")]
@@ -65,12 +66,26 @@ def list_runs(
     table(["RUN", "AGENT", "STATUS", "REQUESTED", "TOOK", "QUESTION"], rows)
 
 
-def show(call: Call, run_id: RunId) -> None:
+def show(
+    call: Call,
+    run_id: RunId,
+    at: Annotated[
+        int | None, typer.Option(min=0, help="As it stood at this event: the prompt as sent, memory, tools, spend.")
+    ] = None,
+) -> None:
     """Shows what a run did: its timeline with durations, the answer, its sources and what it cost."""
+    from astromesh_cli.client.looking_back import print_moment
     from astromesh_cli.client.terminal import print_json
     from astromesh_cli.client.timeline import print_run
 
     with call.connect() as mesh:
+        if at is not None:
+            moment = cast("MomentReply", mesh.get(f"/v1/runs/{run_id}/at/{at}"))
+            if call.as_json:
+                print_json(moment)
+            else:
+                print_moment(moment)
+            return
         run = cast("RunRecord", mesh.get(f"/v1/runs/{run_id}"))
         if call.as_json:
             print_json(run)
