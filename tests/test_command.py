@@ -92,3 +92,26 @@ async def test_exports_what_proves_itself_and_finds_what_was_changed(talking: Ta
     assert (code, found["ok"]) == (1, False)
     assert (await command(talking, "audit", "export", "07-" + "a" * 26, "--output", str(file)))[0] != 0
     assert file.read_bytes() == changed
+
+
+async def test_looks_back_at_any_event_compares_runs_and_replays_them_all(talking: Talking) -> None:
+    asked = ("run", "talker", "add 20 22", "--no-stream")
+    (_, first), (_, second), (_, other) = [
+        await command(talking, *words) for words in (asked, asked, (*asked[:2], "add 1 2", asked[3]))
+    ]
+    code, before = await command(talking, "runs", "show", first["run_id"], "--at", "1")
+    assert (code, before["type"], before["prompt"], before["run"]["steps"]) == (0, "started", None, [])
+    code, after = await command(talking, "runs", "show", first["run_id"], "--at", "7")
+    assert code == 0
+    assert (after["type"], after["run"]["status"], after["prompt"]["path"]) == ("model_call_begun", "running", "3")
+    assert [message["role"] for message in after["prompt"]["messages"]][-3:] == ["user", "assistant", "tool"]
+    assert (await command(talking, "runs", "show", first["run_id"], "--at", "99"))[0] != 0
+    code, same = await command(talking, "runs", "diff", first["run_id"], second["run_id"])
+    assert (code, same["differs"], same["first_difference"]) == (0, [], "")
+    _, differs = await command(talking, "runs", "diff", first["run_id"], other["run_id"])
+    assert differs["differs"] == ["query", "answer", "steps"]
+    assert differs["first_difference"] == "2.1"
+    code, fleet = await command(talking, "runs", "replay", "--all", "--agent", "talker", "--since", "1h")
+    assert code == 0
+    assert fleet["identical"] == fleet["runs"] >= 3
+    assert (await command(talking, "runs", "replay", first["run_id"], "--all"))[0] != 0
