@@ -27,6 +27,7 @@ import router_latency
 import router_memory
 import scanning
 import takeover
+import tool_calls
 import vector_query
 from figures import Figure, save, table
 
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Callable[[float], Iterator[Figure]]] = {
     "token": first_token.measure,
     "replay": replaying.measure,
     "takeover": takeover.measure,
+    "tools": tool_calls.measure,
     "memory": memory_growth.measure,
     "router": router_latency.measure,
     "router-memory": router_memory.measure,
