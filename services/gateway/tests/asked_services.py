@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
+from astromesh.v1.guardrails_pb2_grpc import add_GuardrailsServiceServicer_to_server
 from astromesh.v1.history_pb2 import (
     HistoryServiceListRunsRequest,
     HistoryServiceListRunsResponse,
@@ -60,11 +62,11 @@ from astromesh.v1.runs_pb2 import Run
 from astromesh.v1.runtime_pb2 import ReadPromptRequest, ReadPromptResponse, ReplayRunRequest, ReplayRunResponse
 from astromesh.v1.runtime_pb2_grpc import RuntimeServiceServicer, add_RuntimeServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import add_ToolsServiceServicer_to_server
-from astromesh.v1.values_pb2 import ToolSpec
+from astromesh.v1.values_pb2 import VERDICT_ACTION_WARN, Finding, ToolSpec, Verdict
 from astromesh_core.errors import NotFound, Unavailable
 from astromesh_core.rpc.identity import Caller, current_caller
 from astromesh_core.rpc.ports import RpcServer, ServicerContext
-from astromesh_testing.services import FakeTools
+from astromesh_testing.services import FakeGuardrails, FakeTools
 
 
 class AskedHistory(HistoryServiceServicer):
@@ -207,6 +209,22 @@ def _ingestion(pipeline: str) -> Ingestion:
     )
 
 
+class AskedGuardrails(FakeGuardrails):
+    """One rule, of a shared policy and tried out."""
+
+    async def CheckText(self, request: CheckTextRequest, context: ServicerContext) -> CheckTextResponse:
+        """Warns of the first word, and blocks "forbidden"."""
+        answer = await super().CheckText(request, context)
+        found = Finding(kind="WORD", end=4, severity="low")
+        verdict = Verdict(
+            rule="content_filter", action=VERDICT_ACTION_WARN, findings=[found], policy="strict", dry_run=True
+        )
+        answer.verdicts.append(verdict)
+        answer.places.append("guardrails.input[0].rules[0]")
+        answer.reason = "content_filter: no" if answer.blocked else ""
+        return answer
+
+
 @dataclass
 class AskedServices:
     """All of them, to be added to one server."""
@@ -216,6 +234,7 @@ class AskedServices:
     runtime: AskedRuntime = field(default_factory=AskedRuntime)
     tools: FakeTools = field(default_factory=lambda: FakeTools(ToolSpec(name="add", type="internal")))
     rag: AskedRag = field(default_factory=AskedRag)
+    guardrails: AskedGuardrails = field(default_factory=AskedGuardrails)
 
     def register(self, server: RpcServer) -> None:
         """Adds them."""
@@ -224,3 +243,4 @@ class AskedServices:
         add_RuntimeServiceServicer_to_server(self.runtime, server)
         add_ToolsServiceServicer_to_server(self.tools, server)
         add_RagServiceServicer_to_server(self.rag, server)
+        add_GuardrailsServiceServicer_to_server(self.guardrails, server)

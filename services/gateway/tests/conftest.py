@@ -27,7 +27,7 @@ from astromesh_testing.scripted_runtime import ScriptedRuntime, scripted_runtime
 
 from .asked_services import AskedServices
 
-ASKED = ("history", "memory", "runtime", "tools", "rag")
+ASKED = ("history", "memory", "runtime", "tools", "rag", "guardrails")
 
 
 @dataclass

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from astromesh_gateway.routes.rag import PipelineList
     from astromesh_gateway.routes.resources import ResourceReply, ResourceTable
 
-Kind = Annotated[str, typer.Argument(help="agents, providers, channels, ragpipelines, guardrailpolicies or runtimeconfigs; ag is agents.")]
+Kind = Annotated[
+    str,
+    typer.Argument(
+        help="agents, providers, channels, ragpipelines, guardrailpolicies or runtimeconfigs; ag is agents."
+    ),
+]
 _STATE_COLUMNS = frozenset(("READY", "HEALTHY", "CONNECTED"))
 
 

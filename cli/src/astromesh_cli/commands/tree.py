@@ -10,6 +10,7 @@ from astromesh_cli.commands import (
     auditing,
     checking,
     costs,
+    guardrails,
     mcp,
     proving,
     rag,
@@ -32,6 +33,9 @@ def register(app: typer.Typer) -> None:
     asked = typer.Typer(no_args_is_help=True, help="What runs ask humans: approves, denies and answers it.")
     approvals.register(asked)
     app.add_typer(asked, name="approvals")
+    guarding = typer.Typer(no_args_is_help=True, help="What guards agents: asks their rules about a text.")
+    guardrails.register(guarding)
+    app.add_typer(guarding, name="guardrails")
     calling = typer.Typer(no_args_is_help=True, help="What agents may call: shows it, and calls it by hand.")
     tools.register(calling)
     app.add_typer(calling, name="tools")

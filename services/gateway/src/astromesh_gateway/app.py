@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from pathlib import Path
 
 from astromesh.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
+from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceStub
 from astromesh.v1.history_pb2_grpc import HistoryServiceStub
 from astromesh.v1.memory_pb2_grpc import MemoryServiceStub
 from astromesh.v1.rag_pb2_grpc import RagServiceStub, add_RagServiceServicer_to_server
@@ -123,6 +124,7 @@ async def open_gateway(platform: Platform) -> AsyncGenerator[Gateway]:
                     runtime=RuntimeServiceStub(channel("runtime")),
                     tools=ToolsServiceStub(channel("tools")),
                     rag=RagServiceStub(channel("rag")),
+                    guardrails=GuardrailsServiceStub(channel("guardrails")),
                 ),
                 directory=directory,
                 authenticator=Authenticator(directory, platform.settings.host),

@@ -160,6 +160,7 @@ BODIES: dict[str, Extra] = {
     "POST /v1/runs/{run_id}/resolve": {"path": "2.1", "outcome": "succeeded", "result": '{"order": 17}'},
     "POST /v1/runs/{run_id}/feedback": {"rating": 1, "comment": "named the right page"},
     "POST /v1/approvals/{run_id}/{path}": {"decision": "approve", "comment": "agreed with the customer"},
+    "POST /v1/guardrails/check": {"agent": "docs-agent", "text": "write to ada@example.com", "stage": "input"},
     "POST /v1/tools/execute": {"agent": "docs-agent", "tool_name": "search_docs", "arguments": {"query": "crash"}},
     "POST /v1/rag/query": {"pipeline": "docs", "query": "What happens when a worker dies?", "top_k": 3},
     "POST /v1/rag/pipelines/{name}/ingestions/{ingestion_id}/cancel": {"reason": "the wrong folder"},
@@ -256,6 +257,22 @@ ANSWERS: dict[str, Extra] = {
             }
         ],
         "count": 1,
+    },
+    "POST /v1/guardrails/check": {
+        "agent": "docs-agent",
+        "stage": "input",
+        "blocked": False,
+        "verdicts": [
+            {
+                "place": "guardrails.input[0]",
+                "rule": "pii_detection",
+                "action": "redact",
+                "dry_run": False,
+                "findings": [{"kind": "EMAIL", "start": 9, "end": 24}],
+            }
+        ],
+        "policy_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "text": "write to [EMAIL]",
     },
     "POST /v1/tools/execute": {
         "agent": "docs-agent",

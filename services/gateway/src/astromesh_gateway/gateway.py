@@ -26,6 +26,7 @@ from astromesh_gateway.mesh_metrics import MeshMetrics
 
 if TYPE_CHECKING:
     # Known to type checkers alone: at run time there is one kind of stub.
+    from astromesh.v1.guardrails_pb2_grpc import GuardrailsServiceAsyncStub
     from astromesh.v1.history_pb2_grpc import HistoryServiceAsyncStub
     from astromesh.v1.memory_pb2_grpc import MemoryServiceAsyncStub
     from astromesh.v1.rag_pb2_grpc import RagServiceAsyncStub
@@ -44,6 +45,7 @@ class Services:
     runtime: RuntimeServiceAsyncStub
     tools: ToolsServiceAsyncStub
     rag: RagServiceAsyncStub
+    guardrails: GuardrailsServiceAsyncStub
 
 
 @dataclass(frozen=True, slots=True)

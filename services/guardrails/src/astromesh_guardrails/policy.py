@@ -55,6 +55,8 @@ class Checked(NamedTuple):
     blocked: bool
     reason: str
     verdicts: tuple[Verdict, ...]
+    places: tuple[str, ...] = ()
+    """Where the rule of each verdict is declared."""
 
 
 class Placed(NamedTuple):
@@ -92,22 +94,28 @@ class Policy:
         text: str,
         passages: Sequence[Passage] = (),
         masks: Masks | None = None,
+        *,
+        every: bool = False,
     ) -> Checked:
         """Applies the stage's rules. Raises InvalidInput for a stage that is none.
 
         A length that blocks is judged first, on the text as it came: what is refused anyway is not searched. The others
         follow in the order of the YAML, each on what the one before it left; findings are offsets in the text that
         their rule saw, which of JSON to and from tools is its names, texts and numbers with one character between them.
-        The first rule that blocks ends the check. Tokens of masks are those of `masks`, which grows.
+        The first rule that blocks ends the check, but with `every`, which asks the others too. Tokens of masks are
+        those of `masks`, which grows.
         """
         rules = self._stages.get(stage)
         if rules is None:
             raise InvalidInput(f"{stage} is no stage of guardrails: send input, tool_arguments, tool_results or output")
-        checking = _Checking(stage, text, passages, masks or Masks())
+        checking, refusal = _Checking(stage, text, passages, masks or Masks()), ""
         for placed in rules:
-            if reason := await checking.apply(placed):
-                return Checked("", True, reason, tuple(checking.verdicts))
-        return Checked(checking.text, False, "", tuple(checking.verdicts))
+            reason = await checking.apply(placed)
+            refusal = refusal or reason
+            if refusal and not every:
+                break
+        places = tuple(placed.place for placed in rules[: len(checking.verdicts)])
+        return Checked("" if refusal else checking.text, bool(refusal), refusal, tuple(checking.verdicts), places)
 
     def part(self, states: Sequence[State], text: str, *, last: bool) -> tuple[str, list[State]]:
         """Checks the next piece of an answer; `states` as the piece before left them. Raises InvalidInput where a rule

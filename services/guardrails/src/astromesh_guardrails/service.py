@@ -58,7 +58,7 @@ class GuardrailsService(GuardrailsServiceServicer):
         passages = await self._fetched(request.passages)
         with self._telemetry.span("check text", attributes={gen_ai.NATIVE: CHOICE.name}):
             masks = await self._masks(request.masked)
-            checked = await policy.check(request.stage, text, passages, masks)
+            checked = await policy.check(request.stage, text, passages, masks, every=request.every_rule)
         return CheckTextResponse(
             text=None if checked.blocked else text_content(checked.text),
             blocked=checked.blocked,
@@ -66,6 +66,7 @@ class GuardrailsService(GuardrailsServiceServicer):
             verdicts=checked.verdicts,
             policy_sha256=policy.sha256,
             masked=_added(masks),
+            places=checked.places,
         )
 
     async def CheckPart(self, request: CheckPartRequest, context: ServicerContext) -> CheckPartResponse:

@@ -18,7 +18,8 @@ from astromesh_core.errors import AstromeshError, NotSupported, PermanentError
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_tools import DISCOVERED, RagTool
 from astromesh_core.resources.conditions import SERVICE_DISABLED, TOOLS_CONNECTED, Condition, switched_off
-from astromesh_core.resources.guardrails import STAGES
+from astromesh_core.resources.guardrail_streaming import held_back
+from astromesh_core.resources.guardrails import STAGES, GuardrailsSpec
 
 NOT_ANSWERED: Final = "NotAnswered"
 _CONNECTED: Final = "Connected"
@@ -59,7 +60,15 @@ def guardrails(agent: AgentSpec, problems: Sequence[RuleProblem]) -> Condition:
         said = "; ".join(f"{problem.place}: {problem.message}" for problem in problems)
         return Condition("GuardrailsLoaded", "False", problems[0].reason, said)
     declared = (rule.type for stage in STAGES for _, rule, _, _ in agent.guardrails.rules(stage))
-    return Condition("GuardrailsLoaded", "True", "Loaded", ", ".join(declared))
+    return Condition("GuardrailsLoaded", "True", "Loaded", ", ".join(declared) + _streaming(agent.guardrails))
+
+
+def _streaming(guardrails: GuardrailsSpec) -> str:
+    """When the answer is told, of an agent that has rules for it."""
+    if not guardrails.output:
+        return ""
+    held = "; ".join(f"{place}: {reason}" for place, reason in held_back(guardrails))
+    return f"; the answer is told when it is whole ({held})" if held else "; the answer is told while it is written"
 
 
 def is_offered_tools(agent: AgentSpec) -> bool:
