@@ -68,7 +68,9 @@ async def test_each_role_may_do_its_part(guarded: Mesh) -> None:
     assert (await client.post(RUN, json=body)).status_code == 401
     assert (await client.post(RUN, json=body, headers=bearer("eve"))).status_code == 401
     assert (await client.post(RUN, json=body, headers=bearer("vic"))).status_code == 403
-    assert (await client.post(RUN, json=body, headers=bearer("uma"))).status_code == 200
+    run_id = (await client.post(RUN, json=body, headers=bearer("uma"))).json()["run_id"]
+    (requested, *_) = (await client.get(f"/v1/runs/{run_id}/events", headers=bearer("vic"))).json()["events"]
+    assert (requested["event"]["principal"], requested["event"]["role"]) == ("uma", "user")
     assert (await client.post(RUN, json=body, headers={"X-API-Key": "uma-key"})).status_code == 200
     assert (await client.get("/v1/agents", headers=bearer("vic"))).status_code == 200
     assert (await client.delete("/v1/agents/agent", headers=bearer("uma"))).status_code == 403

@@ -28,7 +28,7 @@ WRITES: dict[str, tuple[str, set[str]]] = {
     "an endpoint": ("$KV.endpoints.circuit.x", {"router"}),
     "an ingestion's event": ("mesh.default.ingestion.docs.sources.x.log", {"rag"}),
     "an ingestion's lease": ("$KV.ingesting.lease.default.docs", {"rag"}),
-    "a value": ("values.00.0", {"gateway", "runtime", "operator"}),
+    "a value": ("values.00.0", {"gateway", "runtime", "operator", "tools"}),
     "a router's observation": (observation_subject("router", "Agent.default.docs"), {"router"}),
     "a live message": (f"live.{RUN.log}", set()),
     "somebody's inbox": ("_INBOX_gateway.x", set()),

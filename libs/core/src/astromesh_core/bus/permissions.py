@@ -79,7 +79,7 @@ _GRANTS: dict[str, _Grant] = {
     ),
     "router": _Grant(buckets=(BUDGETS, ENDPOINTS)),
     "memory": _Grant(publish=("mesh.*.signal.>",), subscribe=("live.mesh.>",), read=(RUNS,)),
-    "tools": _Grant(),
+    "tools": _Grant(publish=("values.>",)),
     "guardrails": _Grant(),
     "rag": _Grant(publish=("mesh.*.ingestion.>",), read=(INGESTIONS,), buckets=(INGESTING,)),
     "history": _Grant(subscribe=("live.mesh.>",), read=(RUNS, DEAD)),
