@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from aiohttp import web as server
 
 import astromesh_rag.upkeep
 from astromesh.v1.control_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE, MANAGED_BY_API
@@ -43,7 +44,7 @@ from astromesh_testing.contracts.placement import Placement
 from astromesh_testing.embedding import WordEmbedder
 
 from .served import SOURCES, Clock, Served, ask, declare, ingest, served, until
-from .site import Site, site
+from .site import MARKDOWN, Site, site
 
 if TYPE_CHECKING:
     from astromesh_vectors.ports import Vectors
@@ -297,3 +298,24 @@ async def test_declared_pages_are_taken_in_by_themselves(
         assert told.reason == "DocumentsRefused"
         assert "/none: is gone: its server answers 404" in told.message
         assert "is an address inside the network" in told.message
+
+
+async def test_a_site_that_does_not_answer_holds_up_its_own_pipeline_alone(
+    placement: Placement, bus: Bus, config: Path, site: Site
+) -> None:
+    answers = asyncio.Event()
+
+    async def late(_: server.Request) -> server.Response:
+        await answers.wait()
+        return server.Response(text="# Late", headers=MARKDOWN)
+
+    site.pages["/slow"] = late
+    slow: dict[str, object] = {"type": "url", "urls": [f"{site.url}/slow"], "allow_private": True}
+    await declare(bus, "slow", {"ingestion": {"sources": [slow]}})
+    async with served(placement, bus, config) as rag:
+        await until(lambda: "/slow" in site.asked)
+        await declare(bus, "docs", SOURCES)
+        await until(lambda: rag.told.status("docs", "IngestionComplete") == CONDITION_STATUS_TRUE)
+        assert rag.told.status("slow", "IngestionComplete") != CONDITION_STATUS_TRUE
+        answers.set()
+        await until(lambda: rag.told.status("slow", "IngestionComplete") == CONDITION_STATUS_TRUE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 
 import pytest
 
@@ -64,6 +65,16 @@ def test_html_becomes_markdown_without_what_stands_around_it() -> None:
     assert text.text.startswith("# Rivers\n\nThe **Rhine** is long.\n\n## Small ones\n\n- Birs\n- Wiese\n")
     assert "| Birs | 73 |" in text.text
     assert not any(word in text.text for word in ("Site name", "Home", "track", "Imprint", "color"))
+
+
+@pytest.mark.parametrize("end", ["", "<p>Rest</p>"])
+def test_html_is_read_in_time_however_much_of_it_is_begun_and_never_ended(end: str) -> None:
+    begun = "".join(part * 10_000 for part in (" ", "<a ", '<a href="', "<!-- ", "<![CDATA[", "<?", "</"))
+    # Looked at anew at every beginning, this would take minutes.
+    page = "<p>Owls hunt.</p>" + begun * 2 + end
+    before = time.process_time()
+    assert read("html", page.encode()).text.startswith("Owls hunt.\n")
+    assert time.process_time() - before < 20
 
 
 def test_html_without_a_main_part_is_its_body_under_its_title() -> None:

@@ -31,6 +31,10 @@ LONGEST_RETRY_SECONDS = 300.0
 SWEEP_SECONDS = 5.0
 """How often a replica looks for ingestions that another one broke off, and whether the store is there."""
 
+AT_ONCE = 8
+"""Pipelines whose sources are taken in side by side: a slow site holds up its own, while what is held in memory stays
+bounded. They share the models, which take one batch after the other."""
+
 _log = logger(__name__)
 
 
@@ -52,7 +56,7 @@ class Ingesting(NamedTuple):
 
 
 class Upkeep:
-    """Takes in one pipeline's sources at a time, for there is one model, and none before `started` is done."""
+    """Takes in the sources of some pipelines side by side, each one's in turn, and none before `started` is done."""
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class Upkeep:
         self._filled: set[tuple[str, str]] = set()
         self._observations = observations
         self._started = asyncio.ensure_future(started)
-        self._turn = asyncio.Lock()
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._observed: dict[tuple[str, str], Observed] = {}
 
@@ -242,7 +246,7 @@ class Upkeep:
         """Takes the sources in and notes how that went; the answer is what kept it from taking in everything."""
         cause = INGESTION_CAUSE_DECLARED if appointment is None else INGESTION_CAUSE_SCHEDULED
         await asyncio.shield(self._started)
-        async with self._turn:
+        async with self._places:
             try:
                 summary = await self._summary_of(self.wanted(declared, cause, appointment, resumable=True))
             except AstromeshError as error:
@@ -274,7 +278,7 @@ class Upkeep:
     async def _renew(self, declared: Declared, observed: Observed) -> None:
         assert declared.pipeline is not None
         await asyncio.shield(self._started)
-        async with self._turn:
+        async with self._places:
             summary = await declared.pipeline.renew()
         if summary.replaced or summary.refused:
             observed.note(conditions.ingested(summary, declared=True))

@@ -10,6 +10,7 @@ from bs4.dammit import EncodingDetector
 from bs4.exceptions import ParserRejectedMarkup
 from markdownify import MarkdownConverter
 
+from astromesh_core.ended_markup import ended
 from astromesh_rag.readers.text import Text, Unreadable, decoded
 
 _BOILERPLATE: Final = (
@@ -44,7 +45,7 @@ def read_html(data: bytes, charset: str = "") -> Text:
 def markdown_of(html: str) -> str:
     """The content of a page as Markdown, under its title where it has no heading of the first order."""
     try:
-        soup = BeautifulSoup(html, "html.parser")
+        soup = BeautifulSoup(ended(html), "html.parser")
     except ParserRejectedMarkup as error:
         raise Unreadable("is no HTML") from error
     for tag in soup.find_all(_BOILERPLATE):

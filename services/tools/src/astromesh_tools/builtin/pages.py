@@ -11,6 +11,7 @@ from bs4.dammit import EncodingDetector
 from bs4.exceptions import ParserRejectedMarkup
 from markdownify import MarkdownConverter
 
+from astromesh_core.ended_markup import ended
 from astromesh_core.errors import InvalidInput
 
 MOST_HTML: Final = 500_000
@@ -54,7 +55,7 @@ def _decoded(body: bytes, charset: str) -> str:
 
 def _markdown(html: str, url: str) -> str:
     try:
-        soup = BeautifulSoup(_closed(html[:MOST_HTML]), "html.parser")
+        soup = BeautifulSoup(ended(html[:MOST_HTML]), "html.parser")
     except (ParserRejectedMarkup, ValueError) as error:
         raise InvalidInput("the page is no HTML that can be read") from error
     title = soup.title.get_text(" ", strip=True) if soup.title is not None else ""
@@ -65,12 +66,6 @@ def _markdown(html: str, url: str) -> str:
         link["href"] = _joined(url, str(link["href"]))
     heading = f"# {title}\n\n" if title and content.find("h1") is None else ""
     return heading + _BLANK_LINES.sub("\n\n", _converted(content)).strip()
-
-
-def _closed(html: str) -> str:
-    """The page without what is begun and never ended: for each such `<` the parser would look through all the rest."""
-    end = html.rfind(">") + 1
-    return html[:end] + html[end:].partition("<")[0]
 
 
 def _converted(content: Tag) -> str:
