@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import orjson
-import psutil
 import pytest
 
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, TOOL_EFFECT_KIND_WRITE
@@ -125,4 +125,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 async def listening(port: int) -> bool:
-    return any(each.laddr.port == port for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True

@@ -176,7 +176,8 @@ class Session:
     def close(self) -> None:
         """Begins to end it. What is under way is cut off."""
         self._ending.set()
-        if not self._opened.is_set():
+        if not self._opened.is_set() and not self._task.cancelling():
+            # Once: a second cancel would catch the SDK as it stops the program, and leave that running.
             self._task.cancel()
 
     async def closed(self) -> None:
