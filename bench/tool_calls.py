@@ -127,11 +127,13 @@ async def _measured(plan: Plan) -> dict[str, Any]:
     configure_logs("error", "json", record_content=False)
     async with _mesh(Path(plan.folder)) as (mesh, credentials, url):
         bus = mesh.platform.bus
-        model = {"primary": {"provider": "openai_compat", "model": "stub-1", "endpoint": plan.endpoint}}
+        model: dict[str, object] = {
+            "primary": {"provider": "openai_compat", "model": "stub-1", "endpoint": plan.endpoint}
+        }
         for effect in ("none", "read", "write"):
             add = {"name": "add", "type": "internal", "function": "bench_tools:add", "effect": effect}
             await put_agent(bus, effect, model=model, tools=[] if effect == "none" else [add])
-        connection = await nats.connect(
+        connection = await nats.connect(  # pyright: ignore[reportUnknownMemberType] - its options are not typed
             url, user=credentials.user, password=credentials.password, inbox_prefix=inbox_of(credentials.user)
         )
         try:

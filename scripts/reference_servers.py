@@ -1,4 +1,4 @@
-"""Installs the official MCP servers that tests ask into `build/`, by the lock file in `tests/reference_servers/`.
+"""Installs the official MCP servers and clients of tests into `build/`, by the lock file in `tests/reference_servers/`.
 
 Prints the folder; where there is no npm, or no registry, it says so and exits with 3.
 """

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import subprocess
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -23,6 +27,7 @@ from astromesh_testing.waiting import until
 
 from .conftest import Terminal
 
+SCRIPT = Path(__file__).parents[2] / "scripts" / "reference_servers.py"
 QUESTION = "When does the ferry to Elba leave?"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ASTROMESH_")}
 
@@ -49,6 +54,24 @@ async def answer_of(client: Client, steps: list[str] | None = None) -> str:
     assert not result.is_error, result
     assert isinstance(result.content[0], TextContent)
     return result.content[0].text
+
+
+@pytest.fixture(scope="session")
+def inspector() -> Path:
+    """The command of the official inspector, which npm installs."""
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=310, check=False)
+    if done.returncode:
+        pytest.skip(done.stdout.strip() or done.stderr.strip()[-300:])
+    return Path(done.stdout.strip()) / "node_modules/@modelcontextprotocol/inspector-cli/build/index.js"
+
+
+async def inspected(inspector: Path, *arguments: str) -> dict[str, Any]:
+    """What the inspector prints."""
+    command = ["node", str(inspector), *arguments]
+    process = await asyncio.create_subprocess_exec(*command, env=ENVIRONMENT, stdout=PIPE, stderr=PIPE)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return orjson.loads(out)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -147,3 +170,18 @@ def test_says_where_nothing_is_and_what_refuses(nowhere: Terminal, terminal: Ter
     assert "no config folder" in nowhere("mcp", "--config", "/nonexistent", code=2).err
     reply = terminal("mcp", stdin='nonsense\n{"jsonrpc":"2.0","id":1,"method":"ping"}\n').out.splitlines()
     assert [orjson.loads(line).get("error", {}).get("code") for line in reply] == [-32700, None]
+
+
+@pytest.mark.timeout(360)
+@pytest.mark.parametrize("way", ["http", "sse", "stdio"])
+async def test_the_official_inspector_lists_and_runs_the_agents(terminal: Terminal, inspector: Path, way: str) -> None:
+    target = {
+        "http": [f"{terminal.url}/mcp"],
+        "sse": [f"{terminal.url}/mcp/sse"],
+        "stdio": [str(COMMAND), "mcp", "--url", terminal.url],
+    }[way]
+    listed = await inspected(inspector, *target, "--method", "tools/list")
+    asked = ("--tool-name", "librarian", "--tool-arg", f"query={QUESTION}")
+    answered = await inspected(inspector, *target, "--method", "tools/call", *asked)
+    assert "librarian" in [tool["name"] for tool in listed["tools"]]
+    assert "Piombino every hour" in answered["content"][0]["text"]
