@@ -35,6 +35,15 @@ EXECUTE_SECONDS = 300.0
 """Longest that a call by hand may take; the tool's own timeout is shorter as a rule."""
 
 
+class OriginReply(TypedDict):
+    """Where a tool comes from that a server offers: the entry of the agent's file, its name there, the server's version.
+    """
+
+    entry: str
+    name: str
+    version: str
+
+
 class ToolReply(TypedDict):
     """A tool of an agent. `version` is another where its name, description, schema or effect is; `declared` is what the
     agent's file says of its bounds."""
@@ -48,6 +57,7 @@ class ToolReply(TypedDict):
     version: str
     parameters: dict[str, JsonValue]
     declared: NotRequired[dict[str, JsonValue]]
+    origin: NotRequired[OriginReply]
 
 
 class ToolList(TypedDict):
@@ -187,7 +197,7 @@ async def _owner(gateway: Gateway, caller: Caller, body: ToolCallBody) -> tuple[
 
 
 def _tool_reply(agent: str, spec: ToolSpec) -> ToolReply:
-    return ToolReply(
+    reply = ToolReply(
         agent=agent,
         name=spec.name,
         type=spec.type,
@@ -197,6 +207,9 @@ def _tool_reply(agent: str, spec: ToolSpec) -> ToolReply:
         version=catalogue_sha256([spec]).hex()[:12],
         parameters=cast("dict[str, JsonValue]", orjson.loads(spec.parameters_json or "{}")),
     )
+    if spec.HasField("origin"):
+        reply["origin"] = OriginReply(entry=spec.origin.entry, name=spec.origin.name, version=spec.origin.version)
+    return reply
 
 
 def _declared(spec_json: str, spec: ToolSpec) -> dict[str, JsonValue]:
