@@ -15,6 +15,7 @@ import orjson
 import uvloop
 from history_scenario import Scenario
 from human_scenarios import human_scenarios
+from tool_scenarios import tool_scenarios
 
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.memory_pb2 import RecallResponse
@@ -272,7 +273,7 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
 
 async def main() -> None:
     """Records what is missing."""
-    for name, scenario in {**scenarios(), **human_scenarios()}.items():
+    for name, scenario in {**scenarios(), **human_scenarios(), **tool_scenarios()}.items():
         path = HISTORIES / "react-1" / f"{name}.binpb"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
