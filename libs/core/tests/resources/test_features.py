@@ -114,6 +114,22 @@ def test_strict_memory_is_refused_without_the_driver(backend: str) -> None:
     assert gap.endswith(f"run: pip install 'astromesh[{backend}]'")
 
 
+TOOLS_OF_SERVERS = "tools: [{name: files, type: mcp, command: npx}]"
+
+
+def test_tools_of_servers_need_nothing_but_the_extra() -> None:
+    assert gaps(agent(TOOLS_OF_SERVERS)) == []
+
+
+@pytest.mark.usefixtures("bare")
+def test_tools_of_servers_are_refused_without_the_extra() -> None:
+    (gap,) = gaps(agent(TOOLS_OF_SERVERS))
+    assert gap == (
+        "f.yaml:6: spec.tools[0].type: tools of type mcp need an extra: mcp is not installed; "
+        "run: pip install 'astromesh[mcp]'"
+    )
+
+
 @pytest.mark.parametrize("pattern", ["plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"])
 def test_other_patterns_are_not_built(pattern: str) -> None:
     (gap,) = gaps(agent(f"orchestration: {{pattern: {pattern}}}"))

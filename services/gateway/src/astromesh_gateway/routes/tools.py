@@ -20,6 +20,7 @@ from astromesh_core.resources.tool_controls import ToolControls
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.access import TheGateway, User, Viewer
 from astromesh_gateway.agents_called import call_agent
+from astromesh_gateway.approvals import require_approver
 from astromesh_gateway.bodies import ToolCallBody
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.failures import problem_response
@@ -29,15 +30,15 @@ from astromesh_gateway.shown import shown
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
-_BOUNDS = (*ToolControls.model_fields, "approval", "approval_role", "isolation")
+_HUMAN = ("approval", "approval_timeout_seconds", "approval_role", "reconcile", "compensate")
+_BOUNDS = (*ToolControls.model_fields, *_HUMAN, "isolation")
 
 EXECUTE_SECONDS = 300.0
 """Longest that a call by hand may take; the tool's own timeout is shorter as a rule."""
 
 
 class OriginReply(TypedDict):
-    """Where a tool comes from that a server offers: the entry of the agent's file, its name there, the server's version.
-    """
+    """Where a tool comes from that a server offers: the entry of the agent's file, its name and version there."""
 
     entry: str
     name: str
@@ -145,6 +146,8 @@ async def describe_tool(agent: str, tool_name: str, caller: Viewer, gateway: The
 async def execute_tool(request: Request, body: ToolCallBody, caller: User, gateway: TheGateway) -> Response:
     """Calls a tool once, never again. Where no definite answer came (504, 503), nobody knows whether it acted."""
     ref, spec = await _owner(gateway, caller, body)
+    record = gateway.directory.record("Agent", caller.namespace, ref.name)
+    require_approver(caller, _declared(record.spec_json, spec), body.arguments)
     call_id = request.headers.get("idempotency-key", "") or secrets.token_hex(16)
     call = ToolCall(id=call_id, name=body.tool_name, arguments=text_content(orjson.dumps(body.arguments).decode()))
     if spec.agent:
