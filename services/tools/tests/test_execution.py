@@ -289,3 +289,15 @@ async def test_a_call_by_hand_obeys_the_permissions_of_its_callers_role(shop: Me
         assert await shop.output(agent, "add", '{"a": 11}') == "12"
     assert failed(await shop.call(agent, "add", '{"a": 11}'))[0] == "denied"
     assert (await shop.call(agent, "add", '{"a": 11}', at="2.1")).HasField("result")
+
+
+async def test_a_call_by_hand_that_a_human_approves_is_made_by_those_who_may_approve(shop: Mesh) -> None:
+    agent = shop.agents.add(function("add", effect="write", approval="when: a > 10", approval_role="admin"))
+    with acting_for(Caller("key", "shop", "user")):
+        assert await shop.output(agent, "add", '{"a": 10}') == "11"
+        assert failed(await shop.call(agent, "add", '{"a": 11}')) == (
+            "denied",
+            "such a call of add is approved by the role 'admin': call it as one, or in a run",
+        )
+    with acting_for(Caller("boss", "shop", "admin")):
+        assert await shop.output(agent, "add", '{"a": 11}') == "12"

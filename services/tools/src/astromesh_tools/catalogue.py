@@ -64,17 +64,14 @@ class Toolbox:
         self._own = {each.spec.name: each for each in self._entries if not is_source(each)}
         self._sources = [each for each in self._entries if is_source(each)]
         self._fixed = Catalogue(self._own)
+        self.reader = next((name for name, tool in self._own.items() if tool.spec.reads_results), "")
+        """The tool by which the agent reads what is cut off from results; "" where it has none."""
 
     @property
     def names(self) -> list[str]:
         """Every name that is known without asking anybody."""
         offers = [source.latest for source in self._sources]
         return [*self._own, *(name for offer in offers if offer is not None for name in offer.tools)]
-
-    @property
-    def reader(self) -> str:
-        """The tool by which the agent reads what is cut off from results; "" where it has none."""
-        return next((name for name, tool in self._own.items() if tool.spec.reads_results), "")
 
     async def catalogue(self) -> Catalogue:
         """What the agent may call now; those who offer tools are asked all at once.

@@ -15,7 +15,6 @@ from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer
 from astromesh.v1.values_pb2 import Content, Failure, Timing, ToolResult
 from astromesh_core.errors import Denied, NotFound
 from astromesh_core.events.contents import plain
-from astromesh_core.resources.tool_permissions import given_arguments
 from astromesh_core.rpc.identity import current_caller
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.telemetry import gen_ai
@@ -64,11 +63,11 @@ class ToolsService(ToolsServiceServicer):
 
     async def _denied(self, tool: Tool | None, request: ExecuteToolRequest, arguments: str) -> Failure | None:
         """Why a call by hand is not permitted. One of a run was judged before its intent."""
-        permits = None if request.run_id else await self._toolboxes.permits(request.agent)
-        if permits is None:
+        if request.run_id:
             return None
-        given = given_arguments(arguments, tool.spec.parameters_json if tool is not None else "")
-        refusal = permits.refusal(request.call.name, current_caller().role, given)
+        by_hand = await self._toolboxes.by_hand(request.agent)
+        spec = tool.spec if tool is not None else None
+        refusal = by_hand.refusal(request.call.name, spec, arguments, current_caller().role)
         return failure_of(Denied(refusal)) if refusal else None
 
     async def _execute(

@@ -17,13 +17,13 @@ from astromesh_core.resources.agent_tools import Tool as Declared
 from astromesh_core.resources.agent_tools import WebhookTool as Webhook
 from astromesh_core.resources.compiled import Compiled, Specs
 from astromesh_core.resources.extras import MCP
-from astromesh_core.resources.tool_permissions import Permits
 from astromesh_core.user_code.foreign import Raised
 from astromesh_core.user_code.modules import Modules
 from astromesh_core.user_code.threads import DaemonThreads
 from astromesh_tools.agents import AgentTool
 from astromesh_tools.builtin.opening import opened
 from astromesh_tools.builtin.tool import BuiltinTool
+from astromesh_tools.by_hand import ByHand
 from astromesh_tools.catalogue import Toolbox, ToolSource
 from astromesh_tools.controlled import Controls
 from astromesh_tools.functions import FunctionTool
@@ -59,7 +59,7 @@ class Toolboxes:
         connections: Connections,
     ) -> None:
         self._agents = Compiled(specs, _tools_of)
-        self._permits = Compiled(specs, _permits_of)
+        self._by_hand = Compiled(specs, _by_hand_of)
         self._modules = modules
         self._rag = rag
         self._around = around
@@ -88,9 +88,9 @@ class Toolboxes:
             self._made[key] = (generation, toolbox)
         return toolbox
 
-    async def permits(self, agent: ResourceRef) -> Permits | None:
-        """What the agent's callers may do with its tools; None for everything. Raises NotFound."""
-        return await self._permits.of(agent)
+    async def by_hand(self, agent: ResourceRef) -> ByHand:
+        """What the agent's callers may call by hand. Raises NotFound."""
+        return await self._by_hand.of(agent)
 
     async def close(self) -> None:
         """Imports no more, forgets what was imported, and returns when no process of an isolated call is left."""
@@ -158,9 +158,8 @@ class Toolboxes:
 
 
 def _tools_of(ref: ResourceRef, spec_json: str) -> tuple[Declared, ...]:
-    return AgentSpec.from_json(spec_json).tools
+    return AgentSpec.from_json(spec_json).offered
 
 
-def _permits_of(ref: ResourceRef, spec_json: str) -> Permits | None:
-    permissions = AgentSpec.from_json(spec_json).permissions
-    return Permits(permissions) if permissions is not None else None
+def _by_hand_of(ref: ResourceRef, spec_json: str) -> ByHand:
+    return ByHand(AgentSpec.from_json(spec_json))
