@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
+
+from pydantic import JsonValue
 
 from astromesh.v1.runs_pb2 import (
     APPROVAL_KIND_QUESTION,
@@ -25,6 +27,7 @@ from astromesh_core.errors import Conflict, InvalidInput, NotFound
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.events.human_steps import asked
 from astromesh_core.events.identity import session_key
+from astromesh_core.resources.tool_approval import NEVER, ApprovalRule
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.approval_replies import STATES
 from astromesh_gateway.auth import Role, require
@@ -54,6 +57,14 @@ class Answer:
 
     text: str
     declined: bool = False
+
+
+def require_approver(caller: Caller, declared: Mapping[str, JsonValue], arguments: Mapping[str, JsonValue]) -> None:
+    """Lets those through who could approve this call of a tool: calling it by hand decides it too. `declared` is what
+    the agent's file says of the tool. Raises Denied."""
+    approval, role = str(declared.get("approval", NEVER)), declared.get("approval_role", "user")
+    if approval != NEVER and ApprovalRule(approval).asks(arguments):
+        require(caller, cast("Role", role))
 
 
 class Approvals:
