@@ -13,6 +13,7 @@ from pathlib import Path
 
 import orjson
 import uvloop
+from guard_scenarios import guard_scenarios
 from history_scenario import Scenario
 from human_scenarios import human_scenarios
 from tool_scenarios import tool_scenarios
@@ -273,7 +274,8 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
 
 async def main() -> None:
     """Records what is missing."""
-    for name, scenario in {**scenarios(), **human_scenarios(), **tool_scenarios()}.items():
+    everything = {**scenarios(), **human_scenarios(), **tool_scenarios(), **guard_scenarios()}
+    for name, scenario in everything.items():
         path = HISTORIES / "react-1" / f"{name}.binpb"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
