@@ -114,6 +114,16 @@ async def test_files_are_read_and_written_by_their_server(mesh: Mesh, servers: P
     assert outside.result.is_error
 
 
+async def test_the_time_is_told_by_its_server_of_the_python_registry(mesh: Mesh) -> None:
+    agent = mesh.agents.add(entry([sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]))
+    assert (await offered(mesh, agent))["get_current_time"].effect == TOOL_EFFECT_KIND_READ
+    asked = '{"source_timezone": "UTC", "time": "12:00", "target_timezone": "Europe/Zurich"}'
+    told = orjson.loads(await mesh.output(agent, "convert_time", asked))
+    assert told["target"]["timezone"] == "Europe/Zurich"
+    wrong = await mesh.call(agent, "get_current_time", '{"timezone": "Nowhere/None"}')
+    assert wrong.result.is_error
+
+
 def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
     environ = {"PORT": str(port), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
