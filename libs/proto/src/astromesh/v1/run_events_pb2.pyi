@@ -276,6 +276,7 @@ class RunRequested(_message.Message):
     USER_KEY_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    FORK_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     session_key: _builtins.str
     """Keyed hash of (namespace, agent, session); also names the session's aggregate."""
@@ -326,6 +327,10 @@ class RunRequested(_message.Message):
     def lineage(self) -> Global___Lineage:
         """Of a run that another run started."""
 
+    @_builtins.property
+    def fork(self) -> Global___Fork:
+        """Of a run that shares another one's past."""
+
     def __init__(
         self,
         *,
@@ -348,14 +353,81 @@ class RunRequested(_message.Message):
         user_key: _builtins.str = ...,
         role: _builtins.str = ...,
         lineage: Global___Lineage | None = ...,
+        fork: Global___Fork | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "lineage", b"lineage", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "digest_key", b"digest_key", "fork", b"fork", "lineage", b"lineage", "query", b"query", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "images", b"images", "lineage", b"lineage", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "role", b"role", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_on_disconnect", b"cancel_on_disconnect", "context", b"context", "digest_key", b"digest_key", "fork", b"fork", "images", b"images", "lineage", b"lineage", "output_schema_json", b"output_schema_json", "principal", b"principal", "private_session", b"private_session", "query", b"query", "request_mac", b"request_mac", "role", b"role", "session_id", b"session_id", "session_key", b"session_key", "surface", b"surface", "transcript", b"transcript", "user", b"user", "user_key", b"user_key", "uses_memory", b"uses_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunRequested: _TypeAlias = RunRequested  # noqa: Y015
+
+@_typing.final
+class Fork(_message.Message):
+    """Another run's past, and what of it is changed. What is shared is copied into the log of the fork, which replays by
+    itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    index: _builtins.int
+    """Of the last event that is shared."""
+    live: _builtins.bool
+    """Tools that change the world are called. Else their calls are simulated."""
+    @_builtins.property
+    def agent(self) -> _values_pb2.ResourceRef:
+        """The version of the agent that goes on."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForkedResult]:
+        """What tools are said to have answered in that past."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        agent: _values_pb2.ResourceRef | None = ...,
+        results: _abc.Iterable[Global___ForkedResult] | None = ...,
+        live: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "index", b"index", "live", b"live", "results", b"results", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fork: _TypeAlias = Fork  # noqa: Y015
+
+@_typing.final
+class ForkedResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    @_builtins.property
+    def output(self) -> _values_pb2.Content: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        output: _values_pb2.Content | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkedResult: _TypeAlias = ForkedResult  # noqa: Y015
 
 @_typing.final
 class Lineage(_message.Message):
@@ -366,10 +438,13 @@ class Lineage(_message.Message):
     ANCESTORS_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     DEADLINE_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The parent's effect that it is."""
     deadline_unix_nano: _builtins.int
     """It ends by then, less what it spends waiting for others than children; 0: none."""
+    simulated: _builtins.bool
+    """A run above it is a fork that is not live: its tools change nothing either."""
     @_builtins.property
     def ancestors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ancestor]:
         """Every run above it, the first one first: the last one is its parent."""
@@ -380,10 +455,11 @@ class Lineage(_message.Message):
         ancestors: _abc.Iterable[Global___Ancestor] | None = ...,
         path: _builtins.str = ...,
         deadline_unix_nano: _builtins.int = ...,
+        simulated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "deadline_unix_nano", b"deadline_unix_nano", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "deadline_unix_nano", b"deadline_unix_nano", "path", b"path", "simulated", b"simulated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -912,10 +988,13 @@ class ToolSucceeded(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     resolved_by: _builtins.str
     """Of a step that a human settled: who did; of one that was looked up: `reconciled by` and the tool."""
+    simulated: _builtins.bool
+    """The tool was not called: it would have changed the world, and the run is a fork that may not."""
     @_builtins.property
     def result(self) -> _values_pb2.ToolResult: ...
     @_builtins.property
@@ -933,10 +1012,11 @@ class ToolSucceeded(_message.Message):
         timing: _values_pb2.Timing | None = ...,
         resolved_by: _builtins.str = ...,
         edited_arguments: _values_pb2.Content | None = ...,
+        simulated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "result", b"result", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "path", b"path", "resolved_by", b"resolved_by", "result", b"result", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "path", b"path", "resolved_by", b"resolved_by", "result", b"result", "simulated", b"simulated", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

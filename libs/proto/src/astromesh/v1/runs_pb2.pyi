@@ -182,6 +182,8 @@ class Run(_message.Message):
     DEPTH_FIELD_NUMBER: _builtins.int
     CHILDREN_COST_NANOS_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
+    FORKED_RUN_ID_FIELD_NUMBER: _builtins.int
+    FORKED_INDEX_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     namespace: _builtins.str
     agent: _builtins.str
@@ -208,6 +210,9 @@ class Run(_message.Message):
     depth: _builtins.int
     children_cost_nanos: _builtins.int
     """What its children come to, beside its own cost."""
+    forked_run_id: _builtins.str
+    """Of a fork: whose past it shares, and up to which event."""
+    forked_index: _builtins.int
     @_builtins.property
     def session_id(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -270,10 +275,12 @@ class Run(_message.Message):
         depth: _builtins.int = ...,
         children_cost_nanos: _builtins.int = ...,
         approvals: _abc.Iterable[Global___Approval] | None = ...,
+        forked_run_id: _builtins.str = ...,
+        forked_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failure", b"failure", "query", b"query", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "approvals", b"approvals", "children_cost_nanos", b"children_cost_nanos", "cost_nanos", b"cost_nanos", "depth", b"depth", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "namespace", b"namespace", "parent_path", b"parent_path", "parent_run_id", b"parent_run_id", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "root_run_id", b"root_run_id", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "approvals", b"approvals", "children_cost_nanos", b"children_cost_nanos", "cost_nanos", b"cost_nanos", "depth", b"depth", "ended_unix_nano", b"ended_unix_nano", "events", b"events", "failure", b"failure", "feedback", b"feedback", "finish_reason", b"finish_reason", "forked_index", b"forked_index", "forked_run_id", b"forked_run_id", "namespace", b"namespace", "parent_path", b"parent_path", "parent_run_id", b"parent_run_id", "principal", b"principal", "query", b"query", "requested_unix_nano", b"requested_unix_nano", "root_run_id", b"root_run_id", "run_id", b"run_id", "session_id", b"session_id", "session_key", b"session_key", "sources", b"sources", "started_unix_nano", b"started_unix_nano", "status", b"status", "steps", b"steps", "structured", b"structured", "traceparent", b"traceparent", "usage", b"usage", "waiting_for", b"waiting_for", "waiting_path", b"waiting_path", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,6 +414,7 @@ class Step(_message.Message):
     CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     kind: Global___StepKind.ValueType
     name: _builtins.str
@@ -420,6 +428,8 @@ class Step(_message.Message):
     """Of a child: its run."""
     cached: _builtins.bool
     """It was answered from what the tool had answered before."""
+    simulated: _builtins.bool
+    """The tool was not called: as in ToolSucceeded."""
     @_builtins.property
     def input(self) -> _values_pb2.Content:
         """Of a tool: its arguments as JSON text."""
@@ -463,10 +473,11 @@ class Step(_message.Message):
         child_run_id: _builtins.str = ...,
         whole: _values_pb2.StoredValue | None = ...,
         cached: _builtins.bool = ...,
+        simulated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input", "output", b"output", "route", b"route", "timing", b"timing", "usage", b"usage", "whole", b"whole"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "child_run_id", b"child_run_id", "cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "status", b"status", "timing", b"timing", "usage", b"usage", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "child_run_id", b"child_run_id", "cost_nanos", b"cost_nanos", "failure", b"failure", "finish_reason", b"finish_reason", "input", b"input", "kind", b"kind", "name", b"name", "output", b"output", "path", b"path", "reasoning", b"reasoning", "route", b"route", "simulated", b"simulated", "status", b"status", "timing", b"timing", "usage", b"usage", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
