@@ -267,3 +267,19 @@ def test_the_examples_of_the_guides_are_served(page: str) -> None:
         assert loaded.problems == ()
         assert [unsupported(resource) for resource in loaded.resources] == [[]]
         assert all(isinstance(resource.spec, RAGPipelineSpec) for resource in loaded.resources)
+
+
+async def test_questions_and_passages_are_read_behind_their_prefixes_and_passages_of_others_are_apart(
+    tmp_path: Path,
+) -> None:
+    async with mesh(tmp_path) as here:
+        plain = await here.declare("embeddings: {query_prefix: 'q: '}")
+        await plain.ingest_all(Listing([given_text("a.txt", RIVERS)]))
+        assert here.embedder.embedded == [RIVERS]
+        await plain.query("Rhine", 1)
+        assert here.embedder.embedded[1:] == ["q: Rhine"]
+        prefixed = await here.declare("embeddings: {query_prefix: 'q: ', passage_prefix: 'p: '}")
+        assert prefixed.store is not plain.store
+        await prefixed.ingest_all(Listing([given_text("a.txt", RIVERS)]))
+        assert here.embedder.embedded[2:] == [f"p: {RIVERS}"]
+        assert await texts(prefixed) == [RIVERS]

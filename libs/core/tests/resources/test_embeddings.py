@@ -76,3 +76,25 @@ def test_another_model_of_sentence_transformers_names_the_extra_that_it_needs() 
     (gap,) = unsupported(resource)
     assert str(gap).startswith("docs.rag.yaml:6: spec.embeddings.model: ")
     assert "pip install 'astromesh[torch]'" in str(gap)
+
+
+@pytest.mark.parametrize(
+    ("written", "query", "passage"),
+    [
+        ("{provider: ollama}", "search_query: ", "search_document: "),
+        ("{provider: ollama, model: 'nomic-embed-text:v1.5'}", "search_query: ", "search_document: "),
+        ("{provider: hf, model: intfloat/multilingual-e5-base}", "query: ", "passage: "),
+        ("{provider: hf}", "Represent this sentence for searching relevant passages: ", ""),
+        ("{provider: hf, model: BAAI/bge-m3}", "", ""),
+        ("{}", "", ""),
+        ("{provider: ollama, query_prefix: '', passage_prefix: 'doc: '}", "", "doc: "),
+        ("{provider: 'pkg.mod:Mine', model: e5-base}", "", ""),
+        ("{provider: 'pkg.mod:Mine', query_prefix: 'q: '}", "q: ", ""),
+    ],
+)
+def test_a_model_reads_its_documented_prefixes_unless_others_are_declared(
+    written: str, query: str, passage: str
+) -> None:
+    (resource,) = load_text(YAML.format(written), "docs.rag.yaml").resources
+    assert isinstance(resource.spec, RAGPipelineSpec)
+    assert resource.spec.embeddings.prefixes == (query, passage)

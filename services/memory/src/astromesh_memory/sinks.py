@@ -16,7 +16,9 @@ from astromesh_memory.episodes.memory import EpisodicMemory
 from astromesh_memory.episodes.sqlite import SqliteEpisodes
 from astromesh_memory.latest_vectors import LatestVectors
 from astromesh_memory.runs.keeping import AgentKey, Sink
+from astromesh_memory.semantic.memory import Embedders as SemanticEmbedders
 from astromesh_memory.semantic.memory import SemanticMemory
+from astromesh_vectors.embedders.prefixed import for_passages, for_queries
 
 if TYPE_CHECKING:
     from astromesh_core.resources.embeddings import EmbeddingsSpec
@@ -69,13 +71,17 @@ class Sinks:
 
         Raises NotSupported, InvalidInput, or a TemporaryError.
         """
-        embedder = await self._embedder(embeddings_of(declared))
+        embeddings = embeddings_of(declared)
+        embedder = await self._embedder(embeddings)
         if isinstance(declared, agent_memory.EpisodicMemory):
+            # Questions are compared with questions: neither is the passage that the other looks for.
             return EpisodicMemory(key.namespace, key.agent, self._episodes_of(declared), embedder)
         shared = declared.collection or key.agent
-        collection = collection_of(self._mesh, key.namespace, shared, embedder.name, embedder.dimension)
+        passages = for_passages(embedder, embeddings.prefixes)
+        embedders = SemanticEmbedders(for_queries(embedder, embeddings.prefixes), passages)
+        collection = collection_of(self._mesh, key.namespace, shared, passages.name, passages.dimension)
         store = self._shared(declared, collection, confined=confined)
-        return SemanticMemory(f"{self._mesh}/{key.namespace}/{key.agent}", store.store, embedder, store.leave)
+        return SemanticMemory(f"{self._mesh}/{key.namespace}/{key.agent}", store.store, embedders, store.leave)
 
     async def _embedder(self, embeddings: EmbeddingsSpec) -> LatestVectors:
         opened = await self._embedders.of(embeddings)

@@ -36,6 +36,7 @@ from astromesh_rag.intake import OpenReranker
 from astromesh_rag.parsing import Parser
 from astromesh_rag.pipeline import Models, Pipeline
 from astromesh_rag.succession import LostEmbedder, Whole, note, noted
+from astromesh_vectors.embedders.prefixed import for_passages, for_queries
 from astromesh_vectors.embedders.served import ServedEmbedder
 from astromesh_vectors.minilm.shared import SharedMiniLM
 from astromesh_vectors.opening import Collection
@@ -155,7 +156,7 @@ class Pipelines:
             embedder = declared.embedder = await self._open_embedder(spec.embeddings)
             _check_dimensions(declared, spec, embedder)
             if declared.pipeline is None:
-                declared.predecessor = await self._left(declared, _kept_at(declared.ref, spec, embedder))
+                declared.predecessor = await self._left(declared, _kept_at(declared.ref, spec, _asked(spec, embedder)))
             self._serve(declared, spec, embedder)
         except AstromeshError as error:
             declared.refusal, declared.pipeline = error, None
@@ -191,11 +192,11 @@ class Pipelines:
         return lost
 
     def _serve(self, declared: Declared, spec: RAGPipelineSpec, embedder: ServedEmbedder) -> None:
-        place, collection = _kept_at(declared.ref, spec, embedder)
+        queries = _asked(spec, embedder)
+        documents = for_passages(embedder.remembering, spec.embeddings.prefixes)
+        place, collection = _kept_at(declared.ref, spec, queries)
         store = self._store(place, collection, declared.confined)
-        models = Models(
-            embedder, self._words, embedder.remembering, self._open_reranker, parser=self._parser, spans=self._spans
-        )
+        models = Models(queries, self._words, documents, self._open_reranker, parser=self._parser, spans=self._spans)
         before = declared.pipeline
         if before is not None and before.store is store:
             before.ref, before.spec, before.models = declared.ref, spec, models
@@ -214,7 +215,10 @@ class Pipelines:
             return None
         embedder: Embedder
         try:
-            embedder = await self._open_embedder(whole.spec.embeddings)
+            opened = await self._open_embedder(whole.spec.embeddings)
+            queries = _asked(whole.spec, opened)
+            # What was taken in before its model's prefixes were known is asked without them, too.
+            embedder = queries if queries.name == whole.model else opened
         except AstromeshError as error:
             embedder = LostEmbedder(whole.model, whole.dimension, error)
         place, collection = _kept_at(declared.ref, whole.spec, embedder)
@@ -236,6 +240,11 @@ class Pipelines:
 
     def _folder(self, ref: ResourceRef) -> Path:
         return self._data / "rag" / ref.namespace / ref.name
+
+
+def _asked(spec: RAGPipelineSpec, embedder: Embedder) -> Embedder:
+    """What makes vectors of questions; by its name those of passages are kept."""
+    return for_queries(embedder, spec.embeddings.prefixes)
 
 
 def _kept_at(ref: ResourceRef, spec: RAGPipelineSpec, embedder: Embedder) -> tuple[StorePlace, Collection]:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.class_paths import class_path, is_class_path
+from astromesh_core.resources.embedding_prefixes import NO_PREFIXES, Prefixes, prefixes_of
 from astromesh_core.resources.problems import did_you_mean
 from astromesh_core.resources.secrets import Secret
 from astromesh_core.resources.spelling import Spec, is_mapping, spelled
@@ -77,6 +78,8 @@ class EmbeddingsSpec(Spec):
     dimension: int | None = Field(default=None, gt=0, le=65_536, validation_alias=spelled("dimension", "dimensions"))
     endpoint: HttpUrl | None = None
     api_key: Secret | None = None
+    query_prefix: str | None = Field(default=None, max_length=500)
+    passage_prefix: str | None = Field(default=None, max_length=500)
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +113,20 @@ class EmbeddingsSpec(Spec):
     def is_custom(self) -> bool:
         """Whether a class of the user's own serves it."""
         return is_class_path(self.provider)
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """What is written before questions and passages: what is declared, else what the model is known to want."""
+        known = NO_PREFIXES if self.is_custom else prefixes_of(self.model)
+        return Prefixes(
+            known.query if self.query_prefix is None else self.query_prefix,
+            known.passage if self.passage_prefix is None else self.passage_prefix,
+        )
+
+    @property
+    def without_prefixes(self) -> Self:
+        """The model alone: declarations that differ in nothing else share it."""
+        return self.model_copy(update={"query_prefix": None, "passage_prefix": None})
 
     @property
     def known_dimension(self) -> int | None:

@@ -55,6 +55,7 @@ class Embedders:
 
     async def of(self, spec: EmbeddingsSpec) -> ServedEmbedder:
         """The embedder that a resource declares; the same one each time, until `close`. The caller does not close it.
+        What is written before texts is the caller's: `embedders.prefixed`.
 
         Its dimension is known: declared, well known, or asked of the model here. Raises NotSupported with the command
         that installs what is missing, InvalidInput for a class or a variable that is not there, and a TemporaryError
@@ -62,6 +63,7 @@ class Embedders:
         """
         if self._closed:
             raise Unavailable("this service stops: no more embedders are opened")
+        spec = spec.without_prefixes
         if spec in self._served:
             return self._served[spec]
         held = self._taken.get(spec)

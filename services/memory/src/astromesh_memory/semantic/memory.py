@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from astromesh.v1.values_pb2 import Passage
 from astromesh_core.filters import Equals, Every, Within
@@ -23,23 +23,30 @@ PIECES_OF_A_RUN: Final = 3
 """So many are asked for where one of each is wanted: a run has two at least."""
 
 
+class Embedders(NamedTuple):
+    """Of one model: what makes vectors of questions, and of the pieces that they find."""
+
+    queries: Embedder
+    passages: Embedder
+
+
 class SemanticMemory:
     """One agent's turns in a vector store that other agents may share. A `Sink`."""
 
     def __init__(
-        self, agent: str, store: VectorStore, embedder: Embedder, leave: Callable[[], Awaitable[None]]
+        self, agent: str, store: VectorStore, embedders: Embedders, leave: Callable[[], Awaitable[None]]
     ) -> None:
         """`agent` names the agent among all that may keep something in the store: mesh, namespace and name. `leave` is
         called once, when the store is needed no more."""
         self._leave: Callable[[], Awaitable[None]] | None = leave
         self._agent = agent
         self._store = store
-        self._embedder = embedder
+        self._embedders = embedders
 
     def version(self, row: RunRow) -> bytes:
         """See Sink, as for the next four."""
         del row  # what was said never changes
-        return hashlib.sha256(f"{FORMAT}\0{self._embedder.name}".encode()).digest()
+        return hashlib.sha256(f"{FORMAT}\0{self._embedders.passages.name}".encode()).digest()
 
     async def versions(self) -> Mapping[str, bytes]:
         kept = await self._store.documents(Equals("agent", self._agent))
@@ -51,7 +58,7 @@ class SemanticMemory:
         if not pieces:
             return
         passages = [piece.passage for piece in pieces]
-        vectors = await self._embedder.embed([piece.meaning for piece in pieces])
+        vectors = await self._embedders.passages.embed([piece.meaning for piece in pieces])
         metadata = {
             "agent": self._agent,
             "session": row.session_key,
@@ -92,7 +99,7 @@ class SemanticMemory:
         """The pieces nearest to a question, best first, one of each run that is not known already."""
         conditions = [Equals("agent", self._agent), among.condition]
         young = [Within("time", above=since_seconds)] if since_seconds else []
-        vector = (await self._embedder.embed([query]))[0]
+        vector = (await self._embedders.queries.embed([query]))[0]
         asked = PIECES_OF_A_RUN * (limit + min(len(known), MOST_KNOWN))
         where = Every((*conditions, *young))
         found = (await self._store.search(vector, "", asked, where, min_score=threshold)).by_vector
