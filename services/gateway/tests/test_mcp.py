@@ -239,3 +239,13 @@ async def test_without_the_extra_the_path_says_how_to_get_it(mesh: Mesh, monkeyp
     assert refused.status_code == 501
     assert "pip install 'astromesh[mcp]'" in refused.json()["detail"]
     assert (await mesh.client.put("/mcp", json={})).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/sse"])
+async def test_a_gateway_that_drains_ends_its_streams(mesh: Mesh, path: str) -> None:
+    headers = {"Accept": "text/event-stream"}
+    async with mesh.client.stream("GET", path, headers=headers) as stream, asyncio.timeout(5):
+        assert stream.status_code == 200
+        mesh.gateway.draining.set()
+        async for _ in stream.aiter_bytes():
+            pass
