@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from astromesh.v1.envelope_pb2 import Envelope
@@ -118,7 +118,7 @@ class StoredRuns:
             return run
         signal = self.signal(run_id)
         signal.cancel.CopyFrom(CancelSignal(reason=reason or "cancelled by request"))
-        return await self._sent(signal, run)
+        return await self._sent(signal, run, _has_ended)
 
     async def resolve(self, run_id: str, path: str, outcome: ResolvedOutcome.ValueType, result: str) -> Run:
         """Settles a step whose outcome is unknown, or that could not be undone; answers the run once the log shows it,
@@ -134,7 +134,7 @@ class StoredRuns:
             )
         signal = self.signal(run_id)
         signal.resolve.CopyFrom(ResolveSignal(path=path, outcome=outcome, result=text_content(result)))
-        return await self._sent(signal, run)
+        return await self._sent(signal, run, _goes_on)
 
     def signal(self, run_id: str) -> Signal:
         """A new signal to a run on behalf of the caller, without its body."""
@@ -146,13 +146,13 @@ class StoredRuns:
             traceparent=current_traceparent(),
         )
 
-    async def _sent(self, signal: Signal, before: Run) -> Run:
-        """Sends the signal and follows the run until an event bears its id, or the run ended by itself."""
+    async def _sent(self, signal: Signal, before: Run, settled: Callable[[Run], bool]) -> Run:
+        """Sends the signal and follows the run until an event bears its id and it is settled, or ended by itself."""
         aggregate = run_aggregate(self._caller.namespace, signal.aggregate_id)
         async with aclosing(self._gateway.bus.log.follow(aggregate)) as events:
             await self._gateway.bus.signals.send(self._caller.namespace, signal)
             try:
-                folder = await _until_settled(events, signal.id)
+                folder = await _until_settled(events, signal.id, settled)
             except TimedOut:
                 return before
         await self._gateway.bus.values.resolve_all(folder.run)
@@ -170,8 +170,10 @@ class StoredRuns:
             found += (StoredEvent(Envelope.FromString(data), data) for data in page)
 
 
-async def _until_settled(events: AsyncIterator[StoredEvent], signal_id: str) -> RunFolder:
-    """The run once the signal shows in it; a run that the signal wakes is followed until it is awake."""
+async def _until_settled(
+    events: AsyncIterator[StoredEvent], signal_id: str, settled: Callable[[Run], bool]
+) -> RunFolder:
+    """The run once the signal shows in it, and it is settled."""
     folder = CheckedFolder()
     shown = False
     try:
@@ -179,11 +181,21 @@ async def _until_settled(events: AsyncIterator[StoredEvent], signal_id: str) -> 
             async for event in events:
                 folder.apply(event.envelope)
                 shown = shown or event.envelope.signal_id == signal_id
-                if shown and (folder.run.status != RUN_STATUS_NEEDS_HUMAN or _is_any_unknown(folder.run)):
+                if shown and settled(folder.run):
                     break
     except TimeoutError:
         raise TimedOut("the run's owner has not acted on the signal yet") from None
     return folder
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether a run that somebody settled a step of is awake, or waits for another one to be settled."""
+    return run.status != RUN_STATUS_NEEDS_HUMAN or _is_any_unknown(run)
+
+
+def _has_ended(run: Run) -> bool:
+    """Whether a run that was cancelled is over: first it may undo what it did, or wait for a human who does."""
+    return run.status in TERMINAL or run.status == RUN_STATUS_NEEDS_HUMAN
 
 
 def _ends(event: StoredEvent) -> bool:
