@@ -51,7 +51,8 @@ async def sailor(talking: Talking, *tools: dict[str, object]) -> AsyncGenerator[
 async def condition(talking: Talking, agent: str) -> Json:
     """What the operator tells of the servers of an agent."""
     found = (await talking.mesh.client.get(f"/v1/agents/{agent}")).json()
-    return next((each for each in found["conditions"] if each["type"] == "ToolsConnected"), {})
+    conditions: list[Json] = [each for each in found["conditions"] if each["type"] == "ToolsConnected"]
+    return conditions[0] if conditions else {}
 
 
 async def test_the_documented_agent_calls_its_server(talking: Talking, tmp_path: Path) -> None:

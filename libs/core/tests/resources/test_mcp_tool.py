@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,7 +15,7 @@ RUNS = {"name": "s", "type": "mcp", "command": "npx"}
 ADAPTER = TypeAdapter(McpTool)
 
 
-def server(base: dict[str, object], **fields: object) -> McpTool:
+def server(base: Mapping[str, object], **fields: object) -> McpTool:
     return ADAPTER.validate_python({**base, **fields})
 
 
