@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,10 +28,11 @@ from astromesh.v1.values_pb2 import VERDICT_ACTION_ALLOW, Passage
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_core.user_code.modules import Modules
+from astromesh_guardrails.classifier import trained
 from astromesh_guardrails.likeness import Likenesses
 from astromesh_guardrails.numbering import numbering_plan
 from astromesh_guardrails.policy import Policy, compile_policy
-from astromesh_guardrails.sources import Sources
+from astromesh_guardrails.sources import BUILT_IN, Sources
 from astromesh_native.choice import CHOICE
 from astromesh_native.personal_data import scanner
 from astromesh_native.spans import ENTITIES
@@ -106,6 +107,8 @@ async def _found() -> list[Figure]:
                 Figure(FOUND, f"{what}, {counted} texts, {told}", OURS, str(made))
                 for what, counted, made in (*await topics(sources, seen), await grounding(sources, seen))
             ]
+        what, counted, made = await trained_topics(sources)
+        figures.append(Figure(FOUND, f"{what}, {counted} texts, unseen", OURS, str(made)))
     return figures
 
 
@@ -159,6 +162,20 @@ async def topics(sources: Sources, seen: str) -> list[tuple[str, int, Tally]]:
     return results
 
 
+async def trained_topics(sources: Sources) -> tuple[str, int, Tally]:
+    """What a classifier refuses of the unseen questions that was trained on the others, of how many, and how well."""
+    examples, asked = questions("topics"), questions(f"topics{UNSEEN}")
+    embedder = await sources.likenesses.embedder(BUILT_IN)
+    vectors = await embedder.embed([each.text for each in examples])
+    made = trained(BUILT_IN, vectors, [each.topic for each in examples])
+    (sources.config_dir / "topics.json").write_text(made.to_json())
+    rule = {"type": "topic_filter", "method": "classifier", "classifier": "topics.json", "blocked_topics": [*BLOCKED]}
+    judge = judging(rule, sources)
+    refused = [await judge(each.text, ()) for each in asked]
+    pairs = [(each.text, each.topic in BLOCKED) for each in asked]
+    return "questions refused by a classifier", len(asked), tally(pairs, refused)
+
+
 async def grounding(sources: Sources, seen: str) -> tuple[str, int, Tally]:
     """What is found unsupported, of how many sentences, and how well."""
     said = claims(f"grounding{seen}")
@@ -167,7 +184,7 @@ async def grounding(sources: Sources, seen: str) -> tuple[str, int, Tally]:
     return "unsupported sentences", len(said), tally([(claim.text, not claim.supported) for claim in said], found)
 
 
-def judging(rule: dict[str, object], sources: Sources) -> Judge:
+def judging(rule: Mapping[str, object], sources: Sources) -> Judge:
     """A rule by itself, in the output stage, where every rule may stand."""
     policy: Policy = compile_policy(GuardrailsSpec.model_validate({"output": [rule]}), sources)
     stage: GuardrailStage.ValueType = GUARDRAIL_STAGE_OUTPUT

@@ -74,3 +74,9 @@ async def test_sentences_are_told_from_those_that_nothing_supports(
     assert counted >= 20
     assert told.precision >= precision, told.wrong_texts
     assert told.recall >= recall, told.missed_texts
+
+
+async def test_a_classifier_knows_topics_again(bench: ModuleType, sources: Sources) -> None:
+    _, counted, told = await bench.trained_topics(sources)
+    assert counted >= 30
+    assert (told.precision >= 0.99, told.recall >= 0.80) == (True, True), (told.wrong_texts, told.missed_texts)

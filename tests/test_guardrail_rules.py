@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 import pytest
 
 from .asking import Json, ask, events_of, proven
 from .conftest import Talking
 from .made_agents import made_agent
+
+LABELLED = Path(__file__).resolve().parent.parent / "bench" / "labelled" / "topics.txt"
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -121,3 +127,20 @@ async def test_a_rule_that_lets_pass_what_it_cannot_judge_says_so(talking: Talki
     passed = await told(talking, "say hello", input=[rule])
     assert (passed.answer, passed.actions) == ("hello", ["warn"])
     assert passed.verdicts[0]["error_class"] == "unavailable"
+
+
+async def test_topics_by_a_classifier_that_the_command_trained(talking: Talking) -> None:
+    file = talking.folder.path / "topics" / "shop.json"
+    command = [sys.executable, "-m", "astromesh_cli", "guardrails", "train", LABELLED, "--output", file, "--json"]
+    training = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    said, _ = await training.communicate()
+    assert orjson.loads(said)["topics"] == ["billing", "health", "politics", "shipping"]
+    rule = {
+        "type": "topic_filter",
+        "method": "classifier",
+        "classifier": "topics/shop.json",
+        "blocked_topics": ["health"],
+    }
+    refused = await told(talking, "My knee hurts when I climb stairs, what should I take?", input=[rule])
+    assert (refused.status, refused.kinds) == (422, ["TOPIC:health"])
+    assert (await told(talking, "say the parcel is late", input=[rule])).answer == "the parcel is late"

@@ -19,6 +19,7 @@ from astromesh_cli.commands import (
     runs,
     sessions,
     tools,
+    training,
 )
 
 
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(asked, name="approvals")
     guarding = typer.Typer(no_args_is_help=True, help="What guards agents: asks their rules about a text.")
     guardrails.register(guarding)
+    training.register(guarding)
     app.add_typer(guarding, name="guardrails")
     calling = typer.Typer(no_args_is_help=True, help="What agents may call: shows it, and calls it by hand.")
     tools.register(calling)

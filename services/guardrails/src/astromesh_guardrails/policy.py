@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from astromesh.v1.guardrails_pb2 import (
@@ -16,7 +16,7 @@ from astromesh.v1.guardrails_pb2 import (
     RuleProblem,
 )
 from astromesh.v1.values_pb2 import VERDICT_ACTION_BLOCK, VERDICT_ACTION_WARN, Passage, Verdict
-from astromesh_core.errors import AstromeshError, InvalidInput, TemporaryError
+from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, TemporaryError
 from astromesh_core.resources import guardrail_rules as declared
 from astromesh_core.resources.guardrail_costs import CostLimit
 from astromesh_core.resources.guardrail_streaming import held_back
@@ -29,6 +29,7 @@ from astromesh_guardrails.rules.length import LengthRule
 from astromesh_guardrails.rules.masks import MaskRule
 from astromesh_guardrails.rules.personal_data import PersonalDataRule
 from astromesh_guardrails.rules.port import AnyRule, Applied, AskingRule, Judged
+from astromesh_guardrails.rules.trained_topics import TrainedTopicsRule
 from astromesh_guardrails.sources import Sources
 from astromesh_guardrails.structured import Structured
 
@@ -221,7 +222,15 @@ def compile_policy(spec: GuardrailsSpec, sources: Sources) -> Policy:
     """
     stages = {number: _compile_stage(spec, stage, sources) for stage, number in STAGE_NUMBERS.items()}
     reasons = "; ".join(f"{place}: {reason}" for place, reason in held_back(spec))
-    return Policy(stages, hashlib.sha256(spec.to_json().encode()).digest(), reasons)
+    return Policy(stages, _sha256(spec, stages.values()), reasons)
+
+
+def _sha256(spec: GuardrailsSpec, stages: Iterable[Sequence[Placed]]) -> bytes:
+    """Of what is declared and, where rules read files, of these."""
+    declared_sha256 = hashlib.sha256(spec.to_json().encode()).digest()
+    rules = [placed.rule for stage in stages for placed in stage]
+    files = b"".join(rule.sha256 for rule in rules if isinstance(rule, TrainedTopicsRule))
+    return hashlib.sha256(declared_sha256 + files).digest() if files else declared_sha256
 
 
 def _steps(output: Sequence[Placed]) -> Iterator[Step]:
@@ -248,5 +257,5 @@ def _compile_stage(spec: GuardrailsSpec, stage: str, sources: Sources) -> tuple[
 def _compile(place: str, rule: declared.Rule, sources: Sources) -> Placed:
     try:
         return Placed(place, made(rule, sources))
-    except InvalidInput as error:
+    except (InvalidInput, NotFound) as error:
         raise InvalidInput(f"{place}: {error.message}") from error

@@ -47,7 +47,7 @@ def _may_block(rule: Rule) -> bool:
         case PromptInjection():
             return rule.similarity and rule.on_error == "block"
         case TopicFilter():
-            return rule.method == "embeddings" and rule.on_error == "block"
+            return rule.method != "keywords" and rule.on_error == "block"
         case _:
             return False
 

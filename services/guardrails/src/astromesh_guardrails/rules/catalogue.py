@@ -15,14 +15,17 @@ from astromesh_guardrails.rules.masks import MaskRule
 from astromesh_guardrails.rules.personal_data import PersonalDataRule
 from astromesh_guardrails.rules.port import AnyRule, Rule
 from astromesh_guardrails.rules.topics import TopicMeaningRule, TopicWordsRule
+from astromesh_guardrails.rules.trained_topics import TrainedTopicsRule
 from astromesh_guardrails.sources import Sources
 
 
 def made(rule: declared.Rule, sources: Sources) -> AnyRule:
-    """The rule, ready to apply. Raises InvalidInput for one that cannot work."""
+    """The rule, ready to apply. Raises InvalidInput for one that cannot work, NotFound where its file is missing."""
     match rule:
         case TopicFilter(method="embeddings"):
             return TopicMeaningRule(rule, sources)
+        case TopicFilter(method="classifier"):
+            return TrainedTopicsRule(rule, sources)
         case PromptInjection(similarity=True):
             return InjectionRule(rule, sources)
         case Grounding():
