@@ -150,6 +150,6 @@ def test_a_rule_that_only_warns_holds_nothing_back() -> None:
     warns = policy(
         {"type": "pii_detection", "action": "warn"},
         {"type": "cost_limit", "max_tokens_per_turn": 9},
-        {"type": "grounding"},
+        {"type": "grounding", "on_error": "allow"},
     )
     assert told(warns, ["ada@", "example.com"]) == ["ada@", "example.com", ""]

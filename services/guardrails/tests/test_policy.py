@@ -57,7 +57,7 @@ def test_a_warning_lets_the_text_through_with_its_findings() -> None:
 
 def test_a_clean_text_passes_unchanged() -> None:
     checked = check(policy({"type": "pii_detection"}, {"type": "max_length", "max_characters": 20}), "hello")
-    assert checked == ("hello", False, "", checked.verdicts)
+    assert (checked.text, checked.blocked, checked.reason) == ("hello", False, "")
     assert actions(checked) == [VERDICT_ACTION_ALLOW, VERDICT_ACTION_ALLOW]
 
 
