@@ -111,6 +111,18 @@ async def test_edited_arguments_are_what_runs_and_the_model_is_told(
     assert '{"a": 7}' in services.router.requests[-1].messages[-1].content.text
 
 
+async def test_an_edit_is_within_what_is_permitted(bus: Bus, services: FakeServices, worker: Platform) -> None:
+    services.tools.specs = (write(),)
+    denied = {"deny": [{"tool": "act", "when": "a > 5"}]}
+    await put_agent(bus, tools=[declared(approval="always")], permissions=denied)
+    run = await admit(bus)
+    await events_until(bus, run, "suspended")
+    await send(bus, run, "d1", decide=decision(edited_arguments=text_content('{"a": 7}')))
+    events = await finished(bus, run)
+    assert only(events, "tool_failed").failure.error_class == "denied"
+    assert services.tools.calls == []
+
+
 @pytest.mark.parametrize(("when", "asked"), [("a > 0", True), ("a > 5", False), ("a > a.b", True), ("b > 0", True)])
 async def test_a_condition_decides_who_is_asked_and_one_that_fails_asks(
     bus: Bus, services: FakeServices, worker: Platform, when: str, asked: bool

@@ -128,18 +128,25 @@ class _ToolCall:
             refused = ToolFailed(path=self.path, effect_sha256=self._member.sha256, failure=self._member.refused)
             self._recorded = self._record(refused, scope.clock())
             return
+        if self._denied(call):
+            return
+        self._put_to_human()
+
+    def _denied(self, call: ToolCall) -> bool:
+        scope = self._scope
         denied = judge(scope.agent.permits, call, scope.tool(call.name), scope.requested.role)
         if denied is not None:
             self._recorded = self._record(self._failed(denied), scope.clock())
-            return
-        self._put_to_human()
+        return denied is not None
 
     def _put_to_human(self) -> None:
         put = put_to_human(self._scope, self.path, self._member.sha256, self._member.call)
         if isinstance(put, Waits):
             self._waits = put
         elif isinstance(put, ToolCall):
+            # Whoever approves a call may edit it, within what is permitted.
             self._call = put
+            self._denied(put)
         elif put is not None:
             self._recorded = self._record(put, self._scope.clock())
 
