@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from astromesh_cli.document_checks import document_problems
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.features import fallbacks, unsupported
 from astromesh_core.resources.loading import load_folder, load_text, resource_files
@@ -56,7 +57,10 @@ def validate(path: Path) -> Findings:
         for resource in loaded.resources
         for it in fallbacks(resource)
     ]
-    return Findings(len(loaded.resources), (*loaded.problems, *among), tuple(gaps), tuple(stand_ins))
+    folder = path if path.is_dir() else config_folder_of(path)
+    documents = [each for resource in loaded.resources if folder for each in document_problems(resource, folder)]
+    problems = (*loaded.problems, *among, *documents)
+    return Findings(len(loaded.resources), problems, tuple(gaps), tuple(stand_ins))
 
 
 def config_folder_of(file: Path) -> Path | None:

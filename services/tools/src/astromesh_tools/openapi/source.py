@@ -115,46 +115,11 @@ class OpenapiSource:
         return found.st_mtime_ns, found.st_size
 
     def _made(self, data: bytes) -> Offer:
-        try:
-            document = Document(data)
-            calls = [find(document, name) for name in self._declared.operations]
-        except InvalidInput as error:
-            raise InvalidInput(f"{self._declared.spec} {error.message}") from error
         tools: dict[str, Tool] = {}
-        for call in calls:
-            spec = self._spec(call, document.version)
-            if spec.name in tools:
-                other = tools[spec.name].spec.origin.name
-                raise InvalidInput(
-                    f"two operations are both called {spec.name}: {other} and {call.operation}; declare them in two "
-                    "entries, one of them with a prefix"
-                )
+        for call, spec in offered(self._declared, data):
             tools[spec.name] = self._tool(call, spec)
             keep(keeping_place(self._around.data_folder, f"{spec.origin.sha256.hex()}.json"), call.to_json())
         return Offer(tools, self._health(f"{len(tools)} operations", connected=True, reason="Connected"))
-
-    def _spec(self, call: OperationCall, version: str) -> ToolSpec:
-        declared = self._declared
-        try:
-            schema = ArgumentsSchema(call.parameters).text
-        except InvalidInput as error:
-            raise InvalidInput(f"{declared.spec}: the operation {call.operation}: {error.message}") from error
-        if len(schema) > MOST_SCHEMA_BYTES:
-            raise InvalidInput(
-                f"{declared.spec}: the operation {call.operation} takes arguments whose schema has more than "
-                f"{MOST_SCHEMA_BYTES // 1024} KiB"
-            )
-        name = f"{declared.prefix}{_UNSAFE.sub('_', call.operation).strip('_')}"[:LONGEST_NAME]
-        digest = hashlib.sha256(call.to_json()).digest()
-        return ToolSpec(
-            name=name,
-            description=call.description,
-            parameters_json=schema,
-            effect=EFFECTS[declared.effect_of(call.operation, call.method)],
-            timeout_ms=round(declared.timeout_seconds * 1000),
-            type=TYPE,
-            origin=ToolOrigin(entry=declared.name, name=call.operation, version=version[:100], sha256=digest),
-        )
 
     def _tool(self, call: OperationCall, spec: ToolSpec) -> WebhookTool:
         around = self._around
@@ -176,6 +141,52 @@ class OpenapiSource:
             reason=reason,
             message=f"{self.entry} ({self._declared.spec}): {message}",
         )
+
+
+def offered(declared: OpenapiTool, data: bytes) -> list[tuple[OperationCall, ToolSpec]]:
+    """The operations that an entry names, of its document, each with its tool. Raises InvalidInput, with the reason."""
+    try:
+        document = Document(data)
+        calls = [find(document, name) for name in declared.operations]
+    except InvalidInput as error:
+        raise InvalidInput(f"{declared.spec} {error.message}") from error
+    found: dict[str, tuple[OperationCall, ToolSpec]] = {}
+    for call in calls:
+        spec = _spec(declared, call, document.version)
+        if spec.name in found:
+            raise InvalidInput(
+                f"two operations are both called {spec.name}: {found[spec.name][0].operation} and {call.operation}; "
+                "declare them in two entries, one of them with a prefix"
+            )
+        endpoint_of(declared, call)
+        found[spec.name] = call, spec
+    return list(found.values())
+
+
+def _spec(declared: OpenapiTool, call: OperationCall, version: str) -> ToolSpec:
+    try:
+        schema = ArgumentsSchema(call.parameters).text
+    except InvalidInput as error:
+        raise InvalidInput(f"{declared.spec}: the operation {call.operation}: {error.message}") from error
+    if len(schema) > MOST_SCHEMA_BYTES:
+        raise InvalidInput(
+            f"{declared.spec}: the operation {call.operation} takes arguments whose schema has more than "
+            f"{MOST_SCHEMA_BYTES // 1024} KiB"
+        )
+    return ToolSpec(
+        name=f"{declared.prefix}{_UNSAFE.sub('_', call.operation).strip('_')}"[:LONGEST_NAME],
+        description=call.description,
+        parameters_json=schema,
+        effect=EFFECTS[declared.effect_of(call.operation, call.method)],
+        timeout_ms=round(declared.timeout_seconds * 1000),
+        type=TYPE,
+        origin=ToolOrigin(
+            entry=declared.name,
+            name=call.operation,
+            version=version[:100],
+            sha256=hashlib.sha256(call.to_json()).digest(),
+        ),
+    )
 
 
 def _camel(error: AstromeshError) -> str:
