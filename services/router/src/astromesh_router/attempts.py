@@ -33,7 +33,7 @@ class Governance:
             leave = await self.breakers.admit(candidate)
         except Refusal as refusal:
             error = refusal.kind(f"{candidate.label}: {refusal.reason}", retry_after=refusal.retry_after)
-            raise CandidateFailed(error, refusal.reason, asked=False) from refusal
+            raise CandidateFailed(error, refusal.reason, asked=False, probed=refusal.probed) from refusal
         try:
             return leave, await self.purse.reserve(request, pool, ranked)
         except (BudgetExceeded, Unavailable) as error:

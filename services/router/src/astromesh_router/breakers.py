@@ -166,7 +166,9 @@ class SharedBreakers:
     def _refusal(self, circuit: Circuit) -> Refusal:
         wait = circuit.until - self._clock.seconds()
         reason = in_words(circuit, self._clock)
-        return Refusal(reason, wait if circuit.state is State.OPEN else min(wait, PROBE_SECONDS))
+        if circuit.state is State.OPEN:
+            return Refusal(reason, wait)
+        return Refusal(reason, min(wait, PROBE_SECONDS), probed=True)
 
     def _moved(self, kept: Kept, circuit: Circuit) -> None:
         before, kept.circuit = kept.circuit, circuit

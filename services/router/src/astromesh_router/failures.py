@@ -69,7 +69,7 @@ class CandidateFailed(Exception):
     `error` is for the caller and may quote the vendor; `reason` is for the route and quotes nobody. `blames_endpoint`:
     its connection, its time, its 5xx or its broken stream were at fault, never a 4xx; a RateLimited error speaks of the
     key and carries `retry_after`. `passes_in`: seconds after which the same may go well, infinite where it will not.
-    `asked` is False where nothing was sent: no money, or an open circuit.
+    `asked` is False where nothing was sent: no money, or an open circuit. `probed`: see `ports.Refusal`.
     """
 
     def __init__(
@@ -80,12 +80,14 @@ class CandidateFailed(Exception):
         blames_endpoint: bool | None = None,
         passes_in: float | None = None,
         asked: bool = True,
+        probed: bool = False,
     ) -> None:
         """`blames_endpoint` and `passes_in` follow from the error unless they are given."""
         super().__init__(error.message)
         self.error = error
         self.reason = reason
         self.asked = asked
+        self.probed = probed
         by_error = isinstance(error, Unavailable | TimedOut)
         self.blames_endpoint = asked and (by_error if blames_endpoint is None else blames_endpoint)
         self.passes_in = PASSES_IN.get(type(error), NEVER) if passes_in is None else passes_in

@@ -85,11 +85,14 @@ class Refusal(Exception):
     """A candidate may not be asked now. `reason` is short and quotes nobody; `retry_after` is in seconds.
 
     `kind` is the error of a call that has no other candidate: Unavailable for an open circuit, RateLimited for a key
-    that its vendor told to wait.
+    that its vendor told to wait. `probed`: another call tries the candidate at this moment, and will tell.
     """
 
-    def __init__(self, reason: str, retry_after: float, kind: type[TemporaryError] = Unavailable) -> None:
+    def __init__(
+        self, reason: str, retry_after: float, kind: type[TemporaryError] = Unavailable, *, probed: bool = False
+    ) -> None:
         super().__init__(reason)
+        self.probed = probed
         self.reason = reason
         self.retry_after = retry_after
         self.kind = kind

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Completion
 from astromesh.v1.values_pb2 import Route, RouteStep
@@ -20,9 +21,12 @@ from astromesh_router.candidates import Candidate, Pool
 from astromesh_router.completion import assistant_message
 from astromesh_router.dialects.port import Part, Reply
 from astromesh_router.failures import CandidateFailed, none_answered
-from astromesh_router.ports import Ranked, Ranking
+from astromesh_router.ports import Pass, Ranked, Ranking, Reservation
 from astromesh_router.retrying import pause_before
 from astromesh_router.telling import Telling
+
+AWAITED_EVERY: Final = 0.05
+"""Seconds between two looks at whether a call that tries an endpoint again has ended."""
 
 
 @dataclass
@@ -131,13 +135,26 @@ class Succession:
         assert self._current is not None
         candidate = self._current.candidate
         try:
-            granted = await self._governance.leave(self._pool, self._request, self._current)
+            granted = await self._leave(self._current)
         except CandidateFailed as failure:
             self._note(failure)
             # A key that has to wait a moment is waited for; an open circuit would be for nothing.
             self._pause = self._pause_after(failure) if isinstance(failure.error, RateLimited) else None
             return None
         return Attempt(self._pool, candidate, self._governance.strategist, granted, self._telling, self._clock)
+
+    async def _leave(self, ranked: Ranked) -> tuple[Pass, Reservation]:
+        """What an attempt needs. Where nobody else is left, and another call just tries this one, its end is awaited.
+
+        Raises CandidateFailed.
+        """
+        while True:
+            try:
+                return await self._governance.leave(self._pool, self._request, ranked)
+            except CandidateFailed as failure:
+                if self._left or not failure.probed or min(self.seconds_left, remaining()) <= AWAITED_EVERY:
+                    raise
+            await asyncio.sleep(AWAITED_EVERY)
 
     def _note(self, failure: CandidateFailed) -> None:
         assert self._current is not None
