@@ -16,7 +16,7 @@ RESCAN_SECONDS: Final = 10.0
 """How often the folder is looked at without being told: file systems that tell nothing, folders that were replaced."""
 
 _SETTLE_MILLISECONDS: Final = 60
-_SUBFOLDERS: Final = ("agents", "rag")
+_SUBFOLDERS: Final = ("agents", "policies", "rag")
 
 Fingerprint = frozenset[tuple[str, int, int]]
 
