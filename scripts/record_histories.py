@@ -173,6 +173,7 @@ def scenarios() -> dict[str, Scenario]:
         "refused-tool": Scenario(),
         "failed-model": Scenario(),
         "exhausted": Scenario(spec={"orchestration": {"max_iterations": 1}}),
+        "cost-limited": Scenario(spec={"guardrails": {"output": [{"type": "cost_limit", "max_tokens_per_turn": 18}]}}),
         "timed-out": Scenario(spec={"orchestration": {"timeout_seconds": 0.2}}),
         "cancelled": Scenario(after=cancel),
         "fallback-billed": Scenario(),
@@ -211,7 +212,16 @@ def scenarios() -> dict[str, Scenario]:
             query="forbidden", spec={"guardrails": {"input": [{"type": "max_length", "max_characters": 100}]}}
         ),
     }
-    for name in ("one-tool", "several-tools", "sources", "refused-tool", "exhausted", "seeing-and-thinking"):
+    reading = (
+        "one-tool",
+        "several-tools",
+        "sources",
+        "refused-tool",
+        "exhausted",
+        "cost-limited",
+        "seeing-and-thinking",
+    )
+    for name in reading:
         found[name].services.tools.specs = (READ,)
     found["unknown-resolved"].services.tools.specs = (WRITE,)
     found["unknown-resolved"].services.tools.execute = no_answer

@@ -26,6 +26,7 @@ ENDS = {
     "broken-off-billed": "failed",
     "cancelled": "cancelled",
     "cancelled-billed": "cancelled",
+    "cost-limited": "failed",
     "exhausted": "failed",
     "failed-model": "failed",
     "mismatched": "failed",

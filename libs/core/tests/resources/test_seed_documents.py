@@ -33,12 +33,7 @@ def load(name: str) -> Resource:
 @pytest.mark.parametrize(
     ("file", "fields"),
     [
-        (
-            "support-agent.yaml",
-            [
-                "spec.guardrails.output[1].type",
-            ],
-        ),
+        ("support-agent.yaml", []),
         ("ollama-local.yaml", []),
         ("whatsapp-support.yaml", ["spec.type"]),
         ("support-kb.yaml", []),
