@@ -137,7 +137,14 @@ BAD = [
         "spec.memory.conversational.backend",
         "use sqlite",
     ),
-    (AGENT + "  guardrails: {input: [{type: max_length}]}\n", 6, "spec.guardrails.input[0].max_characters", "missing"),
+    (AGENT + "  guardrails: {input: [{type: max_length}]}\n", 6, "spec.guardrails.input[0]", "bounds nothing"),
+    (AGENT + "  guardrails: {input: [{type: grounding}]}\n", 6, "spec.guardrails.input[0]", "unknown type 'grounding'"),
+    (
+        AGENT + "  guardrails: {input: [{type: content_filter, forbidden_patterns: ['(?=a)']}]}\n",
+        6,
+        "spec.guardrails.input[0].forbidden_patterns[0]",
+        "no pattern that RE2 takes",
+    ),
     (AGENT + "  guardrails: {input: [{type: pii}]}\n", 6, "spec.guardrails.input[0]", "unknown type 'pii'"),
     (AGENT + "  knowledge: {pipeline: Kb}\n", 6, "spec.knowledge.pipeline", "write 'kb'"),
     # pipelines
