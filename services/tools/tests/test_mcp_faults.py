@@ -90,6 +90,26 @@ async def test_a_call_that_was_under_way_when_its_server_went_is_never_made_agai
         assert (await mesh.call(agent, "look")).HasField("failure")
 
 
+async def test_a_session_that_is_given_up_lets_what_is_under_way_end(mesh: Mesh) -> None:
+    bought = asyncio.Event()
+
+    async def answer(server: LegacyServer, exchange: Exchange, message: Json) -> None:
+        if _name(message) == "buy":
+            await bought.wait()
+        await server.say(exchange, message, "done")
+
+    server = shop(answer)
+    async with legacy(server) as url:
+        agent = mesh.agents.add(address(url))
+        buying = asyncio.create_task(mesh.output(agent, "buy"))
+        await until(lambda: _called(server))
+        server.forget()
+        assert await mesh.output(agent, "look") == "done"
+        assert server.initialized == 2
+        bought.set()
+        assert await buying == "done"
+
+
 @pytest.mark.parametrize(
     ("status", "open_outcome"), [(400, False), (401, False), (429, False), (503, False), (500, True), (502, True)]
 )

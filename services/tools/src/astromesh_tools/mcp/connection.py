@@ -74,10 +74,10 @@ class Connection:
         return session.listing
 
     def lost(self, session: Session) -> None:
-        """Has a session ended that its server does not know any more; the next one who needs it opens another."""
+        """Gives up a session that its server does not know any more; the next one who needs it opens another."""
         if session is self._session:
             self._session = None
-            session.close()
+            session.retire()
 
     async def close(self) -> None:
         """Ends the session, and opens none again."""
@@ -142,7 +142,7 @@ class Connection:
             if monotonic() - self._needed >= IDLE_SECONDS:
                 self._session = None
                 if session is not None:
-                    session.close()
+                    session.retire()
                 return
             if session is not None and session.alive:
                 await session.check()

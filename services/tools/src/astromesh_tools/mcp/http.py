@@ -43,15 +43,28 @@ class Sending:
     media_type: str = ""
     unsent: AstromeshError | None = None
     """Why nothing reached the server."""
+    refused: asyncio.Future[None] | None = None
+    """Done where no answer will come: over SSE it comes apart from that to the request, which was not taken."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether that is so."""
+        return self.refused is not None and self.refused.done() and not self.refused.cancelled()
+
+    def refuse(self) -> None:
+        """Tells that no answer will come."""
+        if self.refused is not None and not self.refused.done():
+            self.refused.set_result(None)
 
 
 SENDING: ContextVar[Sending | None] = ContextVar("sending", default=None)
 
 
 class OutboundTransport(httpx2.AsyncBaseTransport):
-    """Carries requests of one connection with a server; `on_lost` is told of a POST that was not taken."""
+    """Carries requests of one connection with a server. `on_lost` is given where the answer to a POST comes apart from
+    it, and told of one that was not taken."""
 
-    def __init__(self, outbound: Outbound, *, allow_private: bool, on_lost: Callable[[], None]) -> None:
+    def __init__(self, outbound: Outbound, *, allow_private: bool, on_lost: Callable[[], None] | None) -> None:
         self._outbound = outbound
         self._allow_private = allow_private
         self._on_lost = on_lost
@@ -67,10 +80,10 @@ class OutboundTransport(httpx2.AsyncBaseTransport):
                 response = await self._sent(request, body, sending)
         except (AstromeshError, TimeoutError, aiohttp.ClientError, OSError) as error:
             sending.unsent = _unsent(error, request.url.host)
-            return self._failed(request, error)
+            return self._failed(request, sending, error)
         sending.status, sending.media_type = response.status, response.content_type
-        if request.method == "POST" and response.status >= httpx2.codes.BAD_REQUEST:
-            self._on_lost()
+        if response.status >= httpx2.codes.BAD_REQUEST:
+            self._lost(request, sending)
         return _response(request, response)
 
     async def _sent(self, request: httpx2.Request, body: bytes, sending: Sending) -> aiohttp.ClientResponse:
@@ -92,12 +105,16 @@ class OutboundTransport(httpx2.AsyncBaseTransport):
                     raise
                 kept = False
 
-    def _failed(self, request: httpx2.Request, error: Exception) -> httpx2.Response:
+    def _failed(self, request: httpx2.Request, sending: Sending, error: Exception) -> httpx2.Response:
         if request.method == "GET":
             raise httpx2.ConnectError(_words(error), request=request) from error
-        if request.method == "POST":
-            self._on_lost()
+        self._lost(request, sending)
         return httpx2.Response(_BROKEN, request=request)
+
+    def _lost(self, request: httpx2.Request, sending: Sending) -> None:
+        if request.method == "POST" and self._on_lost is not None:
+            sending.refuse()
+            self._on_lost()
 
 
 class _Body(httpx2.AsyncByteStream):

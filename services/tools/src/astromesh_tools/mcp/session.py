@@ -77,6 +77,7 @@ class Session:
         self._listing = asyncio.Lock()
         self._why = "the connection was closed"
         self.began = monotonic()
+        self._retired = False
         self.stale = False
         """The server's tools have changed since they were listed."""
         self._task = asyncio.create_task(self._run(), name=f"mcp {server.shown}")
@@ -85,7 +86,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether anything can be asked."""
-        return self._opened.is_set() and not self._ending.is_set() and not self._task.done()
+        return self._opened.is_set() and not self._retired and not self._ending.is_set() and not self._task.done()
 
     @property
     def listing(self) -> Listing:
@@ -138,13 +139,15 @@ class Session:
         task = asyncio.create_task(self._sent(request, sending))
         self._asking.add(task)
         task.add_done_callback(self._forget)
+        refused = sending.refused = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait((task,), timeout=seconds)
+            await asyncio.wait((task, refused), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            refused.cancel()
             if not task.done():
                 task.cancel()
         if not task.done():
-            return Asked()
+            return Asked(error=Unavailable("it was not taken")) if sending.is_refused else Asked()
         if task.cancelled():
             return Asked(error=Unavailable("the connection was closed"))
         error = task.exception()
@@ -171,7 +174,14 @@ class Session:
 
     def _lost(self, error: BaseException | None) -> None:
         self._why = f"it does not list its tools: {_reason(error)}"
-        self.close()
+        # A write under way has its answer yet to come.
+        self.retire()
+
+    def retire(self) -> None:
+        """Lets nothing more be asked, and ends it when what is under way has ended."""
+        self._retired = True
+        if not self._asking:
+            self.close()
 
     def close(self) -> None:
         """Begins to end it. What is under way is cut off."""
@@ -187,7 +197,7 @@ class Session:
     async def _run(self) -> None:
         # Of the requests that open the connection; each later one has its own.
         SENDING.set(self._opening)
-        way = streams(self._server, self._outbound, self._said, self._ending.set)
+        way = streams(self._server, self._outbound, self._said, self._ending.set, self._not_taken)
         mode = "legacy" if self._legacy else "auto"
         async with Client(way, mode=mode, cache=None, client_info=_ABOUT_US, message_handler=self._heard) as client:
             self._client = client
@@ -202,13 +212,22 @@ class Session:
 
     async def _sent(self, request: Callable[[ClientSession], Awaitable[Result]], sending: Sending) -> Result:
         SENDING.set(sending)
-        if self._client is None or not self.alive:
+        if self._client is None or self._ending.is_set() or self._task.done():
             sending.unsent = Unavailable("the connection was closed")
             raise sending.unsent
         return await request(self._client.session)
 
+    def _not_taken(self) -> None:
+        """Over SSE, the SDK sends nothing more once a message was not taken; answers still come."""
+        if self._opened.is_set():
+            self.retire()
+        else:
+            self._ending.set()
+
     def _forget(self, task: asyncio.Task[object]) -> None:
         self._asking.discard(task)
+        if self._retired and not self._asking:
+            self.close()
         # Read, so that nobody is told of an error that nobody waits for.
         _ = task.cancelled() or task.exception()
 

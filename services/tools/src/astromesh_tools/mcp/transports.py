@@ -63,19 +63,23 @@ class Said:
 
 @asynccontextmanager
 async def streams(
-    server: Server, outbound: Outbound, said: Said, on_end: Callable[[], None]
+    server: Server, outbound: Outbound, said: Said, on_end: Callable[[], None], on_lost: Callable[[], None]
 ) -> AsyncGenerator[TransportStreams]:
-    """Yields the streams to a server; `on_end` is told when it can be reached no more by them. Leaving ends a program
-    that was started, and a session that was opened."""
-    way = {"stdio": _stdio, "sse": _sse, "http": _http}[server.way]
-    async with way(server, outbound, said, on_end) as (read, write):
+    """Yields the streams to a server; `on_end` is told when nothing comes by them any more, `on_lost` when nothing is
+    taken any more. Leaving ends a program that was started, and a session that was opened."""
+    match server.way:
+        case "stdio":
+            way = _stdio(server, said)
+        case "sse":
+            way = _sse(server, outbound, on_lost)
+        case _:
+            way = _http(server, outbound)
+    async with way as (read, write):
         yield _Watched(read, on_end), write
 
 
 @asynccontextmanager
-async def _stdio(
-    server: Server, outbound: Outbound, said: Said, on_end: Callable[[], None]
-) -> AsyncGenerator[TransportStreams]:
+async def _stdio(server: Server, said: Said) -> AsyncGenerator[TransportStreams]:
     program, *arguments = server.command
     parameters = StdioServerParameters(
         command=program,
@@ -91,36 +95,28 @@ async def _stdio(
 
 
 @asynccontextmanager
-async def _sse(
-    server: Server, outbound: Outbound, said: Said, on_end: Callable[[], None]
-) -> AsyncGenerator[TransportStreams]:
+async def _sse(server: Server, outbound: Outbound, on_lost: Callable[[], None]) -> AsyncGenerator[TransportStreams]:
     def client(
         headers: dict[str, str] | None = None, timeout: httpx2.Timeout | None = None, auth: httpx2.Auth | None = None
     ) -> httpx2.AsyncClient:
-        return _client(server, outbound, on_end)
+        return _client(server, outbound, on_lost)
 
     async with sse_client(server.url, httpx_client_factory=client) as opened:
         yield opened
 
 
 @asynccontextmanager
-async def _http(
-    server: Server, outbound: Outbound, said: Said, on_end: Callable[[], None]
-) -> AsyncGenerator[TransportStreams]:
+async def _http(server: Server, outbound: Outbound) -> AsyncGenerator[TransportStreams]:
     async with (
-        _client(server, outbound, _nothing) as client,
+        _client(server, outbound) as client,
         streamable_http_client(server.url, http_client=client, max_sse_event_size=MOST_BYTES) as opened,
     ):
         yield opened
 
 
-def _client(server: Server, outbound: Outbound, on_lost: Callable[[], None]) -> httpx2.AsyncClient:
+def _client(server: Server, outbound: Outbound, on_lost: Callable[[], None] | None = None) -> httpx2.AsyncClient:
     transport = OutboundTransport(outbound, allow_private=server.allow_private, on_lost=on_lost)
     return httpx2.AsyncClient(transport=transport, headers=dict(server.headers), timeout=None, trust_env=False)
-
-
-def _nothing() -> None:
-    """A message over streamable HTTP stands alone: one that is not taken ends nothing."""
 
 
 class _Watched:
