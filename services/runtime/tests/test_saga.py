@@ -22,6 +22,7 @@ from astromesh.v1.values_pb2 import (
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import (
     Answer,
+    CallAgent,
     CallModel,
     CallTool,
     Pattern,
@@ -140,7 +141,7 @@ def test_recovery_after_any_prefix_leads_to_the_same_effects_and_the_same_end(
     def world_of(log: list[Envelope]) -> World:
         """The world answers by path, as a real one would after a crash in between."""
 
-        def script(effect: SagaEffect | CallTool) -> Any:
+        def script(effect: SagaEffect | CallTool | CallAgent) -> Any:
             if isinstance(effect, CallModel):
                 return by_path.setdefault(effect.path, models[int(effect.path) // 2])
             if isinstance(effect, CallTool):

@@ -13,11 +13,13 @@ from astromesh.v1.values_pb2 import ROLE_ASSISTANT, Image, Message, ToolCall, To
 from astromesh_core.events.contents import text_content
 from astromesh_runtime.effects import (
     AssembleContext,
+    CallAgent,
     CallModel,
     CallTool,
     CallTools,
     CheckInput,
     CheckOutput,
+    Gather,
     PatternFunction,
     Remember,
     RememberSummary,
@@ -36,7 +38,7 @@ CALL = ToolCall(id="c1", name="add", arguments=text_content('{"a": 1}'))
 class World:
     """Answers effects from a script, and keeps the log as the engine would."""
 
-    script: Callable[[SagaEffect | CallTool], Any]
+    script: Callable[[SagaEffect | CallTool | CallAgent], Any]
     frame: ev.RunStarted = field(default_factory=ev.RunStarted)
     query: str = "what is it?"
     images: tuple[Image, ...] = ()
@@ -52,7 +54,7 @@ class World:
             images=self.images,
         )
         self.add(ev.RunEvent(requested=requested))
-        self.frame.pattern, self.frame.pattern_version = "react", 1
+        self.frame.pattern, self.frame.pattern_version = self.frame.pattern or "react", 1
         self.frame.max_iterations = self.frame.max_iterations or 4
         self.add(ev.RunEvent(started=self.frame))
         return self
@@ -80,12 +82,20 @@ class World:
             self.asked.append(effect)
         elif isinstance(effect, CallTools):
             self.effects.extend((member.path, member.sha256) for member in effect.calls)
+        elif isinstance(effect, Gather):
+            for each in effect.effects:
+                self._note(each)
 
     def _perform(self, effect: SagaEffect, recorded: Recorded) -> Any:
         if isinstance(effect, CallTools):
             return [self._perform_tool(member, recorded) for member in effect.calls]
+        if isinstance(effect, Gather):
+            known = [recorded.outcome(each) for each in effect.effects]
+            pairs = zip(effect.effects, known, strict=True)
+            return [self._perform(each, recorded) if outcome is None else outcome for each, outcome in pairs]
         outcome = self.script(effect)
         if isinstance(effect, CallModel):
+            outcome = _copied(outcome)
             self.add(ev.RunEvent(model_call_begun=ev.ModelCallBegun(path=effect.path, effect_sha256=effect.sha256)))
             outcome.path, outcome.effect_sha256 = effect.path, effect.sha256
             self.add(ev.RunEvent(model_replied=outcome))
@@ -93,13 +103,17 @@ class World:
             self.add(_event(outcome))
         return outcome
 
-    def _perform_tool(self, member: CallTool, recorded: Recorded) -> ToolOutcome:
+    def _perform_tool(self, member: CallTool | CallAgent, recorded: Recorded) -> ToolOutcome:
         known = recorded.tool_outcome(member)
         if known is not None:
             return known
-        intended = ev.ToolIntended(path=member.path, effect_sha256=member.sha256, call=member.call)
-        self.add(ev.RunEvent(tool_intended=intended))
-        outcome = self.script(member)
+        if isinstance(member, CallAgent):
+            begun = ev.ChildStarted(path=member.path, effect_sha256=member.sha256, agent=member.agent)
+            self.add(ev.RunEvent(child_started=begun))
+        else:
+            intended = ev.ToolIntended(path=member.path, effect_sha256=member.sha256, call=member.call)
+            self.add(ev.RunEvent(tool_intended=intended))
+        outcome = _copied(self.script(member))
         outcome.path, outcome.effect_sha256 = member.path, member.sha256
         self.add(_event(outcome))
         return outcome
@@ -112,6 +126,13 @@ class World:
         return ending
 
 
+def _copied(outcome: Any) -> Any:
+    """A script may give the same outcome twice."""
+    copied = type(outcome)()
+    copied.CopyFrom(outcome)
+    return copied
+
+
 def _event(outcome: Any) -> ev.RunEvent:
     names = {
         ev.InputChecked: "input_checked",
@@ -120,6 +141,7 @@ def _event(outcome: Any) -> ev.RunEvent:
         ev.MemoryStored: "memory_stored",
         ev.ToolSucceeded: "tool_succeeded",
         ev.ToolFailed: "tool_failed",
+        ev.ChildFinished: "child_finished",
     }
     return ev.RunEvent(**{names[type(outcome)]: outcome})
 
@@ -128,7 +150,7 @@ def says(text: str, *calls: ToolCall) -> ev.ModelReplied:
     return ev.ModelReplied(message=Message(role=ROLE_ASSISTANT, content=text_content(text), tool_calls=calls))
 
 
-def frame_outcome(effect: SagaEffect | CallTool) -> Any:
+def frame_outcome(effect: SagaEffect | CallTool | CallAgent) -> Any:
     match effect:
         case CheckInput(text):
             return ev.InputChecked(text=text_content(text.replace("secret", "[GONE]")))
@@ -145,10 +167,10 @@ def frame_outcome(effect: SagaEffect | CallTool) -> Any:
             raise AssertionError(effect)
 
 
-def scripted(*outcomes: Any) -> Callable[[SagaEffect | CallTool], Any]:
+def scripted(*outcomes: Any) -> Callable[[SagaEffect | CallTool | CallAgent], Any]:
     left = iter(outcomes)
 
-    def script(effect: SagaEffect | CallTool) -> Any:
+    def script(effect: SagaEffect | CallTool | CallAgent) -> Any:
         return next(left) if isinstance(effect, CallModel | CallTool) else frame_outcome(effect)
 
     return script

@@ -130,10 +130,31 @@ def test_tools_of_servers_are_refused_without_the_extra() -> None:
     )
 
 
-@pytest.mark.parametrize("pattern", ["plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"])
-def test_other_patterns_are_not_built(pattern: str) -> None:
-    (gap,) = gaps(agent(f"orchestration: {{pattern: {pattern}}}"))
-    assert f"the pattern {pattern} is not built yet" in gap
+@pytest.mark.parametrize("pattern", ["react", "plan_and_execute", "parallel_fan_out", "pipeline"])
+def test_a_pattern_needs_nothing_but_its_name(pattern: str) -> None:
+    assert gaps(agent(f"orchestration: {{pattern: {pattern}}}")) == []
+
+
+def test_a_supervisor_needs_workers() -> None:
+    (gap,) = gaps(agent("orchestration: {pattern: supervisor}"))
+    assert "a supervisor without workers: list orchestration.workers" in gap
+    assert gaps(agent("orchestration: {pattern: supervisor, workers: [b]}")) == []
+    assert gaps(agent("orchestration: {pattern: supervisor}\n  tools: [{name: t, type: agent, agent: b}]")) == []
+
+
+def test_swarms_are_not_built() -> None:
+    (gap,) = gaps(agent("orchestration: {pattern: swarm}"))
+    assert "the pattern swarm is not built yet" in gap
+
+
+def test_a_role_is_one_that_the_pattern_asks_for() -> None:
+    head = "apiVersion: astromesh/v1\nkind: Agent\nmetadata: {name: a}\nspec:\n"
+    roles = "  model: {primary: {provider: extractive}, roles: {NAME: {candidates: [{provider: extractive}]}}}\n"
+    writer, planner = head + roles.replace("NAME", "writer"), head + roles.replace("NAME", "planner")
+    assert gaps(writer + "  orchestration: {pattern: pipeline, stages: [{name: x, role: writer}]}\n") == []
+    assert gaps(planner + "  orchestration: {pattern: plan_and_execute}\n") == []
+    (gap,) = gaps(planner + "  orchestration: {pattern: pipeline}\n")
+    assert "the pattern pipeline never asks for the role planner" in gap
 
 
 @pytest.mark.parametrize(

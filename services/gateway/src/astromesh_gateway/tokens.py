@@ -65,6 +65,8 @@ class Tokens:
     def __init__(self) -> None:
         self._open: dict[str, _Attempt] = {}
         self._closed: set[str] = set()
+        self._unheard = {FRAME_PATH}
+        """Of calls whose replies are no part of what the caller is told."""
         self._checked = self._holds_text = self._screened = False
         self._masks = Masks()
         self._last = ""
@@ -88,9 +90,11 @@ class Tokens:
             self._screened = event.started.streams_checked
             self._checked = event.started.checks_output and not self._screened
             self._holds_text = self._checked or bool(event.started.output_schema_json)
-        elif kind == "model_call_begun" and event.model_call_begun.path != FRAME_PATH:
+        elif kind == "model_call_begun" and event.model_call_begun.unheard:
+            self._unheard.add(event.model_call_begun.path)
+        elif kind == "model_call_begun" and event.model_call_begun.path not in self._unheard:
             yield from self._begin(event.model_call_begun.path, event.model_call_begun.reason)
-        elif kind == "model_replied" and event.model_replied.path != FRAME_PATH:
+        elif kind == "model_replied" and event.model_replied.path not in self._unheard:
             reply = event.model_replied
             yield from self._reply(reply.path, plain(reply.message.content) if reply.HasField("message") else None)
         elif kind in _MASKING:

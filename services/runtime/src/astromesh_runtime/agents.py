@@ -71,6 +71,8 @@ class AgentVersion:
     ref: ResourceRef
     pattern: str
     pattern_version: int
+    pattern_options_json: str
+    """Empty where the pattern has none."""
     max_iterations: int
     timeout_seconds: float
     """0: none."""
@@ -183,6 +185,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...], *, 
         ref=ref,
         pattern=pattern,
         pattern_version=version,
+        pattern_options_json=spec.orchestration.options_json,
         max_iterations=spec.orchestration.max_iterations,
         timeout_seconds=spec.orchestration.timeout_seconds or 0.0,
         prompt=compile_prompt(spec.prompts.system),

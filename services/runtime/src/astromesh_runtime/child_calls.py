@@ -149,7 +149,7 @@ class ChildCall:
     def _deadline(self) -> int:
         scope, member = self._scope, self._member
         spec = scope.tool(member.call.name) if member.call is not None else None
-        timeout_ms = spec.timeout_ms if spec is not None else int(member.timeout_seconds * 1000)
+        timeout_ms = (spec.timeout_ms if spec is not None else 0) or int(member.timeout_seconds * 1000)
         own = scope.clock() + timeout_ms * 1_000_000 if timeout_ms else 0
         return min(filter(None, (own, scope.deadline())), default=0)
 

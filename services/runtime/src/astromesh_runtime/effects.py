@@ -52,6 +52,8 @@ class CallModel:
     """What the reply's text has to match; empty: free text."""
     is_heard: bool = True
     """False where the reply is no part of what the run's caller is told."""
+    timeout_seconds: float = 0.0
+    """0: as long as the run may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,14 @@ class RememberSummary:
     through_run_id: str
 
 
-SagaEffect: TypeAlias = (
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Do these at once. Outcome: theirs, in their order. It has no identity of its own: each of them has."""
+
+    effects: tuple[CallModel | CheckArguments | CallTools | CheckResults | Gather, ...]
+
+
+SingleEffect: TypeAlias = (
     CheckInput
     | AssembleContext
     | CallModel
@@ -151,8 +160,9 @@ SagaEffect: TypeAlias = (
     | Remember
     | RememberSummary
 )
+SagaEffect: TypeAlias = SingleEffect | Gather
 ToolOutcome: TypeAlias = ToolSucceeded | ToolFailed | ChildFinished
-PatternEffect: TypeAlias = CallModel | CheckArguments | CallTools | CheckResults
+PatternEffect: TypeAlias = CallModel | CheckArguments | CallTools | CheckResults | Gather
 Pattern: TypeAlias = Generator[PatternEffect, Any, T]
 
 
@@ -203,11 +213,44 @@ class RunContext:
     """The tools that are agents, and whom each runs."""
     guard: Guard | None = None
     """What stands between the run and its tools; None where nothing does."""
+    options_json: str = ""
+    """Of the pattern, as its agent's file has them."""
+    is_heard: bool = True
+    """False where nothing that its models say is told to the run's caller."""
+    timeout_seconds: float = 0.0
+    """Of each call of a model; 0: as long as the run may take."""
+    path: str = ""
+    """In front of its steps' numbers: empty but for a branch."""
     _steps: int = 0
 
-    def model(self, transcript: Transcript, role: str = "default", *, offers_tools: bool = True) -> Pattern[Reply]:
-        """Calls the model; its reply joins the transcript. Raises EffectFailed where no candidate answered."""
-        schema = self.output_schema_json
+    def branch(
+        self, transcript: Transcript, *, answers: bool = False, path: str = "", timeout_seconds: float = 0.0
+    ) -> RunContext:
+        """A context for a part of the run, with a transcript of its own. Its steps are numbered below a step of this
+        one, or below the path given.
+
+        `answers`: what its models say is the run's answer, told to its caller and held to its schema.
+        """
+        return RunContext(
+            transcript,
+            self.digester,
+            self.max_iterations,
+            self.tools_sha256,
+            self.output_schema_json if answers else "",
+            self.sources,
+            self.agents,
+            self.guard,
+            is_heard=answers and self.is_heard,
+            timeout_seconds=timeout_seconds,
+            path=f"{path or self.next_path()}.",
+        )
+
+    def model(
+        self, transcript: Transcript, role: str = "default", *, offers_tools: bool = True, schema: str | None = None
+    ) -> Pattern[Reply]:
+        """Calls the model; its reply joins the transcript. `schema` (JSON text) is what it has to match instead of the
+        run's own. Raises EffectFailed where no candidate answered."""
+        schema = self.output_schema_json if schema is None else schema
         effect = ModelEffect(
             role=role,
             transcript_digest=transcript.digest,
@@ -216,7 +259,9 @@ class RunContext:
             output_schema_sha256=hashlib.sha256(schema.encode()).digest() if schema else b"",
         )
         sha256 = effect_sha256(Effect(model=effect))
-        call = CallModel(self._next_path(), role, transcript, sha256, offers_tools, schema)
+        call = CallModel(
+            self.next_path(), role, transcript, sha256, offers_tools, schema, self.is_heard, self.timeout_seconds
+        )
         outcome = cast("ModelReplied", (yield call))
         if outcome.HasField("failure"):
             raise EffectFailed(outcome.failure)
@@ -225,7 +270,7 @@ class RunContext:
 
     def tools(self, calls: Iterable[ToolCall]) -> Pattern[list[Message]]:
         """Calls tools at once; what they answer joins the transcript, failures too, for the model to work with."""
-        path = self._next_path()
+        path = self.next_path()
         members = tuple(self._call(f"{path}.{number}", call) for number, call in enumerate(calls, 1))
         if self.guard is not None:
             members = yield from self.guard.before(path, members, self._call)
@@ -242,9 +287,26 @@ class RunContext:
         self.transcript = self.transcript.plus(*messages)
         return messages
 
-    def _next_path(self) -> str:
+    def agent(self, name: str, query: str, timeout_seconds: float = 0.0) -> Pattern[Message]:
+        """Runs another agent; answers with what a model reads of it. Raises EffectFailed where it gave no answer."""
+        path = self.next_path()
+        effect = AgentEffect(agent=name, query_digest=self.digester.of_text(query))
+        sha256 = effect_sha256(Effect(agent=effect))
+        members = (CallAgent(f"{path}.1", name, query, sha256, timeout_seconds=timeout_seconds),)
+        outcomes = cast("Sequence[ChildFinished]", (yield CallTools(path, members)))
+        if self.guard is not None:
+            outcomes = cast("Sequence[ChildFinished]", (yield from self.guard.after(path, members, outcomes)))
+        (finished,) = outcomes
+        if finished.HasField("failure"):
+            raise EffectFailed(finished.failure)
+        self.sources.extend(finished.sources)
+        message = answer(ToolCall(name=name), finished)
+        return message if self.guard is None else self.guard.marked(message)
+
+    def next_path(self) -> str:
+        """The path of the step that comes next: it is this one's from here on."""
         self._steps += 1
-        return str(self._steps)
+        return f"{self.path}{self._steps}"
 
     def _call(self, path: str, call: ToolCall) -> CallTool | CallAgent:
         agent = self.agents.get(call.name)

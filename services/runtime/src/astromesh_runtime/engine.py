@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -39,10 +40,12 @@ from astromesh_runtime.effects import (
     CheckInput,
     CheckOutput,
     CheckResults,
+    Gather,
     PatternFunction,
     Remember,
     RememberSummary,
     SagaEffect,
+    SingleEffect,
 )
 from astromesh_runtime.model_calls import call_model
 from astromesh_runtime.recorded import Diverged
@@ -51,7 +54,7 @@ from astromesh_runtime.saga import Completed, Ending, Failed, Outcome, failure_o
 from astromesh_runtime.scope import RunScope
 from astromesh_runtime.tool_calls import call_tools
 from astromesh_runtime.tool_checks import check_arguments, check_results
-from astromesh_runtime.waits import Waits
+from astromesh_runtime.waits import Waits, foremost
 
 log = structlog.get_logger("astromesh.runtime")
 
@@ -145,6 +148,8 @@ class RunDriver:
     async def _perform_in_time(self, effect: SagaEffect) -> Outcome:
         """Performs within the run's deadline. Tools have timeouts of their own: no write is cut in the middle, and one
         that a crash cut is judged though the time is up."""
+        if isinstance(effect, Gather):
+            return await self._gather(effect)
         left = self._scope.seconds_left()
         if left is None:
             return await self._perform(effect)
@@ -171,7 +176,7 @@ class RunDriver:
             return OutOfTime("the run took longer than the run that started it gave it")
         return OutOfTime(f"the run took longer than its {seconds:g} seconds (spec.orchestration.timeout_seconds)")
 
-    async def _perform(self, effect: SagaEffect) -> Outcome:
+    async def _perform(self, effect: SingleEffect) -> Outcome:
         match effect:
             case CallModel():
                 return await call_model(self._scope, effect)
@@ -191,6 +196,25 @@ class RunDriver:
                 return remember(self._scope, effect)
             case RememberSummary():
                 return remember_summary(self._scope, effect)
+
+    async def _gather(self, effect: Gather) -> Outcome:
+        """All of them, as far as each comes: what one waits for, or breaks on, cuts no other off."""
+        settled = await asyncio.gather(*map(self._outcome_of, effect.effects), return_exceptions=True)
+        outcomes, waits = list[Outcome](), list[Waits]()
+        for outcome in settled:
+            if isinstance(outcome, Waits):
+                waits.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                outcomes.append(outcome)
+        if waits:
+            raise foremost(waits)
+        return cast("Outcome", outcomes)
+
+    async def _outcome_of(self, effect: SagaEffect) -> Outcome:
+        outcome = self._scope.recorded.outcome(effect)
+        return outcome if outcome is not None else await self._perform_in_time(effect)
 
     async def _end(self, ending: Ending) -> Ended | LetGo:
         undoing = None

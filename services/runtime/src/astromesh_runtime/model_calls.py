@@ -12,6 +12,7 @@ from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Route
 from astromesh_core.errors import AstromeshError, BudgetExceeded, TimedOut, Unavailable
 from astromesh_core.events.billing import Unbilled, prompt_tokens
+from astromesh_core.events.runs import FRAME_PATH
 from astromesh_core.rpc.failures import PeerGone, PeerUnreached
 from astromesh_core.rpc.streams import reading
 from astromesh_runtime.cost_limits import Used
@@ -149,6 +150,7 @@ class _ModelCall:
     async def _attempted(self) -> Completion:
         left = self._scope.seconds_left()
         timeout = MODEL_CALL_SECONDS if left is None else left + DEADLINE_SLACK_SECONDS
+        timeout = min(timeout, self._effect.timeout_seconds or timeout)
         async with reading(self._scope.services.router.Complete(self._request(), timeout=timeout)) as parts:
             async for part in parts:
                 kind = part.WhichOneof("part")
@@ -193,6 +195,7 @@ class _ModelCall:
             prompt_tokens=self._prompt_tokens,
             partial_charges=unbilled.charges,
             reason=reason,
+            unheard=not (effect.is_heard or effect.path == FRAME_PATH),
         )
         if unbilled.estimate is not None:
             begun.lost_usage.CopyFrom(unbilled.estimate)

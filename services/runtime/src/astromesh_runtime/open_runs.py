@@ -293,6 +293,7 @@ class Opener:
             pattern=agent.pattern,
             pattern_version=agent.pattern_version,
             agent=agent.ref,
+            pattern_options_json=agent.pattern_options_json,
             max_iterations=agent.max_iterations,
             deadline_unix_nano=deadline,
             tools=agent.tools,

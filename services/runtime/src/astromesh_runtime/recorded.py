@@ -46,9 +46,11 @@ from astromesh_runtime.effects import (
     CheckInput,
     CheckOutput,
     CheckResults,
+    Gather,
     Remember,
     RememberSummary,
     SagaEffect,
+    SingleEffect,
     ToolOutcome,
 )
 from astromesh_runtime.interventions import ASKING_EVENTS, INTERVENTIONS, Interventions
@@ -192,7 +194,13 @@ class Recorded:
         return [started for path, started in self.children.items() if path not in self.outcomes]
 
     def outcome(self, effect: SagaEffect) -> Outcome | None:
-        """The recorded outcome of an effect; None where it has none yet. Raises Diverged."""
+        """The recorded outcome of an effect; None where it, or one of several, has none yet. Raises Diverged."""
+        if isinstance(effect, Gather):
+            outcomes = [self.outcome(each) for each in effect.effects]
+            return None if any(outcome is None for outcome in outcomes) else cast("Outcome", outcomes)
+        return self._outcome(effect)
+
+    def _outcome(self, effect: SingleEffect) -> Outcome | None:
         match effect:
             case CheckInput():
                 return self.input_checked

@@ -12,6 +12,7 @@ from astromesh_runtime.effects import (
     CallModel,
     CallTools,
     CheckOutput,
+    Gather,
     PatternFunction,
     Remember,
     RememberSummary,
@@ -111,6 +112,9 @@ def _visit(effect: SagaEffect, visited: set[str]) -> None:
         visited.add(effect.path)
     elif isinstance(effect, CallTools):
         visited.update(member.path for member in effect.calls)
+    elif isinstance(effect, Gather):
+        for each in effect.effects:
+            _visit(each, visited)
 
 
 def _same_content(recorded: Recorded, plan: Plan, effect: SagaEffect) -> None:

@@ -141,6 +141,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         [*context.passages],
         plan.agents,
         guard if plan.guarded.is_needed else None,
+        plan.options_json,
     )
     try:
         text = yield from matching_answer(pattern, run)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.agent_memory import MemorySpec
-from astromesh_core.resources.agent_tools import DISCOVERED, Tool
+from astromesh_core.resources.agent_tools import DISCOVERED, AgentTool, Tool
 from astromesh_core.resources.answer_schemas import AnswerSchemaText
 from astromesh_core.resources.budgets import Budget
 from astromesh_core.resources.candidates import ModelSpec
 from astromesh_core.resources.guardrails import GuardrailsSpec
+from astromesh_core.resources.orchestration import Orchestration
 from astromesh_core.resources.references import Reference
-from astromesh_core.resources.spelling import Items, Spec, spelled
+from astromesh_core.resources.spelling import Items, Spec
 from astromesh_core.resources.tool_permissions import ToolPermissions
 from astromesh_core.resources.tool_recovery import check_recovery
-
-PatternName = Literal["react", "plan_and_execute", "parallel_fan_out", "pipeline", "supervisor", "swarm"]
 
 
 class Identity(Spec):
@@ -33,14 +32,6 @@ class Prompts(Spec):
     """Jinja2 texts, rendered in a sandbox for every run."""
 
     system: str = ""
-
-
-class Orchestration(Spec):
-    """How the agent works: its pattern and the bounds of one run."""
-
-    pattern: PatternName = "react"
-    max_iterations: int = Field(default=10, ge=1, le=1000)
-    timeout_seconds: float | None = Field(default=None, gt=0, validation_alias=spelled("timeout_seconds", "timeout"))
 
 
 class Knowledge(Spec):
@@ -81,6 +72,28 @@ class AgentSpec(Spec):
             check_recovery(tool.name, tool.reconcile, tool.compensate, effects, complete=complete)
         return tools
 
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """Its tools, and the workers of a supervisor, which it asks as tools of their agents' names."""
+        workers = self.orchestration.workers if self.orchestration.pattern == "supervisor" else ()
+        asked = (
+            AgentTool(name=each.agent, type="agent", agent=each.agent, description=each.description) for each in workers
+        )
+        return (*self.tools, *asked)
+
+    @model_validator(mode="after")
+    def _has_what_its_pattern_asks_for(self) -> Self:
+        for (field, index), part in self.orchestration.parts():
+            if part.role is not None and part.role not in self.model.roles:
+                context = {"place": f"{field}[{index}]", "role": part.role, "hint": "name its models in model.roles"}
+                raise PydanticCustomError("role", "asks in {place} for the role {role}, which has no models", context)
+        names = [tool.name for tool in self.offered]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            context = {"name": repr(twice), "hint": "a worker is a tool of its agent's name"}
+            raise PydanticCustomError("tools", "has two tools named {name}", context)
+        return self
+
     @field_validator("permissions", mode="after")
     @classmethod
     def _are_about_tools_that_there_are(
@@ -89,5 +102,7 @@ class AgentSpec(Spec):
         tools: tuple[Tool, ...] = info.data.get("tools", ())
         # What a server offers is known when it is asked.
         if permissions is not None and "tools" in info.data and not any(tool.type in DISCOVERED for tool in tools):
-            permissions.check_names([tool.name for tool in tools])
+            orchestration: Orchestration | None = info.data.get("orchestration")
+            workers = [each.agent for each in orchestration.workers] if orchestration is not None else []
+            permissions.check_names([*(tool.name for tool in tools), *workers])
         return permissions

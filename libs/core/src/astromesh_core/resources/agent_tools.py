@@ -250,7 +250,7 @@ class AgentTool(ToolSpec):
 
     @model_validator(mode="after")
     def _leaves_undoing_to_its_run(self) -> Self:
-        told = [name for name in ("approval", "reconcile", "compensate") if getattr(self, name) is not None]
+        told = [name for name in ("reconcile", "compensate") if getattr(self, name) is not None]
         if told:
             context = {"name": told[0], "hint": "declare it at the tools of the agent that it runs"}
             raise PydanticCustomError("agent", "has {name}, and its calls are runs of their own", context)

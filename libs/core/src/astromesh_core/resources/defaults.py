@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from astromesh_core.resources.agent import AgentSpec, Orchestration
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.orchestration import Orchestration
 from astromesh_core.resources.resource import Resource
 from astromesh_core.resources.runtime_config import Defaults
 

@@ -26,9 +26,15 @@ from astromesh_core.resources.runtime_config import RuntimeConfigSpec
 from astromesh_core.resources.vendors import vendor_of
 from astromesh_core.resources.yaml_documents import Path
 
-PATTERNS = frozenset(("react",))
-ROLES = {"react": frozenset((DEFAULT_ROLE,))}
-"""The roles that each pattern asks models for."""
+ROLES = {
+    "react": frozenset((DEFAULT_ROLE,)),
+    "plan_and_execute": frozenset((DEFAULT_ROLE, "planner", "executor", "synthesizer")),
+    "pipeline": frozenset((DEFAULT_ROLE,)),
+    "parallel_fan_out": frozenset((DEFAULT_ROLE, "judge", "synthesizer")),
+    "supervisor": frozenset((DEFAULT_ROLE,)),
+}
+"""The roles that each pattern asks models for, beside those that its own parts name."""
+PATTERNS = frozenset(ROLES)
 TOOL_TYPES = frozenset(("agent", "builtin", "internal", "openapi", "rag", "webhook"))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
@@ -107,6 +113,9 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
     yield from _models(agent)
     if agent.orchestration.pattern not in PATTERNS:
         yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
+    if agent.orchestration.pattern == "supervisor" and not any(tool.type == "agent" for tool in agent.offered):
+        reason = "a supervisor without workers: list orchestration.workers, or tools of type: agent"
+        yield ("orchestration", "pattern"), reason
     for index, tool in enumerate(agent.tools):
         if isinstance(tool, McpTool):
             if not MCP.installed:
@@ -154,7 +163,8 @@ def _models(agent: AgentSpec) -> Iterator[Gap]:
         if candidate.provider is not None:
             yield from _provider_type(("model", *place, "provider"), candidate.provider)
             yield from _parameters(("model", *place), candidate)
-    for role in sorted(set(model.roles) - ROLES.get(pattern, frozenset())):
+    asked = {part.role for _, part in agent.orchestration.parts()}
+    for role in sorted(set(model.roles) - ROLES.get(pattern, frozenset()) - asked):
         yield ("model", "roles", role), f"the pattern {pattern} never asks for the role {role}"
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from astromesh_core.resources.agent import Orchestration
 from astromesh_core.resources.audit import Audit
 from astromesh_core.resources.budgets import ScopedBudget
+from astromesh_core.resources.orchestration import Orchestration
 from astromesh_core.resources.references import Name
 from astromesh_core.resources.spelling import Items, Spec, shaped, spelled
 from astromesh_core.resources.urls import HttpUrl

@@ -57,20 +57,26 @@ def links(resource: Resource) -> Iterator[Link]:
     """Lists the references of a resource to others."""
     spec = resource.spec
     if isinstance(spec, AgentSpec):
-        for place, candidate in spec.model.everywhere():
-            if candidate.provider_ref is not None:
-                yield ("model", *place, "provider_ref"), "Provider", candidate.provider_ref
-        for index, tool in enumerate(spec.tools):
-            if isinstance(tool, RagTool):
-                yield ("tools", index, "pipeline"), "RAGPipeline", tool.pipeline
-            elif isinstance(tool, AgentTool):
-                yield ("tools", index, "agent"), "Agent", tool.agent
-        if spec.knowledge is not None:
-            yield ("knowledge", "pipeline"), "RAGPipeline", spec.knowledge.pipeline
-        for path, _, use in uses(spec):
-            yield path, POLICY, use.policy
+        yield from _of_agent(spec)
     elif isinstance(spec, ChannelSpec) and spec.default_agent is not None:
         yield ("default_agent",), "Agent", spec.default_agent
+
+
+def _of_agent(spec: AgentSpec) -> Iterator[Link]:
+    for place, candidate in spec.model.everywhere():
+        if candidate.provider_ref is not None:
+            yield ("model", *place, "provider_ref"), "Provider", candidate.provider_ref
+    for index, tool in enumerate(spec.tools):
+        if isinstance(tool, RagTool):
+            yield ("tools", index, "pipeline"), "RAGPipeline", tool.pipeline
+        elif isinstance(tool, AgentTool):
+            yield ("tools", index, "agent"), "Agent", tool.agent
+    for place, name in spec.orchestration.asked():
+        yield ("orchestration", *place), "Agent", name
+    if spec.knowledge is not None:
+        yield ("knowledge", "pipeline"), "RAGPipeline", spec.knowledge.pipeline
+    for path, _, use in uses(spec):
+        yield path, POLICY, use.policy
 
 
 def _duplicates(given: list[Resource]) -> Iterator[Problem]:
