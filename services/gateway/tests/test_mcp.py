@@ -231,6 +231,8 @@ async def test_a_page_of_a_browser_under_another_name_is_refused(mesh: Mesh) -> 
         assert refused.status_code == 403, header
     local = await mesh.client.post("/mcp", json=ping, headers={**JSON_RPC, "Origin": "http://localhost:5173"})
     assert local.status_code == 200
+    counted = (await mesh.client.get("/metrics")).text
+    assert 'astromesh_http_requests_total{method="POST",route="/mcp",status="403"} 2.0' in counted
 
 
 async def test_without_the_extra_the_path_says_how_to_get_it(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,13 +101,17 @@ class _Path:
     def __init__(self, endpoint: McpEndpoint, way: Way) -> None:
         self._endpoint = endpoint
         self._way: Way = way
+        self.route: Route | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # By which requests are counted.
+        scope["route"] = self.route
         await self._endpoint.serve(self._way, Request(scope, receive), send)
 
 
 def _route(endpoint: McpEndpoint, path: str, way: Way, methods: list[str]) -> Route:
-    route = Route(path, _Path(endpoint, way), methods=methods)
+    served = _Path(endpoint, way)
+    route = served.route = Route(path, served, methods=methods)
     # Nobody wants the head of a stream.
     assert route.methods is not None
     route.methods.discard("HEAD")
