@@ -96,6 +96,15 @@ async def test_guardrails_that_cannot_be_compiled_keep_an_agent_from_being_ready
     assert (await observed(one(agent(extra=rules)), failing))["Ready"].status == "False"
 
 
+async def test_whether_an_answer_is_told_while_it_is_written_is_said_with_the_rule_that_holds_it_back() -> None:
+    rules = "  guardrails: {output: [{type: pii_detection}%s]}\n"
+    told = await observed(one(agent(extra=rules % "")), Answers())
+    held = await observed(one(agent(extra=rules % ", {type: max_length, max_characters: 10}")), Answers())
+
+    assert told["GuardrailsLoaded"].message == "pii_detection; the answer is told while it is written"
+    assert "when it is whole (guardrails.output[1]: max_length blocks" in held["GuardrailsLoaded"].message
+
+
 async def test_a_rule_whose_model_is_missing_keeps_its_agent_from_being_ready_and_is_named() -> None:
     rules = "  guardrails: {input: [{type: prompt_injection}]}\n"
     missing = RuleProblem(place="guardrails.input[0]", reason="NotSupported", message="no weights are installed")
