@@ -19,7 +19,7 @@ def spec(permissions: object, *tools: dict[str, object]) -> AgentSpec:
     return AgentSpec.model_validate_json(orjson.dumps({"model": model, "tools": tools, "permissions": permissions}))
 
 
-REFUND = {"name": "refund", "type": "internal", "function": "shop:refund"}
+REFUND: dict[str, object] = {"name": "refund", "type": "internal", "function": "shop:refund"}
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_rules_that_mean_nothing_are_refused_at_load(permissions: object, told: 
 
 
 def test_tools_of_a_server_may_be_named_before_they_are_known() -> None:
-    mcp = {"name": "files", "type": "mcp_http", "url": "http://localhost:1/mcp"}
+    mcp: dict[str, object] = {"name": "files", "type": "mcp_http", "url": "http://localhost:1/mcp"}
     assert spec({"deny": ["delete_file"]}, REFUND, mcp).permissions is not None

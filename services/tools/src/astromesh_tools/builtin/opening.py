@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from astromesh_core.errors import Bug
 from astromesh_core.resources.builtin_configs import (
     AskHumanConfig,
     CalculatorConfig,
     DatetimeNowConfig,
     JsonQueryConfig,
     ReadFileConfig,
+    ReadResultConfig,
     SqlQueryConfig,
     WebScrapeConfig,
 )
@@ -51,3 +53,5 @@ def opened(declared: Declared, around: Surroundings) -> Builtin:
             from astromesh_tools.builtin.ask_human import AskHuman
 
             return AskHuman()
+        case ReadResultConfig():
+            raise Bug(f"{declared.name} needs to know the run: it is a tool of its own")
