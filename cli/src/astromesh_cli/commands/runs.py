@@ -142,11 +142,12 @@ def cancel(call: Call, run_id: RunId, reason: Annotated[str, typer.Option(help="
 def resolve(
     call: Call,
     run_id: RunId,
-    path: Annotated[str, typer.Argument(help="The step whose outcome is unknown, such as 2.1.")],
+    path: Annotated[str, typer.Argument(help="The step that is unknown, or could not be undone, such as 2.1.")],
     outcome: Annotated[Literal["succeeded", "failed"], typer.Option(help="What really happened.")],
     result: Annotated[str, typer.Option(help="What the tool would have answered, or why it failed.")] = "",
 ) -> None:
-    """Says what became of a step whose outcome is unknown; the run then goes on."""
+    """Says what became of a step whose outcome is unknown, or whether one that could not be undone is; the run then
+    goes on."""
     body: dict[str, JsonValue] = {"path": path, "outcome": outcome, "result": result}
     with call.connect() as mesh:
         run = cast("RunRecord", mesh.post(f"/v1/runs/{run_id}/resolve", body))

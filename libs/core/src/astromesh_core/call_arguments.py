@@ -16,6 +16,11 @@ _MOST_PROBLEMS: Final = 5
 
 def read_arguments(text: str, schema_json: str) -> dict[str, JsonValue]:
     """The arguments, an object that fits the schema. Raises InvalidInput that tells what is wrong, and where."""
+    return checked_arguments(text, _schema(schema_json or "{}"))
+
+
+def checked_arguments(text: str, schema: CheckedSchema) -> dict[str, JsonValue]:
+    """The same by a schema that is compiled already."""
     try:
         value: JsonValue = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
@@ -23,7 +28,7 @@ def read_arguments(text: str, schema_json: str) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
         raise InvalidInput("the arguments must be a JSON object of parameters by name")
     try:
-        errors = _schema(schema_json or "{}").errors(text, value)
+        errors = schema.errors(text, value)
     except TooMuchToCheck as error:
         raise InvalidInput(f"the JSON of the arguments {error.message}: give less at once") from error
     if errors:

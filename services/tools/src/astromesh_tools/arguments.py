@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from astromesh_core.checked_schema import CheckedSchema, TooMuchToCheck
+from astromesh_core.call_arguments import checked_arguments
+from astromesh_core.checked_schema import CheckedSchema
 from astromesh_core.errors import InvalidInput
 from astromesh_tools.docstrings import read_docstring
 
@@ -46,24 +47,7 @@ class ArgumentsSchema:
 
     def read(self, text: str) -> dict[str, JsonValue]:
         """Returns the arguments. Raises InvalidInput that tells the model exactly what is wrong, and where."""
-        try:
-            value: JsonValue = orjson.loads(text or "{}")
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"the arguments are not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise InvalidInput("the arguments must be a JSON object of parameters by name")
-        try:
-            errors = self._schema.errors(text, value)
-        except TooMuchToCheck as error:
-            raise InvalidInput(f"the JSON of the arguments {error.message}: give less at once") from error
-        if errors:
-            problems = "; ".join(_located(error.message, error.instance_path) for error in errors[:_MOST_PROBLEMS])
-            raise InvalidInput(f"the arguments do not fit the tool's schema: {problems}")
-        return value
-
-
-def _located(message: str, path: list[str | int]) -> str:
-    return f"{'.'.join(map(str, path))}: {message}" if path else message
+        return checked_arguments(text, self._schema)
 
 
 class Signature:
