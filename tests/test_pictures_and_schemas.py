@@ -44,7 +44,8 @@ async def test_a_picture_reaches_the_model_at_every_step_and_the_run_replays(tal
         OpenAIChatServer(Reply(calls=(ADD,)), Reply("A cat.")) as server,
         agent(talking, server.endpoint) as name,
     ):
-        images = [{"media_type": "image/png", "data": PICTURE}, {"url": "https://example.org/cat.png"}]
+        cat = {"url": "https://example.org/cat.png", "detail": "high"}
+        images = [{"media_type": "image/png", "data": PICTURE}, cat]
         reply = (await ask(talking.mesh, "what is it?", agent=name, images=images)).json()
         assert reply["answer"] == "A cat."
         await proven(talking.mesh, reply["run_id"])
@@ -54,7 +55,7 @@ async def test_a_picture_reaches_the_model_at_every_step_and_the_run_replays(tal
         assert content == [
             {"type": "text", "text": "what is it?"},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}},
-            {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}},
+            {"type": "image_url", "image_url": cat},
         ]
 
 

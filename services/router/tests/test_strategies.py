@@ -315,6 +315,16 @@ def test_what_is_lacking_is_said_with_the_field_that_says_so() -> None:
     ]
 
 
+def test_who_cannot_be_told_how_closely_to_look_at_a_picture_is_not_asked() -> None:
+    wanted = Needs(lambda: 5, 0, tools=False, vision=True, structured_output=False, detail=True)
+    declared = models({"vision": True})
+    told = replace(declared[0], dialect="openai_compat")
+    assert [ranked.candidate for ranked in rank("cost_optimized", (told,), Seen((Figures(),)), wanted).order] == [told]
+    ranking = rank("cost_optimized", (replace(told, dialect="ollama"),), Seen((Figures(),)), wanted)
+    assert ranking.order == ()
+    assert ranking.excluded[0][1].startswith("its vendor takes no detail of a picture")
+
+
 @pytest.mark.parametrize(
     ("nanos", "text"),
     [(0, "$0"), (420_000, "$0.00042"), (1, "$0.0000000010"), (12_300_000_000, "$12.30"), (99_000_000, "$0.099")],

@@ -58,6 +58,9 @@ class ImageBody(Body):
     url: str = ""
     media_type: str = Field(default="", examples=["image/png"])
     data: str = Field(default="", description="The file in base64.")
+    detail: Literal["auto", "low", "high"] = Field(
+        default="auto", description="How closely the model is to look, where it takes that."
+    )
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
@@ -185,7 +188,10 @@ class RagQueryBody(Body):
 def images_of(body: RunBody) -> tuple[Image, ...]:
     """The pictures of a question, unchecked."""
     return tuple(
-        image_of_url(image.url) if image.url else image_of_data(image.media_type, image.data) for image in body.images
+        image_of_url(image.url, image.detail)
+        if image.url
+        else image_of_data(image.media_type, image.data, image.detail)
+        for image in body.images
     )
 
 

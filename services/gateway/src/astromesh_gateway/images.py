@@ -22,6 +22,9 @@ MOST_BYTES = 10_000_000
 
 LONGEST_URL = 2048
 
+DETAILS = ("low", "high")
+"""How closely a model may be asked to look (https://platform.openai.com/docs/guides/images-vision)."""
+
 SIGNATURES = {
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
@@ -35,15 +38,19 @@ _HEAD_CHARACTERS = 24
 """Of base64, which hold all of any signature."""
 
 
-def image_of_url(url: str) -> Image:
+def image_of_url(url: str, detail: str = "auto") -> Image:
     """A picture by its address, or the one that a `data:` URL (RFC 2397) holds."""
     found = _DATA_URL.fullmatch(url) if url.startswith("data:") else None
-    return image_of_data(found[1], found[2]) if found else Image(url=text_content(url))
+    return image_of_data(found[1], found[2], detail) if found else Image(url=text_content(url), detail=_told(detail))
 
 
-def image_of_data(media_type: str, data: str) -> Image:
+def image_of_data(media_type: str, data: str, detail: str = "auto") -> Image:
     """A picture of which the caller sends the file, in base64."""
-    return Image(media_type=media_type.lower(), data=text_content(data))
+    return Image(media_type=media_type.lower(), data=text_content(data), detail=_told(detail))
+
+
+def _told(detail: str) -> str:
+    return "" if detail == "auto" else detail
 
 
 def check_images(images: Sequence[Image]) -> None:
@@ -62,6 +69,8 @@ def check_images(images: Sequence[Image]) -> None:
 
 def _checked(image: Image) -> int:
     """The bytes that a picture has here: none where its vendor fetches it."""
+    if image.detail and image.detail not in DETAILS:
+        raise InvalidInput(f"has the detail {image.detail[:50]!r}; it may be {' or '.join(DETAILS)}, or left out")
     if image.HasField("url"):
         _check_url(plain(image.url))
         return 0

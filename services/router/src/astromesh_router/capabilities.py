@@ -14,6 +14,9 @@ from astromesh_router.ports import Needs
 LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens", "num_predict")
 """How a candidate's parameters bound its reply, by vendor."""
 
+DIALECTS_WITH_DETAIL = ("openai_compat",)
+"""Whose pictures may come with a word on how closely to look. Others would ignore it."""
+
 
 def lack(candidate: Candidate, needs: Needs) -> str:
     """Why a candidate cannot do what is needed; empty where it can, or may."""
@@ -21,6 +24,8 @@ def lack(candidate: Candidate, needs: Needs) -> str:
         return "it cannot call tools (capabilities.tools is false)"
     if needs.vision and not candidate.vision:
         return "nobody said that it sees pictures (capabilities.vision: true would)"
+    if needs.detail and candidate.dialect not in DIALECTS_WITH_DETAIL:
+        return "its vendor takes no detail of a picture (leave it out, or say auto)"
     if needs.structured_output and candidate.structured_output is False:
         return "it cannot keep to a schema (capabilities.structured_output is false)"
     window = candidate.context_window

@@ -17,4 +17,5 @@ def needs_of(request: CompleteRequest) -> Needs:
         tools=bool(request.tools),
         vision=any(message.images for message in request.messages),
         structured_output=bool(request.output_schema_json),
+        detail=any(image.detail for message in request.messages for image in message.images),
     )

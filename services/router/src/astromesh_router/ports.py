@@ -29,6 +29,8 @@ class Needs:
     tools: bool
     vision: bool
     structured_output: bool
+    detail: bool = False
+    """Of a picture it is said how closely to look at it."""
 
     @cached_property
     def input_tokens(self) -> int:

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
 
 from astromesh.v1.effect_pb2 import Effect
-from astromesh.v1.values_pb2 import Message, ToolSpec
+from astromesh.v1.values_pb2 import Image, Message, ToolSpec
 from astromesh_core.errors import Bug
 from astromesh_core.events.contents import plain
 
@@ -71,10 +71,15 @@ def _transcript_form(message: Message) -> Canonical:
     if message.tool_call_id:
         form["answers"] = message.tool_call_id
     if message.images:
-        form["images"] = [[image.media_type, plain(image.data), plain(image.url)] for image in message.images]
+        form["images"] = [_image_form(image) for image in message.images]
     if message.reasoning:
         form["reasoning"] = [[plain(part.text), part.signature] for part in message.reasoning]
     return form
+
+
+def _image_form(image: Image) -> list[Canonical]:
+    form: list[Canonical] = [image.media_type, plain(image.data), plain(image.url)]
+    return [*form, image.detail] if image.detail else form
 
 
 def _object(message: ProtoMessage) -> dict[str, Canonical]:

@@ -262,8 +262,11 @@ class Image(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     """image/png, image/jpeg, image/gif or image/webp; of a URL it may be empty."""
+    detail: _builtins.str
+    """How closely the model is to look, "low" or "high"; empty: as it thinks fit."""
     @_builtins.property
     def data(self) -> Global___Content:
         """Base64 (RFC 4648, section 4) of the file."""
@@ -278,10 +281,11 @@ class Image(_message.Message):
         media_type: _builtins.str = ...,
         data: Global___Content | None = ...,
         url: Global___Content | None = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "source", b"source", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "media_type", b"media_type", "source", b"source", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "detail", b"detail", "media_type", b"media_type", "source", b"source", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["data", "url"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -217,7 +217,7 @@ def _text(message: ChatMessage) -> str:
 
 
 def _images(message: ChatMessage) -> list[Image]:
-    images = [image_of_url(part.image_url.url) for part in message.image_parts()]
+    images = [image_of_url(part.image_url.url, part.image_url.detail) for part in message.image_parts()]
     if images and message.role != "user":
         raise InvalidInput(f"a message of the {message.role}'s has pictures: only the user's may")
     return images

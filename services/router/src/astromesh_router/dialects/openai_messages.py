@@ -55,7 +55,7 @@ def written_message(message: Message, profile: Profile) -> WrittenMessage:
 def written_image(image: Image) -> dict[str, object]:
     """A picture by its address; one that came as data by a `data:` URL (RFC 2397)."""
     url = plain(image.url) or f"data:{image.media_type};base64,{plain(image.data)}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": url, "detail": image.detail} if image.detail else {"url": url}}
 
 
 def written_call(call: ToolCall, profile: Profile) -> dict[str, object]:
