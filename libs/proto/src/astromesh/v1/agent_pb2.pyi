@@ -121,6 +121,7 @@ class StreamAgentResponse(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    TOOL_PROGRESS_FIELD_NUMBER: _builtins.int
     CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     index: _builtins.int
@@ -142,6 +143,10 @@ class StreamAgentResponse(_message.Message):
     def done(self) -> _runs_pb2.Run: ...
     @_builtins.property
     def error(self) -> _values_pb2.Failure: ...
+    @_builtins.property
+    def tool_progress(self) -> Global___ToolProgressPart:
+        """Not made up for where one is lost."""
+
     def __init__(
         self,
         *,
@@ -155,17 +160,46 @@ class StreamAgentResponse(_message.Message):
         done: _runs_pb2.Run | None = ...,
         error: _values_pb2.Failure | None = ...,
         reasoning: _builtins.str = ...,
+        tool_progress: Global___ToolProgressPart | None = ...,
         child_run_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_id", b"child_run_id", "done", b"done", "error", b"error", "index", b"index", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "run_id", b"run_id", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_run_id", b"child_run_id", "done", b"done", "error", b"error", "index", b"index", "part", b"part", "reasoning", b"reasoning", "restart", b"restart", "run_id", b"run_id", "step", b"step", "token", b"token", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["token", "restart", "tool_call", "tool_result", "step", "done", "error", "reasoning"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["token", "restart", "tool_call", "tool_result", "step", "done", "error", "reasoning", "tool_progress"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___StreamAgentResponse: _TypeAlias = StreamAgentResponse  # noqa: Y015
+
+@_typing.final
+class ToolProgressPart(_message.Message):
+    """How far a call has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    progress: _builtins.float
+    total: _builtins.float
+    """0: nobody knows."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        progress: _builtins.float = ...,
+        total: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "progress", b"progress", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolProgressPart: _TypeAlias = ToolProgressPart  # noqa: Y015
 
 @_typing.final
 class RestartPart(_message.Message):
