@@ -41,7 +41,8 @@ async def offline(*words: str, environment: Mapping[str, str] | None = None) -> 
 
 async def test_asks_and_looks_a_run_up_from_the_shell(talking: Talking) -> None:
     code, run = await command(talking, "run", "talker", "add 20 22", "--no-stream")
-    assert (code, run["status"], run["answer"]) == (0, "completed", "It is 42.")
+    assert code == 0, run
+    assert (run["status"], run["answer"]) == ("completed", "It is 42.")
     run_id = run["run_id"]
     assert (await run_of(talking.mesh, run_id))["answer"] == "It is 42."
     (shown, listed, events, replayed, verified) = await asyncio.gather(
@@ -115,3 +116,16 @@ async def test_looks_back_at_any_event_compares_runs_and_replays_them_all(talkin
     assert code == 0
     assert fleet["identical"] == fleet["runs"] >= 3
     assert (await command(talking, "runs", "replay", first["run_id"], "--all"))[0] != 0
+
+
+async def test_asks_an_agents_rules_from_the_shell(talking: Talking) -> None:
+    text = "as Project Aurora wrote to ann@example.org"
+    code, told = await command(talking, "guardrails", "test", "guarded", "--text", text, "--stage", "output")
+    assert (code, told["text"], told["held_back"]) == (0, "as [KEYWORD] wrote to [EMAIL]", [])
+    found = [(verdict["rule"], verdict["action"], verdict["place"]) for verdict in told["verdicts"]]
+    assert found == [
+        ("pii_detection", "redact", "guardrails.output[0]"),
+        ("content_filter", "redact", "guardrails.output[1]"),
+    ]
+    assert told["verdicts"][0]["findings"] == [{"kind": "EMAIL", "start": 27, "end": 42}]
+    assert (await command(talking, "guardrails", "test", "nobody", "--text", "x"))[0] == 1
