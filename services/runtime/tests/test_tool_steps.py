@@ -9,6 +9,7 @@ import orjson
 
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
+from astromesh.v1.runs_pb2 import STEP_KIND_TOOL
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED, ResolveSignal, Signal
 from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.values_pb2 import ROLE_TOOL, Failure, StoredValue, ToolCall, ToolResult, ToolSpec
@@ -60,6 +61,8 @@ async def test_a_call_that_is_not_permitted_is_an_answer_without_an_intent(
     assert [(failed.path, failed.failure.error_class) for failed in denied] == [("2.1", "denied")]
     assert {event.run.tool_intended.path for event in events if event.run.HasField("tool_intended")} == {"2.2", "2.3"}
     assert [plain(call.call.arguments) for call in services.tools.calls] == ['{"amount":5}', "{}"]
+    step = next(step for step in fold(events).steps if step.path == "2.1")
+    assert (step.kind, step.name, plain(step.input)) == (STEP_KIND_TOOL, "pay", '{"amount":500}')
     told = events[-1].run.completed.answer.text
     assert '"error":"denied"' in told
     assert "ask an admin" in told

@@ -136,7 +136,9 @@ class _ToolCall:
         scope = self._scope
         denied = judge(scope.agent.permits, call, scope.tool(call.name), scope.requested.role)
         if denied is not None:
-            self._recorded = self._record(self._failed(denied), scope.clock())
+            failed = self._failed(denied)
+            failed.call.CopyFrom(call)
+            self._recorded = self._record(failed, scope.clock())
         return denied is not None
 
     def _put_to_human(self) -> None:

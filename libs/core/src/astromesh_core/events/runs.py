@@ -251,6 +251,9 @@ def _tool_failed(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     step.status = STEP_STATUS_FAILED
     step.failure.CopyFrom(event.failure)
+    if event.HasField("call"):
+        step.kind, step.name = STEP_KIND_TOOL, event.call.name
+        step.input.CopyFrom(event.call.arguments)
     _settle(step, event)
 
 

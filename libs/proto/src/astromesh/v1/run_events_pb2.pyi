@@ -1032,6 +1032,7 @@ class ToolFailed(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     resolved_by: _builtins.str
@@ -1041,6 +1042,10 @@ class ToolFailed(_message.Message):
     def timing(self) -> _values_pb2.Timing: ...
     @_builtins.property
     def edited_arguments(self) -> _values_pb2.Content: ...
+    @_builtins.property
+    def call(self) -> _values_pb2.ToolCall:
+        """Of a call that is not permitted, and was never intended."""
+
     def __init__(
         self,
         *,
@@ -1050,10 +1055,11 @@ class ToolFailed(_message.Message):
         timing: _values_pb2.Timing | None = ...,
         resolved_by: _builtins.str = ...,
         edited_arguments: _values_pb2.Content | None = ...,
+        call: _values_pb2.ToolCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "failure", b"failure", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "edited_arguments", b"edited_arguments", "failure", b"failure", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "failure", b"failure", "path", b"path", "resolved_by", b"resolved_by", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "failure", b"failure", "path", b"path", "resolved_by", b"resolved_by", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
