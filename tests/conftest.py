@@ -29,6 +29,15 @@ DOCUMENTS = {
 }
 
 
+PATTERNS: dict[str, JsonValue] = {
+    "planner": {"pattern": "plan_and_execute"},
+    "line": {"pattern": "pipeline", "stages": [{"name": "ask", "agent": "talker"}, "tidy"]},
+    "choir": {"pattern": "parallel_fan_out", "branches": ["one", {"name": "two", "agent": "talker"}]},
+    "boss": {"pattern": "supervisor", "workers": ["talker", {"agent": "other", "description": "Knows the rest"}]},
+}
+"""Agents of other patterns than react, by name."""
+
+
 @dataclass
 class Talking:
     """A running mesh with its model server and its config folder."""
@@ -55,6 +64,8 @@ def talking_folder(path: Path, endpoint: str) -> ConfigFolder:
     folder.agent("other", [endpoint])
     asks: JsonValue = {"name": "ask", "type": "agent", "agent": "talker", "description": "Asks the talker"}
     folder.agent("desk", [endpoint], tools=[asks], memory={})
+    for name, orchestration in PATTERNS.items():
+        folder.agent(name, [endpoint], orchestration=orchestration, memory={})
     forbidden: JsonValue = {
         "type": "content_filter",
         "forbidden_keywords": ["internal_only", "Project Aurora"],

@@ -26,11 +26,32 @@ def converse(request: ChatRequest) -> Scripted:
         return Reply(f"It is {unmarked(str(last.get('content')))}.")
     asked = [str(message.get("content")) for message in request.messages if message.get("role") == "user"]
     question = asked[-1] if asked else ""
+    patterned = _as_part(request, question)
+    if patterned is not None:
+        return patterned
+    if "Your step: " in question:
+        question = question.partition("Your step: ")[2].partition("\n")[0]
     if question.startswith("what did I say"):
         return Reply("You said: " + " / ".join(asked[:-1]))
     word, _, rest = question.partition(" ")
     reply = _REPLIES.get(word)
     return reply(rest) if reply else Reply(f"You asked: {question[:80]}")
+
+
+def _as_part(request: ChatRequest, question: str) -> Reply | None:
+    """What a planner, a judge or a synthesizer says: a plan has a step for each task between `and`s."""
+    first = request.messages[0]
+    prompt = str(first.get("content")) if first.get("role") == "system" else ""
+    if "You plan how the task is done" in prompt:
+        tasks = question.split(" and ")
+        steps = [{"id": str(number), "task": task, "needs": []} for number, task in enumerate(tasks, 1)]
+        return Reply(orjson.dumps({"steps": steps}).decode())
+    if "steps of a plan" in prompt or "Several of your colleagues" in prompt:
+        return Reply("Together: " + " / ".join(re.findall(r"^\[[^\]]*\]\n(.*)$", question, re.MULTILINE)))
+    if question.startswith("Look over your answer"):
+        said = [str(message.get("content")) for message in request.messages if message.get("role") == "assistant"]
+        return Reply(said[-1])
+    return None
 
 
 def _call(tool: str, **arguments: object) -> Reply:
