@@ -64,6 +64,9 @@ def print_run(run: RunRecord, events: Sequence[EventReply]) -> None:
     if "parent" in run:
         above = run["parent"]
         out().print(Text(f"started by run {above['run_id']} at its step {above['path']}", QUIET))
+    if "forked_from" in run:
+        source = run["forked_from"]
+        out().print(Text(f"forked from run {source['run_id']} after its event {source['at']}", QUIET))
     out().print(Text.assemble(("\nQuestion\n", TITLE), run["query"]))
     out().print(Text("\nTimeline", TITLE))
     print_timeline(run, events)

@@ -76,7 +76,7 @@ class StepReply(TypedDict):
     """One effect and what came of it. Of a model call, `route` says why it went where it went, and `finish_reason` why
     the model ended its reply: `stop`, `tool_calls`, or what cut it off, `length` or `content_filter`. Of a tool,
     `whole_bytes` is there where the model read the beginning of a larger result, `cached` where it is an earlier one;
-    of an agent that was asked, `child_run_id` is its run.
+    of an agent that was asked, `child_run_id` is its run; `simulated` where a fork did not make the call.
     """
 
     path: str
@@ -95,6 +95,14 @@ class StepReply(TypedDict):
     usage: NotRequired[UsageReply]
     route: NotRequired[RouteReply]
     child_run_id: NotRequired[str]
+    simulated: NotRequired[bool]
+
+
+class ForkedReply(TypedDict):
+    """Whose past a fork shares, and up to which event."""
+
+    run_id: str
+    at: int
 
 
 class SourceReply(TypedDict):
@@ -132,6 +140,7 @@ class RunReply(TypedDict):
     waiting_path: NotRequired[str]
     approvals: NotRequired[list[ApprovalReply]]
     parent: NotRequired[ParentReply]
+    forked_from: NotRequired[ForkedReply]
     children_cost: NotRequired[float]
 
 
@@ -194,13 +203,20 @@ def run_reply(run: Run) -> RunReply:
         reply["waiting_path"] = run.waiting_path
     if run.approvals:
         reply["approvals"] = [approval_reply(run.run_id, approval) for approval in run.approvals]
+    _tell_others(reply, run)
+    return reply
+
+
+def _tell_others(reply: RunReply, run: Run) -> None:
+    """The runs that this one comes from, and what those below it cost."""
     if run.parent_run_id:
         reply["parent"] = ParentReply(
             run_id=run.parent_run_id, path=run.parent_path, root_run_id=run.root_run_id, depth=run.depth
         )
+    if run.forked_run_id:
+        reply["forked_from"] = ForkedReply(run_id=run.forked_run_id, at=run.forked_index)
     if run.children_cost_nanos:
         reply["children_cost"] = run.children_cost_nanos / NANOS
-    return reply
 
 
 def run_record(run: Run) -> RunRecord:
@@ -265,6 +281,8 @@ def _tell_output(reply: StepReply, step: Step) -> None:
         reply["whole_bytes"] = step.whole.size_bytes
     if step.cached:
         reply["cached"] = True
+    if step.simulated:
+        reply["simulated"] = True
 
 
 def route_reply(route: Route) -> RouteReply:

@@ -137,6 +137,10 @@ class Agents:
             if record is None:
                 raise NotFound(f"there is no agent {name!r} in namespace {namespace!r}")
             ref = record.ref
+        return await self.beginning(ref)
+
+    async def beginning(self, ref: ResourceRef) -> AgentVersion:
+        """The version with this hash as a run begins with it: with what others offer now. Raises ToolsAway."""
         version = await self.by_ref(ref)
         return await self._with_offered_tools(version) if version.is_offered_tools else version
 

@@ -32,6 +32,7 @@ from astromesh_core.rpc.identity import Caller
 from astromesh_runtime.approvals import put_to_human
 from astromesh_runtime.child_runs import ChildRuns
 from astromesh_runtime.effects import CallAgent
+from astromesh_runtime.forking import simulates
 from astromesh_runtime.permits import judge
 from astromesh_runtime.recorded import Recorded
 from astromesh_runtime.saga import failure_of
@@ -144,7 +145,12 @@ class ChildCall:
         cost_nanos, tokens = scope.spent()
         own = Ancestor(run_id=scope.run_id, agent=scope.agent.ref, cost_nanos=cost_nanos, tokens=tokens)
         ancestors = [*scope.requested.lineage.ancestors, own]
-        return Lineage(ancestors=ancestors, path=member.path, deadline_unix_nano=self._deadline())
+        return Lineage(
+            ancestors=ancestors,
+            path=member.path,
+            deadline_unix_nano=self._deadline(),
+            simulated=simulates(scope.requested),
+        )
 
     def _deadline(self) -> int:
         scope, member = self._scope, self._member

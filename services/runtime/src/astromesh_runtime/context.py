@@ -25,7 +25,7 @@ from astromesh.v1.run_events_pb2 import (
     RunEvent,
 )
 from astromesh.v1.values_pb2 import Passage
-from astromesh_core.errors import TemporaryError
+from astromesh_core.errors import InvalidInput, TemporaryError
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import AssembleContext, CheckInput, CheckOutput, Remember, RememberSummary
 from astromesh_runtime.masking import mask_context
@@ -110,6 +110,20 @@ async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextA
     outcome.timing.CopyFrom(scope.timing(start))
     scope.record(RunEvent(context_assembled=outcome))
     return outcome
+
+
+def rendered_again(scope: RunScope, context: ContextAssembled) -> str:
+    """The system prompt of the run's agent with what another run knew.
+
+    Raises InvalidInput where the agent masks personal data: what was masked then says nothing of a new prompt.
+    """
+    if scope.agent.guards.masks:
+        raise InvalidInput("the agent masks personal data: with another prompt, fork before the context is assembled")
+    variables: dict[str, object] = orjson.loads(plain(scope.requested.context) or "{}")
+    related = RecallRelatedResponse(memories=context.memories, episodes=context.episodes)
+    return scope.agent.prompt.render(
+        prompt_variables(variables, context.history, context.passages, related, boundary=_boundary(scope))
+    )
 
 
 def remember(scope: RunScope, effect: Remember) -> MemoryStored:

@@ -23,9 +23,9 @@ from astromesh.v1.run_events_pb2 import (
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
-from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.bus.subjects import Aggregate, run_aggregate
 from astromesh_core.bus.writer import AggregateWriter
-from astromesh_core.errors import AstromeshError, Bug, Conflict, NotSupported, PermanentError
+from astromesh_core.errors import AstromeshError, Bug, Conflict, NotFound, NotSupported, PermanentError
 from astromesh_core.events.billing import Bill
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
 from astromesh_core.events.contents import may_hold_stored, plain
@@ -34,7 +34,9 @@ from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion, ToolsAway
 from astromesh_runtime.child_calls import cancel_open
 from astromesh_runtime.child_runs import Parent
+from astromesh_runtime.context import rendered_again
 from astromesh_runtime.engine import RunDriver
+from astromesh_runtime.forking import shared_past
 from astromesh_runtime.memories import is_found_again
 from astromesh_runtime.metering import RunMeter
 from astromesh_runtime.recorded import Recorded
@@ -188,6 +190,27 @@ class Opener:
         )
         if recorded.started is None:
             self._start(scope)
+            if recorded.requested.HasField("fork"):
+                return await self._with_past(run, scope)
+        return scope
+
+    async def _with_past(self, run: OpenRun, scope: RunScope) -> RunScope | Over:
+        """The scope of a fork, whose log begins with what it shares. One whose past is not there fails, and is over."""
+        fork, recorded = scope.requested.fork, scope.recorded
+        assert recorded.started is not None
+        try:
+            stored = await self.bus.log.read(run_aggregate(scope.namespace, fork.run_id))
+            shared = [await self._resolved(event) for event in stored.events[: fork.index + 1]]
+            if not shared:
+                raise NotFound(f"there is no run {fork.run_id} in namespace {scope.namespace!r}")
+            events = shared_past(shared, recorded.requested, recorded.started, lambda it: rendered_again(scope, it))
+        except PermanentError as error:
+            run.ended_at = await self._fail(scope.writer, error, recorded.bill)
+            return Over(waiting=False)
+        recorded.add(Envelope(index=recorded.events, run=RunEvent(started=recorded.started)))
+        for event in events:
+            scope.writer.record(event, traceparent=scope.traceparent)
+            recorded.add(Envelope(index=recorded.events, run=event))
         return scope
 
     async def _needs_version(
@@ -277,6 +300,8 @@ class Opener:
 
     async def _agent(self, namespace: str, recorded: Recorded) -> AgentVersion:
         started = recorded.started
+        if started is None and recorded.requested.HasField("fork"):
+            return await self.agents.beginning(recorded.requested.fork.agent)
         if started is None:
             return await self.agents.current(namespace, recorded.requested.agent)
         version = await self.agents.by_ref(started.agent)

@@ -27,13 +27,17 @@ from astromesh.v1.values_pb2 import (
     TOOL_EFFECT_KIND_READ,
     TOOL_EFFECT_KIND_WRITE,
     ToolCall,
+    ToolResult,
 )
 from astromesh_core.errors import AstromeshError, Cancelled
+from astromesh_core.events.canonical import canonical_json
+from astromesh_core.events.contents import text_content
 from astromesh_runtime.approvals import put_to_human
 from astromesh_runtime.child_calls import ChildCall
 from astromesh_runtime.controls import control_of
 from astromesh_runtime.effects import CallAgent, CallTool, CallTools, ToolOutcome
 from astromesh_runtime.executing import START_WITHIN_NANO, execute, timeout_of
+from astromesh_runtime.forking import simulates
 from astromesh_runtime.permits import judge
 from astromesh_runtime.reconciling import reconcile, settled_until
 from astromesh_runtime.saga import failure_of
@@ -130,7 +134,19 @@ class _ToolCall:
             return
         if self._denied(call):
             return
+        if self._kind != TOOL_EFFECT_KIND_READ and simulates(scope.requested):
+            self._recorded = self._simulated()
+            return
         self._put_to_human()
+
+    def _simulated(self) -> ToolOutcome:
+        """What stands for a call that may change nothing: the model reads that it was not made."""
+        self._kind, member = TOOL_EFFECT_KIND_READ, self._member
+        self._record_intent()
+        told = canonical_json({"simulated": True, "tool": member.call.name})
+        result = ToolResult(tool_call_id=member.call.id, name=member.call.name, output=text_content(told.decode()))
+        outcome = ToolSucceeded(path=self.path, effect_sha256=member.sha256, result=result, simulated=True)
+        return self._record(outcome, self._scope.clock())
 
     def _denied(self, call: ToolCall) -> bool:
         scope = self._scope

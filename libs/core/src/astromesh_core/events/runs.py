@@ -143,6 +143,8 @@ def _requested(folder: RunFolder, envelope: Envelope, event: Any) -> None:
         above = event.lineage.ancestors
         run.parent_run_id, run.parent_path = above[-1].run_id, event.lineage.path
         run.root_run_id, run.depth = above[0].run_id, len(above)
+    if event.HasField("fork"):
+        run.forked_run_id, run.forked_index = event.fork.run_id, event.fork.index
 
 
 def _started(folder: RunFolder, envelope: Envelope, event: Any) -> None:
@@ -238,7 +240,7 @@ def _tool_succeeded(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     step = folder.step(event.path)
     step.status = STEP_STATUS_FAILED if event.result.is_error else STEP_STATUS_SUCCEEDED
     step.output.CopyFrom(event.result.output)
-    step.cached = event.result.cached
+    step.cached, step.simulated = event.result.cached, event.simulated
     if event.result.HasField("whole"):
         step.whole.CopyFrom(event.result.whole)
     # Why it was not known for a while is history once somebody settled it.

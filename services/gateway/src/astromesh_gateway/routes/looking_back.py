@@ -1,22 +1,24 @@
-"""/v1/runs/{run_id}/at/{index} and …/diff/{other}: a run as it stood at any event, and two runs beside each other."""
+"""/v1/runs/{run_id}/at/{index}, …/fork, …/diff/{other}: a run as it stood, another one from there, two compared."""
 
 from __future__ import annotations
 
 from typing import Annotated, NotRequired
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from typing_extensions import TypedDict
 
 from astromesh.v1.run_events_pb2 import ContextAssembled
 from astromesh.v1.runtime_pb2 import ReadPromptRequest, ReadPromptResponse
 from astromesh_core.errors import InvalidInput
-from astromesh_gateway.access import TheGateway, Viewer
+from astromesh_gateway.access import TheGateway, User, Viewer
 from astromesh_gateway.comparing import DiffReply, compare
 from astromesh_gateway.documentation import errors
 from astromesh_gateway.following import CheckedFolder
+from astromesh_gateway.forking import ForkBody, Forks
 from astromesh_gateway.memory.replies import EpisodeReply, MemoryReply, episode_reply, memory_reply
 from astromesh_gateway.messages import MessageReply, message_reply
 from astromesh_gateway.replies import RunRecord, SourceReply, run_record, source_reply
+from astromesh_gateway.routes.running import run_headers
 from astromesh_gateway.shown import moment, shown
 from astromesh_gateway.stored_runs import REPLAY_SECONDS, StoredRuns
 
@@ -55,6 +57,16 @@ class MomentReply(TypedDict):
     context: ContextReply | None
 
 
+class ForkReply(TypedDict):
+    """A fork that was admitted."""
+
+    run_id: str
+    agent: str
+    status: str
+    forked_from: str
+    at: int
+
+
 @router.get("/{run_id}/at/{index}", summary="A run as it stood", responses=errors(400, 404, 409, 501, 503))
 async def show_moment(
     run_id: str, index: Annotated[int, Path(ge=0)], caller: Viewer, gateway: TheGateway
@@ -83,6 +95,23 @@ async def show_moment(
         run=run_record(folder.run),
         prompt=_prompt(prompt, offered) if prompt.path else None,
         context=_context(context) if context is not None else None,
+    )
+
+
+@router.post(
+    "/{run_id}/fork", status_code=202, summary="Fork a run", responses=errors(400, 403, 404, 409, 422, 429, 503)
+)
+async def fork_run(response: Response, run_id: str, body: ForkBody, caller: User, gateway: TheGateway) -> ForkReply:
+    """Another run that shares this one's past, with another question, prompt, model, tool result or agent version.
+
+    What its tools would change is simulated unless it is `live`; nothing of it is remembered. Follow it at its events.
+    """
+    prepared = await Forks(gateway, caller).prepare(run_id, body)
+    await gateway.admission.admit(prepared)
+    response.headers.update(run_headers(prepared.run_id))
+    fork = prepared.event.fork
+    return ForkReply(
+        run_id=prepared.run_id, agent=prepared.event.agent, status="queued", forked_from=run_id, at=fork.index
     )
 
 
