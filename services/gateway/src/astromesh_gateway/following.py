@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.runs_pb2 import Run
-from astromesh.v1.signal_pb2 import Delta
+from astromesh.v1.signal_pb2 import Delta, ToolProgress
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.log import EventLog
 from astromesh_core.bus.subjects import Aggregate
+from astromesh_core.bus.tool_progress import ToolProgresses
 from astromesh_core.errors import PolicyRefused
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.contents import may_hold_stored
@@ -24,6 +25,7 @@ from astromesh_gateway.admission import Admission, PreparedRun
 from astromesh_gateway.offspring import ChildEvent, Offspring
 from astromesh_gateway.replies import contents
 from astromesh_gateway.tokens import Restart, Thought, Token, Tokens
+from astromesh_gateway.tools_under_way import ToolsUnderWay
 from astromesh_gateway.waiting import ChildWatch, QueueWatch, Sessions, waits_outside
 
 _HELD_PARTS = 1_000
@@ -46,7 +48,7 @@ class ToldOfChild:
     run: Run
 
 
-Part = Token | Thought | Restart | Told | ToldOfChild
+Part = Token | Thought | Restart | Told | ToldOfChild | ToolProgress
 
 
 class CheckedFolder(RunFolder):
@@ -85,6 +87,7 @@ class Following:
         self._log = bus.log
         self._sessions = sessions
         self._deltas = bus.deltas
+        self._tool_progress = bus.tool_progress
         self._values = bus.values
         self._admission = admission
 
@@ -177,11 +180,13 @@ class Following:
         restart_first = after >= 0
         watch = QueueWatch(self._sessions, folder.run, private=asked is None or asked.event.private_session)
         below = ChildWatch(self._log, folder.run)
-        merged = _Merged(self._log, aggregate, watch, below)
+        merged = _Merged(self._log, self._tool_progress, aggregate, watch, below)
         children = dict[str, CheckedFolder]()
         async with aclosing(merged.items(events, deltas)) as items:
             async for item in items:
-                if isinstance(item, Delta):
+                if isinstance(item, ToolProgress):
+                    index, told = folder.run.events, list[Part]((item,))
+                elif isinstance(item, Delta):
                     index, told = folder.run.events, list[Part](tokens.delta(item))
                 elif isinstance(item, ChildEvent):
                     index = folder.run.events
@@ -238,20 +243,30 @@ def _told(index: int, envelope: Envelope, tokens: Tokens, run: Run) -> list[Part
     return told
 
 
+_Item = StoredEvent | Delta | ToolProgress | ChildEvent
+
+
 class _Merged:
     """Events, deltas and children's events as they come, until the run's own end or it is held up."""
 
-    def __init__(self, log: EventLog, aggregate: Aggregate, watch: QueueWatch, below: ChildWatch) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        progress: ToolProgresses,
+        aggregate: Aggregate,
+        watch: QueueWatch,
+        below: ChildWatch,
+    ) -> None:
         """The watches are of the run, which is kept up to date with each item."""
-        self._arrived: asyncio.Queue[StoredEvent | Delta | ChildEvent | QueueWatch | ChildWatch | None] = asyncio.Queue(
-            _HELD_PARTS
-        )
+        self._arrived: asyncio.Queue[_Item | QueueWatch | ChildWatch | None] = asyncio.Queue(_HELD_PARTS)
+        self._tools = ToolsUnderWay(progress, aggregate.namespace, aggregate.id, self._arrived.put)
         self._watch = watch
         self._below = below
         self._offspring = Offspring(log, aggregate.namespace, self._arrived.put)
 
     def take(self, envelope: Envelope, *, told: bool) -> None:
-        """An event of the run has come: a child that it starts is followed too."""
+        """An event of the run has come: a child that it starts is followed too, and so are tools of servers."""
+        self._tools.take(envelope)
         if told:
             self._offspring.follow(envelope)
         else:
@@ -259,7 +274,7 @@ class _Merged:
 
     async def items(
         self, events: AsyncIterator[StoredEvent], deltas: AsyncIterator[Delta]
-    ) -> AsyncGenerator[StoredEvent | Delta | ChildEvent, None]:
+    ) -> AsyncGenerator[_Item, None]:
         """All of them. Raises what kept the events from being read to their end."""
         arrived = self._arrived
         takers = (asyncio.create_task(self._take_events(events)), asyncio.create_task(self._take_deltas(deltas)))
@@ -281,6 +296,7 @@ class _Merged:
                 taker.cancel()
             await asyncio.gather(*takers, return_exceptions=True)
             await self._offspring.close()
+            await self._tools.close()
 
     async def _take_events(self, events: AsyncIterator[StoredEvent]) -> None:
         try:

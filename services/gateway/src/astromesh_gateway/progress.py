@@ -3,6 +3,7 @@
 token        {run_id, text, path}                          not stored, so without an index
 reasoning    {run_id, text, path}                          what the model thinks: no part of the answer, not made up for
 restart      {run_id, path, reason?}                       forget the text since the last step: a new attempt begins
+tool_progress  {run_id, path, progress, total?}            how far a tool of a server has come; not stored
 tool_call    {run_id, index, path, id, name, arguments}    a tool is about to be called
 tool_result  {run_id, index, path, id, name, status, ok, output | failure}
 step         {run_id, index, event, status, step?}         every other stored event; `step` where it is of an effect,
@@ -23,6 +24,7 @@ from pydantic import JsonValue
 
 from astromesh.v1.run_events_pb2 import RunEvent
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, STEP_STATUS_SUCCEEDED, Run, Step
+from astromesh.v1.signal_pb2 import ToolProgress
 from astromesh_core.events.human_steps import asked
 from astromesh_core.events.runs import STATUS_NAMES, TERMINAL
 from astromesh_core.problems import problem
@@ -59,6 +61,9 @@ def update_of(part: Part, run_id: str) -> Update:
         return Update("restart", {"run_id": run_id, "path": part.path, **reason})
     if isinstance(part, ToldOfChild):
         return _of_child(part, run_id)
+    if isinstance(part, ToolProgress):
+        total: Data = {"total": part.total} if part.total else {}
+        return Update("tool_progress", {"run_id": run_id, "path": part.path, "progress": part.progress, **total})
     return _stored(part)
 
 

@@ -31,13 +31,14 @@ from astromesh.v1.agent_pb2 import (
     RunAgentResponse,
     StreamAgentRequest,
     StreamAgentResponse,
+    ToolProgressPart,
     WatchRunRequest,
     WatchRunResponse,
 )
 from astromesh.v1.agent_pb2_grpc import AgentServiceServicer
 from astromesh.v1.run_events_pb2 import SURFACE_GRPC
 from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run
-from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_UNSPECIFIED
+from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_UNSPECIFIED, ToolProgress
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.runs import TERMINAL
@@ -205,6 +206,9 @@ def _streamed(part: Part, run_id: str) -> StreamAgentResponse | None:
         return StreamAgentResponse(run_id=run_id, reasoning=part.text)
     if isinstance(part, Restart):
         return StreamAgentResponse(run_id=run_id, restart=RestartPart(reason=part.reason))
+    if isinstance(part, ToolProgress):
+        come = ToolProgressPart(path=part.path, progress=part.progress, total=part.total)
+        return StreamAgentResponse(run_id=run_id, tool_progress=come)
     if isinstance(part, ToldOfChild):
         return _told(part, StreamAgentResponse(run_id=run_id, child_run_id=part.run.run_id))
     return _told(part, StreamAgentResponse(run_id=run_id, index=part.index))

@@ -37,7 +37,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[Registrar]:
             threads, outbound, time_ns, os.environ, settings.config_dir, settings.data_dir, platform.bus.values
         )
         toolboxes = Toolboxes(platform.bus.resources, modules, rag, around, connections)
-        service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry)
+        service = ToolsService(toolboxes, platform.bus.values, time_ns, platform.telemetry, platform.bus.tool_progress)
 
         def register(server: RpcServer) -> None:
             add_ToolsServiceServicer_to_server(service, server)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter_ns
 from typing import Protocol
 
+from astromesh.v1.signal_pb2 import ToolProgress
 from astromesh.v1.tools_pb2 import (
     DescribeToolsRequest,
     DescribeToolsResponse,
@@ -33,10 +35,26 @@ class Values(Protocol):
         ...
 
 
+class Progress(Protocol):
+    """Tells whoever follows a run how far its tools have come."""
+
+    def publish(self, namespace: str, progress: ToolProgress) -> None:
+        """Sends it, without waiting and without a promise."""
+        ...
+
+
 class ToolsService(ToolsServiceServicer):
     """Knows and executes the tools of every agent."""
 
-    def __init__(self, toolboxes: Toolboxes, values: Values, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        toolboxes: Toolboxes,
+        values: Values,
+        clock: Clock,
+        telemetry: Telemetry,
+        progress: Progress | None = None,
+    ) -> None:
+        self._progress = progress
         self._toolboxes = toolboxes
         self._values = values
         self._clock = clock
@@ -84,6 +102,7 @@ class ToolsService(ToolsServiceServicer):
             path=request.path if request.run_id else "",
             reader=toolbox.reader,
             cut_results={cut.path: cut.whole for cut in request.cut_results},
+            tell=partial(self._tell, request) if request.run_id else None,
         )
         attributes = {
             gen_ai.OPERATION: gen_ai.EXECUTE_TOOL,
@@ -96,3 +115,8 @@ class ToolsService(ToolsServiceServicer):
             if isinstance(outcome, Failure):
                 span.fail(outcome.error_class)
             return outcome
+
+    def _tell(self, request: ExecuteToolRequest, progress: float, total: float) -> None:
+        if self._progress is not None:
+            come = ToolProgress(run_id=request.run_id, path=request.path, progress=progress, total=total)
+            self._progress.publish(request.agent.namespace, come)

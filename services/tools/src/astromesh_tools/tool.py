@@ -27,6 +27,8 @@ class Invocation(NamedTuple):
     """The agent's tool that reads what is cut off from results; "" where it has none."""
     cut_results: Mapping[str, StoredValue] = MappingProxyType({})
     """For a tool that reads results: the whole of those of its run that were cut, by the path of their call."""
+    tell: Callable[[float, float], None] | None = None
+    """Tells how far the call has come, and of how much (0: nobody knows); None where nobody can follow it."""
 
 
 class Tool(Protocol):

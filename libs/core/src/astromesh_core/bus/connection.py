@@ -24,6 +24,7 @@ from astromesh_core.bus.resource_store import ResourceStore
 from astromesh_core.bus.shared_feed import SharedFeed
 from astromesh_core.bus.signals import Signals
 from astromesh_core.bus.status_store import StatusStore
+from astromesh_core.bus.tool_progress import ToolProgresses
 from astromesh_core.bus.values import ValueStore
 from astromesh_core.errors import Denied, Unavailable
 
@@ -54,6 +55,7 @@ class Bus:
         self.log = EventLog(nc, feed=self.shared_feed)
         self.values = ValueStore(nc)
         self.deltas = Deltas(nc)
+        self.tool_progress = ToolProgresses(nc)
         self.loads = Loads(nc)
         self.signals = Signals(nc)
         self.resources = ResourceStore(nc, self.values)

@@ -58,7 +58,7 @@ class _Grant:
 _GRANTS: dict[str, _Grant] = {
     "gateway": _Grant(
         publish=("mesh.*.run.*.*.requested", "mesh.*.signal.>", "values.>"),
-        subscribe=("live.mesh.>", "delta.>", "load.*"),
+        subscribe=("live.mesh.>", "delta.>", "progress.>", "load.*"),
         read=(RUNS, bucket_stream(WORKERS), bucket_stream(PARTITIONS)),
         buckets=(RESOURCES,),
     ),
@@ -79,7 +79,7 @@ _GRANTS: dict[str, _Grant] = {
     ),
     "router": _Grant(buckets=(BUDGETS, ENDPOINTS)),
     "memory": _Grant(publish=("mesh.*.signal.>",), subscribe=("live.mesh.>",), read=(RUNS,)),
-    "tools": _Grant(publish=("values.>",)),
+    "tools": _Grant(publish=("values.>", "progress.>")),
     "guardrails": _Grant(),
     "rag": _Grant(publish=("mesh.*.ingestion.>",), read=(INGESTIONS,), buckets=(INGESTING,)),
     "history": _Grant(subscribe=("live.mesh.>",), read=(RUNS, DEAD)),

@@ -156,6 +156,11 @@ def delta_subject(namespace: str, partition: int, run_id: str) -> str:
     return f"delta.{namespace}.{partition:02d}.{run_id}"
 
 
+def tool_progress_subject(namespace: str, partition: int, run_id: str) -> str:
+    """Where it is told how far a run's tools have come."""
+    return f"progress.{namespace}.{partition:02d}.{run_id}"
+
+
 def observation_subject(service: str, key: str) -> str:
     """Where a service tells what it observed of the resource with this key (`records.key_of`)."""
     return f"observation.{_token(service)}.{key}"

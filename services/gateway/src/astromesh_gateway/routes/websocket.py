@@ -2,7 +2,7 @@
 
 The client sends {query, images?, output_schema?, session_id?, user?, context?, cancel_on_disconnect?}, or
 {type: "cancel"} for the run at work.
-It gets the frames token, reasoning, restart, tool_call, tool_result, done, error: the messages of `progress` with their
+It gets the frames token, reasoning, restart, tool_call, tool_progress, tool_result, done, error: the messages of `progress` with their
 `type`.
 """
 
@@ -42,7 +42,7 @@ REFUSED = 4401
 MAX_WAITING = 32
 """Questions that one socket may have waiting."""
 
-_FRAMES = frozenset({"token", "reasoning", "restart", "tool_call", "tool_result", "done", "error"})
+_FRAMES = frozenset({"token", "reasoning", "restart", "tool_call", "tool_progress", "tool_result", "done", "error"})
 
 
 class Frame(RunBody):

@@ -8,15 +8,15 @@ says nothing of what was done: a read failed, anything else has an open outcome.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Failure, ToolResult, ToolSpec
 from astromesh_core.errors import AstromeshError, InvalidInput, PermanentError, TimedOut, Unavailable
 from astromesh_core.events.contents import text_content
-from astromesh_core.telemetry.logs import logger
 from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.arguments import ArgumentsSchema
 from astromesh_tools.mcp.http import Sending
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from astromesh_tools.mcp.session import Asked, Session
     from astromesh_tools.tool import Clock, Invocation
 
-_log = logger(__name__)
+TOLD_EVERY_SECONDS: Final = 0.2
+"""A server may tell its progress as often as it likes."""
 
 
 class ServerTool:
@@ -71,7 +72,7 @@ class ServerTool:
             arguments = self._schema.read(invocation.arguments)
         except InvalidInput as error:
             raise _NotDone(error) from error
-        return Request(self.spec.origin.name, arguments, invocation.idempotency_key, _Progress(self.spec.name))
+        return Request(self.spec.origin.name, arguments, invocation.idempotency_key, _Progress(invocation.tell))
 
     async def _answered(self, request: Request, invocation: Invocation) -> Shown:
         until = monotonic() + self._seconds
@@ -121,16 +122,19 @@ class ServerTool:
 
 
 class _Progress:
-    """How far a call has come, as its server told last."""
+    """How far a call has come, as its server told last; those who follow the run are told some times a second."""
 
-    def __init__(self, tool: str) -> None:
-        self._tool = tool
+    def __init__(self, tell: Callable[[float, float], None] | None) -> None:
+        self._tell = tell
+        self._next = 0.0
         self.told = ""
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
         of = f" of {total:g}" if total is not None else ""
         self.told = f"; it had come to {progress:g}{of}{f': {message[:200]}' if message else ''}"
-        _log.debug("progress of a tool", tool=self._tool, progress=progress, total=total)
+        if self._tell is not None and monotonic() >= self._next:
+            self._next = monotonic() + TOLD_EVERY_SECONDS
+            self._tell(progress, total or 0.0)
 
 
 class _NotDone(Exception):
