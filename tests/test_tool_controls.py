@@ -61,6 +61,8 @@ async def by_hand(talking: Talking, tool: str, **arguments: object) -> Json:
 async def test_a_denied_call_is_an_event_without_an_intent_and_an_answer(cashier: Talking) -> None:
     reply = (await ask(cashier.mesh, 'use refund {"amount": 2000}', agent="cashier")).json()
     assert "denied by the rule 'refund when amount > 1000'" in reply["answer"]
+    (step,) = [step for step in reply["steps"] if step["kind"] == "tool"]
+    assert (step["name"], step["status"], step["failure"]["error"]) == ("refund", "failed", "denied")
     kinds = await proven(cashier.mesh, reply["run_id"])
     assert "tool_intended" not in kinds
     assert kinds.count("tool_failed") == 1

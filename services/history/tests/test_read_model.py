@@ -246,6 +246,15 @@ async def test_a_value_that_the_store_lost_raises_the_alarm(tmp_path: Path) -> N
         assert model.alarmed("missing-object") == 1
 
 
+async def test_the_whole_of_a_result_that_was_cut_is_copied_too(tmp_path: Path) -> None:
+    cut = RunEvent()
+    cut.tool_succeeded.result.whole.CopyFrom(StoredValue(sha256=secrets.token_bytes(32), size_bytes=2**40))
+    run = new_run()
+    async with read_model(tmp_path) as model:
+        await model.feed([ProjectedCommit(run, stored(run, [requested(), cut]), Position(1))])
+        assert model.alarmed("missing-object") == 1
+
+
 async def test_an_event_that_cannot_be_folded_raises_the_alarm(tmp_path: Path) -> None:
     strange = RunEvent()
     strange.suspended.reason = 77  # pyright: ignore[reportAttributeAccessIssue] - a reason of a later release
