@@ -89,6 +89,12 @@ def test_what_could_not_work_is_refused_with_its_reason(more: dict[str, Any], to
         agent(pay(**more))
 
 
+def test_what_became_of_a_write_is_not_looked_up_in_a_cache() -> None:
+    cached: dict[str, Any] = {**LOOK, "name": "cached", "cache": {"ttl_seconds": 5}}
+    with pytest.raises(ValueError, match="which has a cache"):
+        agent(cached, pay(reconcile={**RECONCILE, "tool": "cached"}))
+
+
 def test_a_question_to_a_human_needs_no_approval() -> None:
     asks: dict[str, Any] = {"name": "ask_human", "type": "builtin", "config": {"timeout_seconds": 60}}
     assert agent(asks).tools[2].name == "ask_human"

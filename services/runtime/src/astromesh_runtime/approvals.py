@@ -50,6 +50,8 @@ this call; it is made as it is."""
 def put_to_human(scope: RunScope, path: str, sha256: bytes, call: ToolCall) -> Put:
     """Asks a human where the tool says so and nobody was asked; else says what was decided. Records what is asked."""
     ask = scope.recorded.interventions.asks.get(path)
+    if ask is None and not scope.agent.controls:
+        return None
     if ask is None:
         spec = scope.tool(call.name)
         controls = control_of(scope.agent.controls, call.name, spec)

@@ -219,6 +219,8 @@ class RunDriver:
     async def _end(self, ending: Ending) -> Ended | LetGo:
         undoing = None
         if isinstance(ending, Failed):
+            if ending.cause is not None:
+                log.error("a pattern has a bug", run_id=self._scope.run_id, exc_info=ending.cause)
             undoing = compensation_of(self._scope, ending.failure, imposed=ending.imposed)
         if undoing is not None:
             begin(self._scope, undoing)
@@ -234,8 +236,6 @@ class RunDriver:
                 totals=totals_of(self._scope),
             )
             return await self._end_with(RunEvent(completed=completed))
-        if ending.cause is not None:
-            log.error("a pattern has a bug", run_id=self._scope.run_id, exc_info=ending.cause)
         failed = RunFailed(
             failure=ending.failure,
             usage=usage,

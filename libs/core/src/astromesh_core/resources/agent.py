@@ -67,9 +67,10 @@ class AgentSpec(Spec):
         if twice:
             raise PydanticCustomError("tools", "has two tools named {name}", {"name": repr(twice)})
         effects = {tool.name: getattr(tool, "effect", None) for tool in tools}
+        cached = [tool.name for tool in tools if tool.cache is not None]
         complete = not any(tool.type in DISCOVERED for tool in tools)
         for tool in tools:
-            check_recovery(tool.name, tool.reconcile, tool.compensate, effects, complete=complete)
+            check_recovery(tool.name, tool.reconcile, tool.compensate, effects, cached=cached, complete=complete)
         return tools
 
     @property

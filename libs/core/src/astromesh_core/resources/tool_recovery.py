@@ -3,7 +3,7 @@ tool of the agent; calling it is the runtime's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pydantic import Field, JsonValue, field_validator
@@ -71,18 +71,23 @@ def check_recovery(
     compensate: Compensate | None,
     effects: Mapping[str, str | None],
     *,
+    cached: Collection[str] = (),
     complete: bool,
 ) -> None:
-    """Raises PydanticCustomError where a tool is looked up, or undone, by one that there is not, or that does not read.
+    """Raises PydanticCustomError where a tool is looked up, or undone, by one that there is not, or that does not read,
+    or answers again what it answered before.
 
     `effects` of the agent's tools by name, as far as their declarations tell; not `complete` where some are discovered
-    when a run starts.
+    when a run starts. `cached`: those that answer from a cache.
     """
     for field, other in (("reconcile", reconcile), ("compensate", compensate)):
         if other is not None and (other.tool == tool or (complete and other.tool not in effects)):
             hint = f"other tools are {', '.join(name for name in effects if name != tool) or 'none'}"
             context = {"name": tool, "field": field, "other": repr(other.tool), "hint": hint}
             raise PydanticCustomError("tools", "have {name}, whose {field} names {other}", context)
+    if reconcile is not None and reconcile.tool in cached:
+        context = {"name": tool, "other": reconcile.tool, "hint": "leave the cache out of it"}
+        raise PydanticCustomError("tools", "have {name}, whose reconcile names {other}, which has a cache", context)
     effect = effects.get(reconcile.tool) if reconcile is not None else None
     if reconcile is not None and effect not in (None, "read"):
         context = {"name": tool, "other": reconcile.tool, "effect": effect, "hint": "name a tool of effect read"}
