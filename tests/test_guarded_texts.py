@@ -41,8 +41,8 @@ async def sources(tmp_path: Path) -> AsyncIterator[Sources]:
     [
         (WORDS, "injections", 0.99, 0.91),
         (WORDS, "injections_unseen", 0.93, 0.43),
-        (MEANING, "injections", 0.94, 0.94),
-        (MEANING, "injections_unseen", 0.84, 0.70),
+        (MEANING, "injections", 0.98, 0.98),
+        (MEANING, "injections_unseen", 0.81, 0.77),
     ],
 )
 async def test_attacks_are_told_from_what_looks_like_them(

@@ -37,13 +37,19 @@ class Likeness:
         await self._of_known(embedder)
 
     async def nearness(self, texts: Sequence[str]) -> Vectors:
-        """The cosine of each text with each of those known; `(texts, known)`. Equal texts are embedded once."""
+        """The cosine of each text with each of those known; `(texts, known)`."""
+        return await self.vectors(texts) @ (await self.known()).T
+
+    async def vectors(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of texts, one row each. Equal texts are embedded once."""
         embedder = await self._embedder(self._spec)
-        known = await self._of_known(embedder)
         distinct = list(dict.fromkeys(texts))
         places = {text: place for place, text in enumerate(distinct)}
-        cosines = await embedder.embed(distinct) @ known.T
-        return cosines[[places[text] for text in texts]]
+        return (await embedder.embed(distinct))[[places[text] for text in texts]]
+
+    async def known(self) -> Vectors:
+        """The vectors of those that it was made for, one row each."""
+        return await self._of_known(await self._embedder(self._spec))
 
     async def _of_known(self, embedder: ServedEmbedder) -> Vectors:
         if self._known is None:

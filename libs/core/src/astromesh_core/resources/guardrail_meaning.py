@@ -80,8 +80,8 @@ class PromptInjection(Spec):
     """Whether sentences are compared with known attacks, too; that asks a model."""
     examples: Items[Told] = ()
     """Attacks beside those that are built in."""
-    threshold: Share = 0.55
-    """How near a sentence has to be to a known attack."""
+    threshold: Share = 0.5
+    """How surely a sentence has to be one, by what is learnt of known attacks and harmless phrases."""
     embeddings: EmbeddingsSpec | None = None
     """None: the model that is built in."""
     action: Literal["block", "redact", "warn"] = "block"

@@ -1,17 +1,19 @@
 """The rule `prompt_injection`: text that tells the model what to do in place of those who built the agent.
 
 By patterns, at once, and by the likeness of single sentences to known attacks, which asks a model. A sentence counts
-that is near enough to an attack, and clearly nearer than to any harmless sentence of the kind that looks like one.
+where a classifier that is trained on known attacks and on harmless phrases is sure of it, and its nearest is an attack.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final
 
 from astromesh_core.resources.guardrail_meaning import PromptInjection
 from astromesh_core.safe_patterns import SafePattern
+from astromesh_guardrails.classifier import NONE, Classifier, trained
 from astromesh_guardrails.disguises import undisguised
 from astromesh_guardrails.known import anchors, attacks, harmless, patterns
 from astromesh_guardrails.pieces import Piece, pieces
@@ -22,9 +24,10 @@ from astromesh_native.spans import Span, disjoint
 
 NAME: Final = "prompt_injection"
 KIND: Final = "INJECTION"
-MARGIN: Final = 0.05
-"""By how much a sentence has to be nearer to an attack than to anything harmless; tuned on bench/labelled."""
+NEAR: Final = 0.4
+"""How near a sentence has to be to one of the known attacks, however sure the classifier is; by bench/labelled."""
 
+_ATTACK: Final = "attack"
 _WHAT: Final = "instructions to the model"
 
 
@@ -64,15 +67,18 @@ class InjectionRule(AskingRule):
     def __init__(self, spec: PromptInjection, sources: Sources) -> None:
         super().__init__(spec.on_error)
         self._action = spec.action
-        self._threshold = spec.threshold
+        self._sure = spec.threshold
         self._patterns = InjectionPatterns(spec.patterns)
-        bad = [*attacks(), *spec.examples]
-        self._attacks = len(bad)
-        self._likeness = sources.likenesses.of(spec.embeddings or BUILT_IN, [*bad, *harmless()])
+        self._embeddings = spec.embeddings or BUILT_IN
+        bad, good = [*attacks(), *spec.examples], harmless()
+        self._labels = [_ATTACK] * len(bad) + [NONE] * len(good)
+        self._likeness = sources.likenesses.of(self._embeddings, [*bad, *good])
+        self._classifier: Classifier | None = None
 
     async def prepare(self) -> None:
         """See AskingRule."""
         await self._likeness.prepare()
+        await self._trained()
 
     async def judge(self, judged: Judged) -> Applied:
         """See AskingRule."""
@@ -85,14 +91,22 @@ class InjectionRule(AskingRule):
         parts = pieces(text)
         if not parts:
             return []
-        nearness = await self._likeness.nearness([undisguised(part.text).text for part in parts])
-        bad = nearness[:, : self._attacks].max(axis=1)
-        good = nearness[:, self._attacks :].max(axis=1)
+        vectors = await self._likeness.vectors([undisguised(part.text).text for part in parts])
+        sure = (await self._trained()).sureness(vectors)[:, 0]
+        cosines = vectors @ (await self._likeness.known()).T
+        attacks_known = self._labels.count(_ATTACK)
+        nearest, harmless_nearest = cosines[:, :attacks_known].max(axis=1), cosines[:, attacks_known:].max(axis=1)
         return [
             Span(part.start, part.end, KIND)
-            for part, attack, innocence in zip(parts, bad, good, strict=True)
-            if attack >= self._threshold and attack > innocence + MARGIN
+            for part, surely, attack, innocence in zip(parts, sure, nearest, harmless_nearest, strict=True)
+            if surely >= self._sure and attack >= NEAR and attack > innocence
         ]
+
+    async def _trained(self) -> Classifier:
+        if self._classifier is None:
+            known = await self._likeness.known()
+            self._classifier = await asyncio.to_thread(trained, self._embeddings, known, self._labels)
+        return self._classifier
 
 
 _MOST_BYTES: Final = 32 * 1024 * 1024
