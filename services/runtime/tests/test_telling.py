@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
 from astromesh.v1.signal_pb2 import Delta
+from astromesh.v1.values_pb2 import Passage
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import Unavailable
-from astromesh_core.events.contents import plain
+from astromesh_core.events.contents import plain, text_content
 from astromesh_core.service import Platform
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, ended, events_until, put_agent
@@ -88,6 +89,24 @@ async def test_a_mask_is_undone_for_its_user_and_for_nobody_else(
     said = [plain(message.content) for message in services.router.requests[0].messages]
     assert said == ["Know that <EMAIL_1> asks.", "who is <EMAIL_1>?"]
     assert services.guardrails.parts == []
+    assert replay([event.envelope for event in events]).identical
+
+
+async def test_what_is_masked_in_knowledge_is_undone_in_the_answer_and_its_sources(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    services.rag.passages = [Passage(id="p", source="s", text=text_content(f"{ADA} knows"), score=0.9)]
+    await put_agent(
+        bus,
+        guardrails={"tool_results": [{"type": "pii_detection", "action": "mask"}]},
+        knowledge={"pipeline": "docs"},
+    )
+    run, heard = await told(bus, services, "who knows?", "<EMAIL_1>", " does")
+    assert "".join(delta.text for delta in heard) == f"{ADA} does"
+    events = await events_until(bus, run)
+    completed = events[-1].envelope.run.completed
+    assert (completed.answer.text, plain(completed.sources[0].text)) == (f"{ADA} does", f"{ADA} knows")
+    assert ADA not in str(services.router.requests[0])
     assert replay([event.envelope for event in events]).identical
 
 

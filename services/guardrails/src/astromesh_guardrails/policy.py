@@ -130,8 +130,9 @@ class Policy:
         return [problem for placed in self.rules if (problem := await _problem(placed)) is not None]
 
     async def masked(self, texts: Sequence[str], masks: Masks) -> list[str]:
-        """The texts as the rules that mask leave them, wherever they stand; `masks` grows."""
-        rules = [placed.rule for placed in self.rules if isinstance(placed.rule, MaskRule) and not placed.dry_run]
+        """The texts as the rules leave them that mask the input; `masks` grows."""
+        stage = self._stages[GUARDRAIL_STAGE_INPUT]
+        rules = [placed.rule for placed in stage if isinstance(placed.rule, MaskRule) and not placed.dry_run]
         left = list(texts)
         for rule in rules:
             for index, text in enumerate(left):

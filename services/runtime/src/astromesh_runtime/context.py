@@ -77,7 +77,7 @@ async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:
 
 async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextAssembled:
     """What is remembered and known, and the system prompt rendered with both."""
-    start = scope.clock()
+    start, known = scope.clock(), scope.recorded.masks.count
     (recalled, missing), passages = await _recall(scope), list[Passage]()
     # Some vendors refuse calls in a transcript of somebody who has no tools.
     history = recalled.messages if scope.agent.tools else without_calls(recalled.messages)
@@ -107,6 +107,7 @@ async def assemble_context(scope: RunScope, effect: AssembleContext) -> ContextA
     if recalled.HasField("to_fold"):
         outcome.to_fold.CopyFrom(recalled.to_fold)
     await mask_context(scope, outcome)
+    outcome.masked.extend(scope.recorded.masks.known[known:])
     outcome.timing.CopyFrom(scope.timing(start))
     scope.record(RunEvent(context_assembled=outcome))
     return outcome

@@ -110,6 +110,17 @@ class Guard:
         """An answer as its user reads it."""
         return text if self.masks is None else self.masks.restored(text, in_json=in_json)
 
+    def shown(self, passage: Passage) -> Passage:
+        """A source as its user reads it."""
+        text = plain(passage.text)
+        restored = self.restored(text)
+        if restored == text:
+            return passage
+        shown = Passage()
+        shown.CopyFrom(passage)
+        shown.text.CopyFrom(text_content(restored))
+        return shown
+
     def remembered(self, message: Message) -> Message:
         """A message as memory keeps it, nothing masked and nothing marked: a later run has marks of its own."""
         if message.role == ROLE_TOOL and self.boundary:

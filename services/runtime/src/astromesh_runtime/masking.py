@@ -15,7 +15,10 @@ MASK_SECONDS = 30.0
 
 
 async def mask_context(scope: RunScope, context: ContextAssembled) -> None:
-    """Masks the context in place, and adds the caller's transcript to it; does nothing in a run that masks nothing."""
+    """Masks the context in place, and adds the caller's transcript to it; does nothing in a run that masks nothing.
+
+    New tokens are in the record's masks.
+    """
     started = scope.recorded.started
     if started is None or not started.masks:
         return
@@ -25,7 +28,6 @@ async def mask_context(scope: RunScope, context: ContextAssembled) -> None:
     response = await patiently(lambda: scope.services.guardrails.MaskTexts(request, timeout=MASK_SECONDS))
     for content, masked in zip(contents, response.texts, strict=True):
         content.CopyFrom(masked)
-    context.masked.extend(response.masked)
     masks.learn(response.masked)
 
 

@@ -162,7 +162,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
     if plan.remembers:
         told = run.transcript.messages[len(asked.messages) :] if plan.remembers_tools else ()
         yield Remember(turn_of(guard.restored(query), list(map(guard.remembered, told)), answer))
-    return Completed(answer, _distinct(run.sources))
+    return Completed(answer, tuple(map(guard.shown, _distinct(run.sources))))
 
 
 def failure_of(error: AstromeshError) -> Failure:
