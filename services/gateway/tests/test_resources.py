@@ -254,6 +254,29 @@ async def test_any_kind_is_created_replaced_and_deleted(mesh: Mesh) -> None:
     assert (await mesh.client.delete(path)).status_code == 404
 
 
+async def test_an_agent_that_names_a_provider_alone_shows_the_model_that_it_leads_to(mesh: Mesh) -> None:
+    provider = {"apiVersion": "astromesh/v1", "kind": "Provider", "metadata": {"name": "mine"}}
+    spec = {"type": "ollama", "models": [{"name": "llama3.2"}]}
+    assert (await mesh.client.put("/v1/resources/Provider/mine", json={**provider, "spec": spec})).is_success
+    await mesh.client.post("/v1/agents", json={**AGENT, "spec": {"model": {"primary": {"providerRef": "mine"}}}})
+    await seen(mesh, "greeter", 1)
+    table = (await mesh.client.get("/v1/resources/agents")).json()
+    (row,) = [resource["cells"] for resource in table["resources"] if resource["name"] == "greeter"]
+    assert dict(zip(table["columns"], row, strict=True))["MODEL"] == "llama3.2"
+
+
+async def test_a_namespace_has_one_runtime_config(mesh: Mesh) -> None:
+    config = {"apiVersion": "astromesh/v1", "kind": "RuntimeConfig", "spec": {}}
+    already = (await mesh.client.get("/v1/resources/runtimeconfigs")).json()["resources"]
+    if not already:
+        path = "/v1/resources/RuntimeConfig/first"
+        assert (await mesh.client.put(path, json={**config, "metadata": {"name": "first"}})).status_code == 201
+    path = "/v1/resources/RuntimeConfig/second"
+    refused = await mesh.client.put(path, json={**config, "metadata": {"name": "second"}})
+    assert refused.status_code == 422, refused.text
+    assert "a namespace has one" in refused.text
+
+
 async def test_what_a_file_manages_is_refused_naming_the_owner(mesh: Mesh) -> None:
     record = ResourceRecord(
         ref=ResourceRef(kind="Provider", namespace="default", name="theirs"),

@@ -40,6 +40,7 @@ class ResourceEdits:
         if resource.kind != self._kind or resource.namespace != self._namespace:
             reason = f"is {resource.key}; here stands {self._kind} of namespace {self._namespace}"
             raise InvalidResource([Problem("", 0, "metadata", reason, code="WrongPlace")])
+        self._check_the_only_one(resource)
         others = [
             stored_resource(_key(record), record.spec_json, record.metadata_json, OWNERS[record.managed_by])
             for record in self._directory.records()
@@ -75,6 +76,19 @@ class ResourceEdits:
         stored = await self._store.put(_record(resource), expected_generation=expected_generation)
         await self._directory.shows(stored.ref, stored.generation)
         return stored
+
+    def _check_the_only_one(self, resource: Resource) -> None:
+        """Of two RuntimeConfigs of a namespace nobody could say which one holds. Raises InvalidResource."""
+        if resource.kind != "RuntimeConfig":
+            return
+        for record in self._directory.records("RuntimeConfig", self._namespace):
+            if record.ref.name != resource.name:
+                owner = OWNERS[record.managed_by]
+                reason = (
+                    f"is a second RuntimeConfig; a namespace has one, and {_key(record)} (managed by {owner}) is it"
+                )
+                hint = "put both into one" if owner == "api" else "change that one there"
+                raise InvalidResource([Problem("", 0, "metadata.name", reason, hint, code="DuplicateRuntimeConfig")])
 
     def _parsed(self, body: bytes, yaml: bool) -> Resource:
         if not yaml:

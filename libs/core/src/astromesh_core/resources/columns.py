@@ -43,6 +43,8 @@ class Observed:
     created: datetime
     now: datetime
     figures: Mapping[str, int] = field(default_factory=dict[str, int])
+    model: str = ""
+    """Of an agent that names a Provider alone, the model that it leads to."""
 
 
 Column = tuple[str, Callable[[Observed], str]]
@@ -126,12 +128,17 @@ def _provider_of(candidate: Candidate) -> str:
     return candidate.provider or candidate.provider_ref or ""
 
 
+def _model(observed: Observed) -> str:
+    agent = observed.resource.spec
+    return (agent.model.first.model or observed.model) if isinstance(agent, AgentSpec) else ""
+
+
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Agent": (
         ("NAME", _name),
         ("DISPLAY NAME", _of_agent(lambda agent: agent.identity.display_name)),
         ("PROVIDER", _of_agent(lambda agent: _provider_of(agent.model.first))),
-        ("MODEL", _of_agent(lambda agent: agent.model.first.model or "")),
+        ("MODEL", _model),
         ("PATTERN", _of_agent(lambda agent: agent.orchestration.pattern)),
         ("READY", _ready),
         ("AGE", _age),

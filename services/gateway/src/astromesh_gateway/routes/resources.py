@@ -13,10 +13,13 @@ from astromesh.v1.control_pb2 import ResourceRecord, ResourceStatus
 from astromesh.v1.rag_pb2 import ListPipelinesRequest
 from astromesh_core.bus.resource_store import OWNERS
 from astromesh_core.errors import InvalidInput, NotFound, Unavailable
+from astromesh_core.resources.agent import AgentSpec
+from astromesh_core.resources.candidates import target_of
 from astromesh_core.resources.columns import PLURALS, Observed, cells, headings, refused_cells
 from astromesh_core.resources.problems import did_you_mean
-from astromesh_core.resources.references import ResourceKey
-from astromesh_core.resources.resource import stored_resource
+from astromesh_core.resources.provider import ProviderSpec
+from astromesh_core.resources.references import ResourceKey, refer
+from astromesh_core.resources.resource import Resource, stored_resource
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.access import Admin, TheGateway, Viewer
 from astromesh_gateway.bodies import read_bytes
@@ -144,14 +147,30 @@ async def _figures(gateway: Gateway, kind: str, namespace: str) -> _Figures:
 def _reply(gateway: Gateway, record: ResourceRecord, figures: _Figures) -> ResourceReply:
     described = agent_reply(record, gateway.directory.status(record))
     key = ResourceKey(record.ref.kind, record.ref.namespace, record.ref.name)
+    resource = stored_resource(key, record.spec_json, record.metadata_json, OWNERS[record.managed_by])
     observed = Observed(
-        resource=stored_resource(key, record.spec_json, record.metadata_json, OWNERS[record.managed_by]),
+        resource=resource,
         ready=bool(described["ready"]),
         created=datetime.fromtimestamp(record.created_unix_nano / 1e9, UTC),
         now=datetime.now(UTC),
         figures=figures.get(record.ref.name, {}),
+        model=_model_of(gateway, resource),
     )
     return ResourceReply(**described, kind=record.ref.kind, cells=cells(observed))
+
+
+def _model_of(gateway: Gateway, resource: Resource) -> str:
+    """The model that an agent's Provider leads to, where the agent names no more than that."""
+    if not isinstance(resource.spec, AgentSpec):
+        return ""
+    first = resource.spec.model.first
+    if first.model or not first.provider_ref:
+        return ""
+    provider = refer("Provider", first.provider_ref, resource.namespace)
+    for record in gateway.directory.records("Provider", provider.namespace):
+        if record.ref.name == provider.name:
+            return target_of(first, ProviderSpec.model_validate_json(record.spec_json)).model
+    return ""
 
 
 def _refused(status: ResourceStatus) -> ResourceReply:
