@@ -2,8 +2,8 @@
 
 The client sends {query, images?, output_schema?, session_id?, user?, context?, cancel_on_disconnect?}, or
 {type: "cancel"} for the run at work.
-It gets the frames token, reasoning, restart, tool_call, tool_progress, tool_result, done, error: the messages of `progress` with their
-`type`.
+It gets the frames token, reasoning, restart, tool_call, tool_progress, tool_result, done, error: the messages of
+`progress` with their `type`.
 """
 
 from __future__ import annotations
