@@ -28,4 +28,6 @@ class Scenario:
     session: str = ""
     asked: dict[str, Any] = field(default_factory=dict[str, Any])
     """Of `requested`, beside these."""
+    agents: tuple[str, ...] = ()
+    """Others that there are, of the same services."""
     after: After = nothing

@@ -16,6 +16,7 @@ import uvloop
 from guard_scenarios import guard_scenarios
 from history_scenario import Scenario
 from human_scenarios import human_scenarios
+from pattern_scenarios import pattern_scenarios
 from tool_scenarios import tool_scenarios
 
 from astromesh.v1 import values_pb2 as values
@@ -274,6 +275,8 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
     """Runs the scenario and writes its events as one commit."""
     with tempfile.TemporaryDirectory() as folder:
         async with nats_server(Path(folder)) as nats, nats.bus() as bus, worker(bus, scenario.services, Path(folder)):
+            for name_of_other in scenario.agents:
+                await put_agent(bus, name_of_other)
             await put_agent(bus, **scenario.spec)
             run = await admit(bus, scenario.query, session=scenario.session, **scenario.asked)
             await scenario.after(bus, run)
@@ -284,9 +287,10 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
 
 async def main() -> None:
     """Records what is missing."""
-    everything = {**scenarios(), **human_scenarios(), **tool_scenarios(), **guard_scenarios()}
+    of_react = {**scenarios(), **human_scenarios(), **tool_scenarios(), **guard_scenarios()}
+    everything = {f"react-1/{name}": scenario for name, scenario in of_react.items()} | pattern_scenarios()
     for name, scenario in everything.items():
-        path = HISTORIES / "react-1" / f"{name}.binpb"
+        path = HISTORIES / f"{name}.binpb"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             await record(name, scenario, path)

@@ -26,10 +26,13 @@ ENDS = {
     "broken-off-billed": "failed",
     "cancelled": "cancelled",
     "cancelled-billed": "cancelled",
+    "children-cancelled": "cancelled",
     "cost-limited": "failed",
     "exhausted": "failed",
     "failed-model": "failed",
     "mismatched": "failed",
+    "plan-failed": "failed",
+    "quorum-missed": "failed",
     "timed-out": "failed",
     "timed-out-billed": "failed",
 }

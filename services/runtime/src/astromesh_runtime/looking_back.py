@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from astromesh.v1.envelope_pb2 import Envelope
 from astromesh_core.errors import NotSupported
-from astromesh_runtime.effects import CallModel
+from astromesh_runtime.effects import CallModel, Gather, SagaEffect
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.recorded import Recorded
 from astromesh_runtime.replay import plan_of
@@ -31,8 +31,7 @@ def last_model_call(events: Iterable[Envelope]) -> CallModel | None:
     try:
         effect = next(generator)
         while True:
-            if isinstance(effect, CallModel) and effect.path in recorded.begun:
-                last = effect
+            last = max((last, *_begun(effect, recorded)), key=lambda call: _begun_at(call, recorded))
             outcome = recorded.outcome(effect)
             if outcome is None:
                 return last
@@ -41,3 +40,16 @@ def last_model_call(events: Iterable[Envelope]) -> CallModel | None:
         return last
     finally:
         generator.close()
+
+
+def _begun(effect: SagaEffect, recorded: Recorded) -> Iterator[CallModel]:
+    """The model calls of an effect that were begun: of several at once there may be many."""
+    if isinstance(effect, CallModel) and effect.path in recorded.begun:
+        yield effect
+    elif isinstance(effect, Gather):
+        for each in effect.effects:
+            yield from _begun(each, recorded)
+
+
+def _begun_at(call: CallModel | None, recorded: Recorded) -> int:
+    return recorded.marks[call.path].index if call is not None else -1
