@@ -174,6 +174,8 @@ def _model_replied(folder: RunFolder, envelope: Envelope, event: Any) -> None:
     del envelope
     step = folder.step(event.path)
     step.kind = STEP_KIND_MODEL
+    # A call that a cost limit refused was never begun.
+    step.name = step.name or "model"
     step.timing.CopyFrom(event.timing)
     if event.HasField("failure"):
         step.status = STEP_STATUS_FAILED
