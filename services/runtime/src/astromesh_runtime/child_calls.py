@@ -26,7 +26,7 @@ from astromesh.v1.run_events_pb2 import (
 from astromesh.v1.signal_pb2 import Signal
 from astromesh.v1.values_pb2 import Failure, ToolCall
 from astromesh_core.agent_calls import question_of
-from astromesh_core.errors import AstromeshError, Cancelled, InvalidInput, LimitExceeded, Unavailable
+from astromesh_core.errors import AstromeshError, Cancelled, Denied, InvalidInput, LimitExceeded, Unavailable
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.rpc.identity import Caller
 from astromesh_runtime.approvals import put_to_human
@@ -96,6 +96,9 @@ class ChildCall:
             self._waits = put
         elif isinstance(put, ToolCall):
             self._member = replace(member, query=question_of(plain(put.arguments)))
+            # Whoever approves a call may edit it, within what is permitted.
+            denied = self._denied(put)
+            return failure_of(denied) if denied is not None else None
         return put.failure if isinstance(put, ToolFailed) else None
 
     def intend(self) -> None:
@@ -159,13 +162,14 @@ class ChildCall:
         own = scope.clock() + timeout_ms * 1_000_000 if timeout_ms else 0
         return min(filter(None, (own, scope.deadline())), default=0)
 
+    def _denied(self, call: ToolCall) -> Denied | None:
+        scope = self._scope
+        return judge(scope.agent.permits, call, scope.tool(call.name), scope.requested.role)
+
     def _refusal(self) -> AstromeshError | None:
         scope, member = self._scope, self._member
-        if member.call is not None:
-            spec = scope.tool(member.call.name)
-            denied = judge(scope.agent.permits, member.call, spec, scope.requested.role)
-            if denied is not None:
-                return denied
+        if member.call is not None and (denied := self._denied(member.call)) is not None:
+            return denied
         if member.refused:
             return InvalidInput(member.refused)
         above = [ancestor.agent.name for ancestor in scope.requested.lineage.ancestors] + [scope.agent.ref.name]

@@ -56,7 +56,8 @@ class RunMeter:
     def tool_settled(self, kind: str, event: RunEvent) -> None:
         """Counts a tool call."""
         outcome: Any = getattr(event, kind)
-        name = self._tools.get(outcome.path, "")
+        # A call that was denied was never intended.
+        name = self._tools.get(outcome.path, "") or event.tool_failed.call.name
         tool = self._metrics.tool(name) if name in self._offered else OTHER
         self._metrics.tool_calls.labels(tool, _TOOL_OUTCOMES[kind]).inc()
         self._metrics.tool_seconds.labels(tool).observe(outcome.timing.duration_nano / 1e9)
