@@ -18,7 +18,7 @@ from astromesh_testing.mesh import free_ports
 from astromesh_testing.models.loopback import Exchange, LoopbackServer
 from astromesh_testing.waiting import until
 
-from .asking import Json, ask, events_of, proven, settled, start, until_status
+from .asking import Json, ask, events_of, proven, settled, start, streamed, until_status
 from .conftest import Talking
 from .made_agents import judged, made_agent
 
@@ -122,6 +122,16 @@ async def test_a_cancelled_run_cancels_its_call(talking: Talking, tmp_path: Path
         await talking.mesh.client.post(f"/v1/runs/{run_id}/cancel", json={})
         await until(lambda: _wrote(journal, "called back Ada"))
         await until_status(talking.mesh, run_id, "cancelled")
+
+
+async def test_those_who_follow_a_run_see_how_far_its_tool_has_come(talking: Talking, tmp_path: Path) -> None:
+    async with serving(harbour(tmp_path / "journal")) as url, sailor(talking, at(url)) as agent:
+        told = await streamed(talking.mesh, 'use sail {"boat": "Ada", "seconds": 0.3}', agent=agent)
+    come = [message for message in told if message.name == "tool_progress"]
+    assert [(message.data["progress"], message.data["total"]) for message in come] == [(1.0, 3.0)]
+    (called,) = [message for message in told if message.name == "tool_call"]
+    assert come[0].data["path"] == called.data["path"]
+    assert told.index(called) < told.index(come[0])
 
 
 async def test_a_restarted_server_costs_one_new_session_and_no_run(talking: Talking) -> None:

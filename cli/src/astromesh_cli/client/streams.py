@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDS = frozenset(("done", "error", "ended"))
 """The last message of a run. `ended` is ours: the run had ended, and everything was received before."""
 
-_PASSING = frozenset(("token", "reasoning", "restart"))
+_PASSING = frozenset(("token", "reasoning", "restart", "tool_progress"))
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each attempt to find a run again."""
 
