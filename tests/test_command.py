@@ -129,3 +129,19 @@ async def test_asks_an_agents_rules_from_the_shell(talking: Talking) -> None:
     ]
     assert told["verdicts"][0]["findings"] == [{"kind": "EMAIL", "start": 27, "end": 42}]
     assert (await command(talking, "guardrails", "test", "nobody", "--text", "x"))[0] == 1
+
+
+async def test_a_changed_agent_is_asked_what_was_asked_before(talking: Talking) -> None:
+    for question in ("note tried", "add 20 22"):
+        assert (await command(talking, "run", "other", question, "--no-stream"))[0] == 0
+    code, found = await command(talking, "runs", "experiment", "--agent", "other", "--prompt", "Answer in verse.")
+    assert code == 0, found
+    assert {trial["query"]: trial["same_answer"] for trial in found["trials"]} == {
+        "note tried": False,
+        "add 20 22": True,
+    }
+    assert (found["same_answers"], found["failed"]) == (1, 0)
+    assert talking.folder.done("note")["tried"] == 1
+    assert found["median_ms_after"] > 0
+    code, fork = await command(talking, "runs", "fork", found["trials"][0]["run_id"], "--result", "2.1=43")
+    assert (code, fork["answer"]) == (0, "It is 43.")

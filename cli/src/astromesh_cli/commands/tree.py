@@ -10,6 +10,7 @@ from astromesh_cli.commands import (
     auditing,
     checking,
     costs,
+    forking,
     guardrails,
     mcp,
     proving,
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
     for module in (asking, resources, costs, mcp, checking):
         module.register(app)
     lookups = typer.Typer(no_args_is_help=True, help="Looks into runs: what they did, and proof of it.")
-    for module in (runs, proving):
+    for module in (runs, proving, forking):
         module.register(lookups)
     app.add_typer(lookups, name="runs")
     asked = typer.Typer(no_args_is_help=True, help="What runs ask humans: approves, denies and answers it.")
