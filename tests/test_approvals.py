@@ -132,8 +132,11 @@ async def test_a_run_waits_over_a_restart_of_every_process(tmp_path: Path) -> No
     async with OpenAIChatServer(otherwise=converse) as model:
         folder = talking_folder(tmp_path / "config", model.endpoint)
         folder.agent("careful", [model.endpoint], tools=[{**NOTE, "approval": "always"}])
+        folder.agent("hasty", [model.endpoint], tools=[{**NOTE, "approval": "always", "approval_timeout": 3}])
         async with running_mesh(folder.path, tmp_path / "data") as mesh:
             waiting = (await ask(mesh, f"note {text}", agent="careful")).json()
+            expiring = (await ask(mesh, f"note {text} soon", agent="hasty")).json()
+            assert expiring["approvals"][0]["state"] == "pending"
         async with running_mesh(folder.path, tmp_path / "data") as mesh:
             talking = Talking(mesh, model, folder)
             assert (await run_of(mesh, waiting["run_id"]))["status"] == "suspended"
@@ -142,3 +145,6 @@ async def test_a_run_waits_over_a_restart_of_every_process(tmp_path: Path) -> No
             await until_status(mesh, waiting["run_id"], "completed")
             assert folder.done("note")[text] == 1
             await proven(mesh, waiting["run_id"])
+            expired = await until_status(mesh, expiring["run_id"], "completed")
+            assert expired["approvals"][0]["state"] == "expired"
+            assert folder.done("note")[f"{text} soon"] == 0
