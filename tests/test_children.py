@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import Any
 
@@ -110,6 +111,20 @@ async def test_a_run_is_resumed_from_its_own_events_with_its_child_at_work(talki
     assert told[-1].name == "done"
     assert next(int(message.id) for message in told if message.id) == 5
     assert any("child" in message.data and message.name == "tool_result" for message in told)
+
+
+async def test_a_caller_is_told_where_the_child_waits_for_somebody(talking: Talking) -> None:
+    begin = time.monotonic()
+    response = await ask(talking.mesh, 'use ask {"query": "hold x 9"}', agent="desk")
+    assert time.monotonic() - begin < 15
+    run = response.json()
+    assert (response.status_code, run["status"], run["waiting_for"]) == (202, "suspended", "child")
+    child = run["steps"][1]["child_run_id"]
+    assert (await run_of(talking.mesh, child))["status"] == "needs-human"
+    settle = {"path": "2.1", "outcome": "succeeded", "result": "held"}
+    await talking.mesh.client.post(f"/v1/runs/{child}/resolve", json=settle)
+    assert (await until_status(talking.mesh, run["run_id"], "completed"))["answer"] == "It is It is held.."
+    await proven(talking.mesh, run["run_id"])
 
 
 async def test_an_agent_is_called_by_hand_as_any_tool(talking: Talking) -> None:
