@@ -11,8 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.run_events_pb2 import ContextAssembled, Fork, RunEvent, RunRequested, RunStarted, RunTotals
-from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Charge, ToolResult
+from astromesh.v1.run_events_pb2 import (
+    ContextAssembled,
+    Fork,
+    RunEvent,
+    RunRequested,
+    RunStarted,
+    RunTotals,
+    ToolSucceeded,
+)
+from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Charge, ToolCall, ToolResult
 from astromesh_core.errors import NotFound
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import (
@@ -112,7 +120,7 @@ class _Past:
             yield from self._step(effect.path, effect.sha256)
         elif isinstance(effect, CallTools):
             for member in effect.calls:
-                yield from () if member.is_refused else self._step(member.path, member.sha256)
+                yield from () if member.is_refused else self._step(member.path, member.sha256, member.call)
         elif isinstance(effect, CheckArguments | CheckResults):
             for member in effect.calls:
                 yield from self._check(member.path, type(effect))
@@ -137,44 +145,40 @@ class _Past:
             if _CHECKS.get(kind) is of:
                 yield _copy(event)
 
-    def _step(self, path: str, sha256: bytes) -> Iterator[RunEvent]:
+    def _step(self, path: str, sha256: bytes, call: ToolCall | None = None) -> Iterator[RunEvent]:
         known = self.steps.get(path, {})
         if not known.keys() & _SETTLED:
             return
         for kind in ("model_call_begun", "tool_intended", "child_started", *sorted(known.keys() & _SETTLED)):
             if kind in known:
-                yield self._own(kind, _copy(known[kind]), sha256)
+                yield self._edited(path, kind, _owned(kind, _copy(known[kind]), sha256), call)
 
-    def _own(self, kind: str, event: RunEvent, sha256: bytes) -> RunEvent:
-        body = getattr(event, kind)
-        body.effect_sha256 = sha256
-        if kind == "model_call_begun":
-            event.model_call_begun.prompt_tokens = 0
-            _unbilled(event, kind)
-        elif kind == "model_replied":
-            charge = event.model_replied.charge
-            # Who answered stays known; the run that asked was billed.
-            event.model_replied.charge.CopyFrom(Charge(provider=charge.provider, model=charge.model))
-            _unbilled(event, kind)
-        elif kind == "tool_intended":
-            # The other run's deed, which this one neither repeats nor undoes.
-            event.tool_intended.effect = TOOL_EFFECT_KIND_READ
-        elif kind == "child_finished":
-            event.child_finished.totals.CopyFrom(RunTotals())
-        return self._edited(body.path, kind, event)
-
-    def _edited(self, path: str, kind: str, event: RunEvent) -> RunEvent:
+    def _edited(self, path: str, kind: str, event: RunEvent, call: ToolCall | None) -> RunEvent:
         edits: Mapping[str, str] = {result.path: plain(result.output) for result in self.fork.results}
-        if path not in edits or kind not in ("tool_succeeded", "tool_failed"):
+        if path not in edits or call is None or kind not in ("tool_succeeded", "tool_failed"):
             return event
-        call = self.steps[path]["tool_intended"].tool_intended.call
-        result = ToolResult(tool_call_id=call.id, name=call.name, output=text_content(edits[path]))
         settled = getattr(event, kind)
-        edited = RunEvent()
-        edited.tool_succeeded.path, edited.tool_succeeded.effect_sha256 = path, settled.effect_sha256
-        edited.tool_succeeded.result.CopyFrom(result)
-        edited.tool_succeeded.timing.CopyFrom(settled.timing)
-        return edited
+        result = ToolResult(tool_call_id=call.id, name=call.name, output=text_content(edits[path]))
+        succeeded = ToolSucceeded(path=path, effect_sha256=settled.effect_sha256, result=result, timing=settled.timing)
+        return RunEvent(tool_succeeded=succeeded)
+
+
+def _owned(kind: str, event: RunEvent, sha256: bytes) -> RunEvent:
+    getattr(event, kind).effect_sha256 = sha256
+    if kind == "model_call_begun":
+        event.model_call_begun.prompt_tokens = 0
+        _unbilled(event, kind)
+    elif kind == "model_replied":
+        charge = event.model_replied.charge
+        # Who answered stays known; the run that asked was billed.
+        event.model_replied.charge.CopyFrom(Charge(provider=charge.provider, model=charge.model))
+        _unbilled(event, kind)
+    elif kind == "tool_intended":
+        # The other run's deed, which this one neither repeats nor undoes.
+        event.tool_intended.effect = TOOL_EFFECT_KIND_READ
+    elif kind == "child_finished":
+        event.child_finished.totals.CopyFrom(RunTotals())
+    return event
 
 
 def _unbilled(event: RunEvent, kind: str) -> None:
