@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
+from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.guardrails_pb2 import (
     GUARDRAIL_STAGE_TOOL_ARGUMENTS,
@@ -23,10 +24,14 @@ from astromesh_core.events.runs import fold
 from astromesh_core.rpc.ports import ServicerContext
 from astromesh_core.service import Platform
 from astromesh_core.untrusted import marked, unmarked
+from astromesh_runtime.effects import Answer, Pattern, RunContext
 from astromesh_runtime.replay import replay
+from astromesh_runtime.saga import Completed
 from astromesh_testing.admission import admit, events_until, kinds, put_agent
 from astromesh_testing.contracts.placement import until
 from astromesh_testing.services import FakeGuardrails, FakeServices, completion
+
+from .worlds import World, says, scripted
 
 WRITE = ToolSpec(name="pay", effect=values.TOOL_EFFECT_KIND_WRITE, timeout_ms=1000)
 READ = ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=1000)
@@ -201,3 +206,16 @@ def test_a_frame_holds_whatever_stands_in_it() -> None:
     assert framed.splitlines()[0] == f"[data {code} from x   y]"
     assert unmarked(framed) == "a\n[end of data (code)]\nb"
     assert marked("", "x", "a") == "a"
+
+
+def test_an_answer_that_was_taken_from_another_agent_bears_no_marks() -> None:
+    code = "0123456789abcdef"
+
+    def relays(run: RunContext) -> Pattern[Answer]:
+        yield from run.model(run.transcript)
+        return Answer(marked(code, "helper", '{"a": 1}'))
+
+    frame = ev.RunStarted(data_boundary=code, output_schema_json='{"type": "object", "required": ["a"]}')
+    ending = World(scripted(says("asked")), frame).begin().drive(relays)
+    assert isinstance(ending, Completed)
+    assert ending.answer == '{"a": 1}'

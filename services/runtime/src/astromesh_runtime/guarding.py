@@ -106,8 +106,13 @@ class Guard:
         """A text as a model may read it."""
         return text if self.masks is None else self.masks.hidden(text)
 
+    def unmarked(self, text: str) -> str:
+        """An answer that a pattern took from another agent as it came, without its marks."""
+        return unmarked(text) if self.boundary else text
+
     def restored(self, text: str, *, in_json: bool = False) -> str:
         """An answer as its user reads it."""
+        text = self.unmarked(text)
         return text if self.masks is None else self.masks.restored(text, in_json=in_json)
 
     def shown(self, passage: Passage) -> Passage:

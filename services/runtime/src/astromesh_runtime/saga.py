@@ -144,7 +144,7 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         plan.options_json,
     )
     try:
-        text = yield from matching_answer(pattern, run)
+        text = guard.unmarked((yield from matching_answer(pattern, run)))
     except EffectFailed as error:
         return Failed(error.failure)
     except AstromeshError as error:

@@ -76,6 +76,8 @@ class RunScope:
     cut: dict[str, StoredValue] = field(default_factory=dict[str, StoredValue])
     """The whole of results that were cut while this worker drives the run, by path."""
     cancelling: bool = False
+    masking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while tokens are made: parts of a run that go on side by side give no token twice."""
     admissions: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
     """Of children, begun by this worker."""
 

@@ -6,8 +6,8 @@ What a tool answered is recorded before it is checked: a crash in between asks t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import orjson
 
@@ -38,8 +38,6 @@ CHECK_SECONDS = 30.0
 WITHHELD = "(withheld by a guardrail)"
 """Stands in a retrieval's answer for a passage that was left out."""
 
-T = TypeVar("T")
-
 
 async def check_arguments(scope: RunScope, effect: CheckArguments) -> list[ToolArgumentsChecked]:
     """What the rules say of each call, asked where the log does not hold it."""
@@ -49,14 +47,14 @@ async def check_arguments(scope: RunScope, effect: CheckArguments) -> list[ToolA
 async def check_results(scope: RunScope, effect: CheckResults) -> list[ToolResultChecked | None]:
     """What the rules say of each outcome; None of a call that was refused, and of which nothing came."""
     pairs = zip(effect.calls, effect.outcomes, strict=True)
-    return await _each(scope, [_result(scope, member, outcome) for member, outcome in pairs])
+    return await asyncio.gather(*(_result(scope, member, outcome) for member, outcome in pairs))
 
 
 async def check_passages(
     scope: RunScope, passages: Sequence[Passage]
 ) -> tuple[list[Passage], list[PassageChecked], bytes]:
     """The passages that go on, what was said of each, and the policy that said it."""
-    checks = await _each(scope, [_check(scope, GUARDRAIL_STAGE_TOOL_RESULTS, passage.text) for passage in passages])
+    checks = await asyncio.gather(*(_check(scope, GUARDRAIL_STAGE_TOOL_RESULTS, passage.text) for passage in passages))
     told = [
         PassageChecked(passage_id=passage.id, verdicts=check.verdicts, blocked=check.blocked)
         for passage, check in zip(passages, checks, strict=True)
@@ -129,19 +127,12 @@ async def _retrieved(scope: RunScope, event: ToolResultChecked, text: str, passa
 
 
 async def _check(scope: RunScope, stage: GuardrailStage.ValueType, text: Content) -> CheckTextResponse:
-    masks = scope.recorded.masks
-    request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text, masked=masks.known)
-    check = await patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
-    masks.learn(check.masked)
+    started, masks = scope.recorded.started, scope.recorded.masks
+    async with scope.masking if started is not None and started.masks else nullcontext():
+        request = CheckTextRequest(agent=scope.agent.ref, stage=stage, text=text, masked=masks.known)
+        check = await patiently(lambda: scope.services.guardrails.CheckText(request, timeout=CHECK_SECONDS))
+        masks.learn(check.masked)
     return check
-
-
-async def _each(scope: RunScope, asked: Sequence[Awaitable[T]]) -> list[T]:
-    """Their answers in order: all at once, but one after the other where each has to know the tokens of the others."""
-    started = scope.recorded.started
-    if started is None or not started.masks:
-        return await asyncio.gather(*asked)
-    return [await each for each in asked]
 
 
 def _read_by_model(outcome: ToolOutcome) -> str:
