@@ -18,7 +18,9 @@ from astromesh.v1.control_pb2 import (
 )
 from astromesh.v1.memory_pb2 import HistoryEntry
 from astromesh.v1.values_pb2 import ROLE_USER, Message, ResourceRef
+from astromesh_core.errors import Unavailable
 from astromesh_core.events.contents import text_content
+from astromesh_testing.admission import put_agent
 
 from .conftest import Mesh
 
@@ -137,6 +139,18 @@ async def test_tools_are_listed_and_called(mesh: Mesh) -> None:
     called = await mesh.client.post("/v1/tools/execute", json={"tool_name": "add", "arguments": {"a": 1}})
     assert (called.json()["ok"], called.json()["result"]) == (True, 2)
     assert (await mesh.client.post("/v1/tools/execute", json={"tool_name": "no"})).status_code == 404
+
+
+async def test_an_agent_whose_tools_nobody_can_tell_hides_no_others(mesh: Mesh) -> None:
+    mesh.services.tools.away = {"broken": Unavailable("its server is away")}
+    await put_agent(mesh.bus, "broken")
+    await seen(mesh, "broken", 1)
+    listed = (await mesh.client.get("/v1/tools")).json()
+    assert listed["untold"] == [{"agent": "broken", "reason": "its server is away"}]
+    assert [tool["agent"] for tool in listed["tools"]] == ["agent"]
+    assert (await mesh.client.get("/v1/tools", params={"agent": "broken"})).status_code == 503
+    called = await mesh.client.post("/v1/tools/execute", json={"tool_name": "add", "arguments": {"a": 1}})
+    assert called.json()["ok"] is True
 
 
 async def test_pipelines_are_listed_filled_and_asked(mesh: Mesh) -> None:

@@ -33,7 +33,7 @@ def list_tools(
     call: Call, agent: Annotated[str, typer.Argument(help="Of this agent; else of all.", metavar="[AGENT]")] = ""
 ) -> None:
     """Lists tools, with what a call of each does to the world."""
-    from astromesh_cli.client.terminal import print_json, shortened, table
+    from astromesh_cli.client.terminal import WARN, print_json, shortened, table, tell
 
     with call.connect() as mesh:
         found = cast("ToolList", mesh.get("/v1/tools", {"agent": agent} if agent else None))
@@ -45,6 +45,8 @@ def list_tools(
         for tool in found["tools"]
     ]
     table(["AGENT", "NAME", "TYPE", "EFFECT", "DESCRIPTION"], rows)
+    for untold in found.get("untold", []):
+        tell(f"{untold['agent']}: {untold['reason']}", WARN)
 
 
 def describe(call: Call, agent: Agent, tool: Tool) -> None:

@@ -110,16 +110,20 @@ class FakeRouter(RouterServiceServicer):
 
 
 class FakeTools(ToolsServiceServicer):
-    """Offers `specs` and executes with `execute`; `calls` is the ledger of what was executed."""
+    """Offers `specs` and executes with `execute`; `calls` is the ledger of what was executed. `away` is what is raised
+    where the tools of an agent of this name are asked for."""
 
     def __init__(self, *specs: ToolSpec, execute: Execute = succeeds) -> None:
         self.specs = specs
         self.execute = execute
         self.calls: list[ExecuteToolRequest] = []
+        self.away: dict[str, Exception] = {}
 
     async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
         """The catalogue."""
-        del request, context
+        del context
+        if request.agent.name in self.away:
+            raise self.away[request.agent.name]
         return DescribeToolsResponse(tools=self.specs)
 
     async def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> ExecuteToolResponse:

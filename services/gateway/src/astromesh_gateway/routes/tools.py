@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import NotRequired, cast
 
@@ -12,7 +13,7 @@ from typing_extensions import TypedDict
 
 from astromesh.v1.tools_pb2 import DescribeToolsRequest, ExecuteToolRequest
 from astromesh.v1.values_pb2 import ResourceRef, ToolCall, ToolEffectKind, ToolSpec
-from astromesh_core.errors import ERRORS, Bug, Conflict, NotFound
+from astromesh_core.errors import ERRORS, AstromeshError, Bug, Conflict, NotFound
 from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.events.contents import text_content
 from astromesh_core.resources.builtin_tools import BUILTINS
@@ -61,11 +62,19 @@ class ToolReply(TypedDict):
     origin: NotRequired[OriginReply]
 
 
+class Untold(TypedDict):
+    """An agent whose tools nobody can tell at the moment, and why."""
+
+    agent: str
+    reason: str
+
+
 class ToolList(TypedDict):
-    """Tools by agent, in the order of their YAML."""
+    """Tools by agent, in the order of their YAML. `untold` are agents that are left out of a list of all."""
 
     tools: list[ToolReply]
     count: int
+    untold: NotRequired[list[Untold]]
 
 
 class BuiltinReply(TypedDict):
@@ -99,12 +108,16 @@ class ToolResultReply(TypedDict):
 @router.get("", summary="List tools", responses=errors(404, 503))
 async def list_tools(caller: Viewer, gateway: TheGateway, agent: str = "") -> ToolList:
     """The tools of one agent, or of every agent of the namespace."""
-    tools = [
-        _tool_reply(ref.name, spec)
-        for ref in _agents(gateway, caller, agent)
-        for spec in await _described(gateway, ref)
-    ]
-    return ToolList(tools=tools, count=len(tools))
+    if agent:
+        ref = gateway.directory.record("Agent", caller.namespace, agent).ref
+        tools = [_tool_reply(agent, spec) for spec in await _described(gateway, ref)]
+        return ToolList(tools=tools, count=len(tools))
+    known, untold = await _known(gateway, caller)
+    tools = [_tool_reply(ref.name, spec) for ref, specs in known for spec in specs]
+    listed = ToolList(tools=tools, count=len(tools))
+    if untold:
+        listed["untold"] = untold
+    return listed
 
 
 @router.get("/builtin", summary="List built-in tools")
@@ -172,10 +185,19 @@ async def execute_tool(request: Request, body: ToolCallBody, caller: User, gatew
     return Response(orjson.dumps(reply), media_type="application/json")
 
 
-def _agents(gateway: Gateway, caller: Caller, agent: str) -> list[ResourceRef]:
-    if agent:
-        return [gateway.directory.record("Agent", caller.namespace, agent).ref]
-    return [record.ref for record in gateway.directory.records("Agent", caller.namespace)]
+async def _known(gateway: Gateway, caller: Caller) -> tuple[list[tuple[ResourceRef, list[ToolSpec]]], list[Untold]]:
+    """The tools of every agent of the namespace. One that cannot be asked hides no other's."""
+    refs = [record.ref for record in gateway.directory.records("Agent", caller.namespace)]
+    answers = await asyncio.gather(*(_described(gateway, ref) for ref in refs), return_exceptions=True)
+    known, untold = list[tuple[ResourceRef, list[ToolSpec]]](), list[Untold]()
+    for ref, answer in zip(refs, answers, strict=True):
+        if isinstance(answer, AstromeshError):
+            untold.append(Untold(agent=ref.name, reason=answer.message))
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            known.append((ref, answer))
+    return known, untold
 
 
 async def _described(gateway: Gateway, ref: ResourceRef) -> list[ToolSpec]:
@@ -183,12 +205,12 @@ async def _described(gateway: Gateway, ref: ResourceRef) -> list[ToolSpec]:
 
 
 async def _owner(gateway: Gateway, caller: Caller, body: ToolCallBody) -> tuple[ResourceRef, ToolSpec]:
-    owners = [
-        (ref, spec)
-        for ref in _agents(gateway, caller, body.agent)
-        for spec in await _described(gateway, ref)
-        if spec.name == body.tool_name
-    ]
+    if body.agent:
+        ref = gateway.directory.record("Agent", caller.namespace, body.agent).ref
+        known = [(ref, await _described(gateway, ref))]
+    else:
+        known, _ = await _known(gateway, caller)
+    owners = [(ref, spec) for ref, specs in known for spec in specs if spec.name == body.tool_name]
     if not owners:
         whose = f"agent {body.agent!r}" if body.agent else "no agent of this namespace"
         raise NotFound(f"{whose} has {'no' if body.agent else 'a'} tool {body.tool_name[:80]!r}")
