@@ -204,6 +204,35 @@ async def test_a_decision_about_another_call_means_nothing(bus: Bus, services: F
     assert services.tools.calls == []
 
 
+async def desk(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """The parent asks the researcher, who echoes."""
+    told = [message.content.text for message in request.messages if message.role == values.ROLE_TOOL]
+    if request.agent.name == "researcher":
+        yield completion(f"about {request.messages[-1].content.text}")
+    elif told:
+        yield completion(told[-1])
+    else:
+        yield completion("", ToolCall(id="c1", name="research", arguments=text_content('{"query": "gold"}')))
+
+
+async def test_a_child_run_is_started_once_it_is_approved_and_asked_what_the_approver_made_of_it(
+    bus: Bus, services: FakeServices, worker: Platform
+) -> None:
+    services.router.parts = desk
+    effect = values.TOOL_EFFECT_KIND_IDEMPOTENT
+    services.tools.specs = (ToolSpec(name="research", type="agent", agent="researcher", effect=effect),)
+    await put_agent(bus, "researcher")
+    await put_agent(bus, tools=[{"name": "research", "type": "agent", "agent": "researcher", "approval": "always"}])
+    run = await admit(bus)
+    waiting = await events_until(bus, run, "suspended")
+    assert "child_started" not in kinds(waiting)
+    await send(bus, run, "d1", decide=decision(edited_arguments=text_content('{"query": "lead"}')))
+    events = await finished(bus, run)
+    answer = only(events, "completed").answer.text
+    assert answer.endswith("about lead")
+    assert "A human changed the arguments" in answer
+
+
 async def asks(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
     """A question to the user, then its answer."""
     told = [message.content.text for message in request.messages if message.role == values.ROLE_TOOL]

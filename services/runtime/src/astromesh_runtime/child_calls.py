@@ -24,7 +24,7 @@ from astromesh.v1.run_events_pb2 import (
     ToolFailed,
 )
 from astromesh.v1.signal_pb2 import Signal
-from astromesh.v1.values_pb2 import Failure, ToolCall
+from astromesh.v1.values_pb2 import Content, Failure, ToolCall
 from astromesh_core.agent_calls import question_of
 from astromesh_core.errors import AstromeshError, Cancelled, Denied, InvalidInput, LimitExceeded, Unavailable
 from astromesh_core.events.contents import plain, text_content
@@ -58,6 +58,8 @@ class ChildCall:
         self._outcome = scope.recorded.tool_outcome(member)
         self._started = scope.recorded.children.get(member.path)
         self._waits: Waits | None = None
+        self._edited: Content | None = None
+        """What a human made of the model's arguments."""
         if self._started is not None:
             # A human may have changed what it is asked.
             self._member = replace(member, query=plain(self._started.query))
@@ -96,6 +98,7 @@ class ChildCall:
             self._waits = put
         elif isinstance(put, ToolCall):
             self._member = replace(member, query=question_of(plain(put.arguments)))
+            self._edited = put.arguments
             # Whoever approves a call may edit it, within what is permitted.
             denied = self._denied(put)
             return failure_of(denied) if denied is not None else None
@@ -114,6 +117,7 @@ class ChildCall:
             agent=member.agent,
             call=member.call,
             query=text_content(member.query),
+            edited_arguments=self._edited,
         )
         self._intended = scope.record(RunEvent(child_started=self._started))
         scope.recorded.start_child(self._started)
@@ -239,6 +243,7 @@ def _finished(started: ChildStarted, event: RunEvent) -> ChildFinished:
         effect_sha256=started.effect_sha256,
         child_run_id=started.child_run_id,
         totals=_totals(event),
+        edited_arguments=started.edited_arguments if started.HasField("edited_arguments") else None,
     )
     if event.HasField("completed"):
         finished.answer.CopyFrom(event.completed.answer)

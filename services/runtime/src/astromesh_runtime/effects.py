@@ -339,7 +339,7 @@ def answer(call: ToolCall, outcome: ToolOutcome) -> Message:
     else:
         failure = outcome.failure
         text = canonical_json({"error": failure.error_class, "message": plain(failure.message)}).decode()
-    if not isinstance(outcome, ChildFinished) and outcome.HasField("edited_arguments"):
+    if outcome.HasField("edited_arguments"):
         text = f"(A human changed the arguments of this call to {plain(outcome.edited_arguments)})\n{text}"
     return Message(role=ROLE_TOOL, content=text_content(text), tool_call_id=call.id, name=call.name)
 

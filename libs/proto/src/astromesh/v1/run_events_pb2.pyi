@@ -473,12 +473,12 @@ class Ancestor(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
-    COST_NANOS_FIELD_NUMBER: _builtins.int
-    TOKENS_FIELD_NUMBER: _builtins.int
+    LEFT_COST_NANOS_FIELD_NUMBER: _builtins.int
+    LEFT_TOKENS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    cost_nanos: _builtins.int
-    """What it had spent, for its own budget."""
-    tokens: _builtins.int
+    left_cost_nanos: _builtins.int
+    """What its own budget left, as the run below it was started; unset: it has none."""
+    left_tokens: _builtins.int
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     def __init__(
@@ -486,14 +486,21 @@ class Ancestor(_message.Message):
         *,
         run_id: _builtins.str = ...,
         agent: _values_pb2.ResourceRef | None = ...,
-        cost_nanos: _builtins.int = ...,
-        tokens: _builtins.int = ...,
+        left_cost_nanos: _builtins.int | None = ...,
+        left_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cost_nanos", b"cost_nanos", "run_id", b"run_id", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__left_cost_nanos: _TypeAlias = _typing.Literal["left_cost_nanos"]  # noqa: Y015
+    _WhichOneofArgType__left_cost_nanos: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos"]  # noqa: Y015
+    _WhichOneofReturnType__left_tokens: _TypeAlias = _typing.Literal["left_tokens"]  # noqa: Y015
+    _WhichOneofArgType__left_tokens: _TypeAlias = _typing.Literal["_left_tokens", b"_left_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_cost_nanos) -> _WhichOneofReturnType__left_cost_nanos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_tokens) -> _WhichOneofReturnType__left_tokens | None: ...
 
 Global___Ancestor: _TypeAlias = Ancestor  # noqa: Y015
 
@@ -1244,6 +1251,7 @@ class ChildStarted(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     child_run_id: _builtins.str
@@ -1256,6 +1264,10 @@ class ChildStarted(_message.Message):
     def query(self) -> _values_pb2.Content:
         """What it is asked."""
 
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content:
+        """As in ApprovalDecided."""
+
     def __init__(
         self,
         *,
@@ -1265,10 +1277,11 @@ class ChildStarted(_message.Message):
         agent: _builtins.str = ...,
         call: _values_pb2.ToolCall | None = ...,
         query: _values_pb2.Content | None = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "query", b"query"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "edited_arguments", b"edited_arguments", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "path", b"path", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "call", b"call", "child_run_id", b"child_run_id", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "path", b"path", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1287,6 +1300,7 @@ class ChildFinished(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
+    EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     child_run_id: _builtins.str
@@ -1305,6 +1319,10 @@ class ChildFinished(_message.Message):
     def totals(self) -> Global___RunTotals: ...
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall: ...
+    @_builtins.property
+    def edited_arguments(self) -> _values_pb2.Content:
+        """As in ChildStarted."""
+
     def __init__(
         self,
         *,
@@ -1317,10 +1335,11 @@ class ChildFinished(_message.Message):
         totals: Global___RunTotals | None = ...,
         agent: _builtins.str = ...,
         call: _values_pb2.ToolCall | None = ...,
+        edited_arguments: _values_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "failure", b"failure", "outcome", b"outcome", "totals", b"totals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "edited_arguments", b"edited_arguments", "failure", b"failure", "outcome", b"outcome", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "sources", b"sources", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "sources", b"sources", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
