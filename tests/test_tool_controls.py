@@ -12,9 +12,9 @@ import yaml
 
 from astromesh_testing.waiting import until
 
-from .asking import Json, ask, events_of, proven
+from .asking import Json, ask, events_of, proven, settled, start, until_status
 from .conftest import Talking
-from .made_agents import judged
+from .made_agents import judged, made_agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,6 +30,12 @@ def refund(amount: int) -> str:
 def orders(customer: str) -> list[dict[str, object]]:
     """Lists a customer's orders."""
     return [{"number": number, "customer": customer, "pid": os.getpid()} for number in range(200)]
+
+def wire(amount: int) -> str:
+    """Pays, and never says so."""
+    os.write(2, b"paying")
+    while True:
+        pass
 
 def report() -> int:
     """Tells who wrote it."""
@@ -96,3 +102,22 @@ async def test_a_function_runs_apart_and_its_bounds_are_described(cashier: Talki
     assert described["declared"] == {"isolation": {"process": True, "memory_mb": 256, "cpu_seconds": 10}}
     assert len(described["version"]) == 12
     assert (await cashier.mesh.client.get("/v1/tools/cashier/nothing")).status_code == 404
+
+
+async def test_a_write_that_is_killed_in_the_middle_is_unknown_until_somebody_settles_it(cashier: Talking) -> None:
+    wire = {
+        "name": "wire",
+        "type": "internal",
+        "function": "till:wire",
+        "isolation": {"cpu_seconds": 1},
+        "timeout_seconds": 20,
+    }
+    async with made_agent(cashier, [cashier.model.endpoint], tools=[wire]) as agent:
+        run_id = await start(cashier.mesh, 'use wire {"amount": 5}', agent=agent)
+        waiting = await settled(cashier.mesh, run_id)
+        assert (waiting["status"], waiting["waiting_path"]) == ("needs-human", "2.1")
+        body = {"path": "2.1", "outcome": "succeeded", "result": "it was paid"}
+        assert (await cashier.mesh.client.post(f"/v1/runs/{run_id}/resolve", json=body)).status_code in (200, 202)
+        ended = await until_status(cashier.mesh, run_id, "completed")
+        assert ended["answer"] == "It is it was paid."
+        assert "tool_outcome_unknown" in await proven(cashier.mesh, run_id)
