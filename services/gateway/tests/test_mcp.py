@@ -179,12 +179,14 @@ async def test_says_what_is_wrong_so_that_a_model_can_mend_it(mesh: Mesh, way: s
     async with client_of(mesh, way) as client:
         nothing = await client.call_tool("agent", {"session_id": "t"})
         unknown = await client.call_tool("agent", {"query": "x", "quest": 1})
+        large = await client.call_tool("agent", {"query": "x", "context": {"n": 1 << 80}})
         failed = await client.call_tool("agent", {"query": "x"})
         with pytest.raises(MCPError, match="did you mean 'agent'"):
             await client.call_tool("agnet", {"query": "x"})
     assert nothing.is_error
     assert "query: Field required" in text_of(nothing)
     assert "quest: Extra inputs are not permitted" in text_of(unknown)
+    assert "invalid-input: the arguments cannot be taken" in text_of(large)
     assert failed.is_error
     assert text_of(failed).startswith("timed-out: the model did not answer Run ")
 

@@ -301,3 +301,26 @@ def test_references_that_go_round_are_told() -> None:
     )
     with pytest.raises(InvalidInput, match="refers to itself"):
         find(document(text), "getPet")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "openapi: 3.0.0\npaths: &a\n  x: *a\n",
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+        + "".join(
+            f"{new}: &{new} [{','.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+        "a: " + "[" * 100_000,
+        "a: !!python/object/apply:os.system [id]",
+        "a: !!binary aGk=",
+        "n: " + "9" * 400,
+        "n: " + "9" * 5_000,
+        "{" * 100_000,
+        "\x00",
+    ],
+    ids=range(9),
+)
+def test_a_document_that_is_made_to_hurt_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        document(text)

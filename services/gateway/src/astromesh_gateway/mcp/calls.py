@@ -11,7 +11,7 @@ from mcp_types import CallToolResult
 
 from astromesh.v1.run_events_pb2 import SURFACE_MCP
 from astromesh.v1.runs_pb2 import Run, RunFilter
-from astromesh_core.errors import AstromeshError
+from astromesh_core.errors import AstromeshError, InvalidInput
 from astromesh_core.events.identity import run_id
 from astromesh_core.events.runs import TERMINAL
 from astromesh_core.rpc.identity import enter_caller
@@ -71,7 +71,7 @@ class AgentCalls:
         spec = agent_spec(self._gateway.directory.record("Agent", namespace, agent).spec_json)
         try:
             require(asker.caller, "user")
-            body = parse_body(orjson.dumps(arguments), CallArguments)
+            body = parse_body(_written(arguments), CallArguments)
             with self._gateway.telemetry.span(f"run {agent}", kind="server", parent=asker.traceparent):
                 prepared = self._gateway.admission.prepare(_asked(asker, agent, body, asker.key_of(request_id)))
                 run = await self._run(asker, request_id, prepared, report)
@@ -140,6 +140,13 @@ class AgentCalls:
                     await stored.cancel(run.run_id, _CALLED_OFF)
         except AstromeshError as error:
             _log.warning("a run goes on that its client called off", reason=error.message)
+
+
+def _written(arguments: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(arguments)
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(f"the arguments cannot be taken: {error}") from error
 
 
 def _asked(asker: Asker, agent: str, body: CallArguments, key: str) -> AskedRun:

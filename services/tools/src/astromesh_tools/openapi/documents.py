@@ -15,10 +15,16 @@ from astromesh_core.errors import InvalidInput
 
 MOST_BYTES: Final = 10 * 1024 * 1024
 """Of a document."""
+MOST_VALUES: Final = 1_000_000
+"""In a document: an alias in YAML counts each time, for it may stand for a thousand others."""
+MOST_LEVELS: Final = 200
 MOST_STEPS: Final = 20
 """References to references, one after the other."""
 METHODS: Final = ("get", "put", "post", "delete", "patch")
 """Of HTTP, those that a tool sends."""
+
+_LARGEST: Final = 1 << 63
+"""Of whole numbers in JSON, with a sign; without one, twice as much."""
 
 Object = Mapping[str, JsonValue]
 
@@ -102,9 +108,7 @@ def _parsed(data: bytes) -> Object:
     if len(data) > MOST_BYTES:
         raise InvalidInput(f"has more than {MOST_BYTES} bytes")
     try:
-        value: object = (
-            orjson.loads(data) if data.lstrip().startswith(b"{") else yaml.load(data.decode(), Loader=_Loader)
-        )
+        value: object = orjson.loads(data) if data.lstrip().startswith(b"{") else _Values().plain(_yaml(data))
     except (orjson.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         # What stands there is not quoted: the file may be another one than is meant.
         mark = getattr(error, "problem_mark", None)
@@ -113,3 +117,56 @@ def _parsed(data: bytes) -> Object:
     if not isinstance(value, dict):
         raise InvalidInput("is no object")
     return cast("Object", value)
+
+
+def _yaml(data: bytes) -> object:
+    text, level = data.decode(), 0
+    # Before it is composed: that takes a frame of C for each level.
+    for event in yaml.parse(text, Loader=_Loader):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if level > MOST_LEVELS:
+            raise InvalidInput(f"is nested more than {MOST_LEVELS} levels deep")
+    try:
+        return cast("object", yaml.load(text, Loader=_Loader))
+    except ValueError as error:
+        # A number or a date that YAML reads and Python has not.
+        raise InvalidInput("is no YAML: a value in it is none") from error
+
+
+class _Values:
+    """YAML's values as JSON's: names are texts, and nothing is more than it seems."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def plain(self, value: object, level: int = 0) -> JsonValue:
+        self._count += 1
+        if self._count > MOST_VALUES or level > MOST_LEVELS:
+            raise InvalidInput("has more values, or deeper ones, than anybody writes")
+        if isinstance(value, dict):
+            pairs = cast("dict[object, object]", value).items()
+            return {_name(key): self.plain(each, level + 1) for key, each in pairs}
+        if isinstance(value, list):
+            return [self.plain(each, level + 1) for each in cast("list[object]", value)]
+        if isinstance(value, str):
+            return value.encode(errors="replace").decode()
+        if isinstance(value, int) and not -_LARGEST <= value < 2 * _LARGEST:
+            return _rounded(value)
+        if value is None or isinstance(value, int | float | bool):
+            return value
+        raise InvalidInput(f"has a value of YAML's own, {type(value).__name__}")
+
+
+def _rounded(value: int) -> float:
+    """A number that JSON's readers do not take for whole."""
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InvalidInput("has a number that nobody can hold") from error
+
+
+def _name(key: object) -> str:
+    """A key as JSON has it: responses are keyed by numbers."""
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return str(key).encode(errors="replace").decode()

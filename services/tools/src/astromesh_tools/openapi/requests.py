@@ -20,7 +20,7 @@ from astromesh_tools.webhook_requests import WebhookRequest, request_of
 
 def endpoint_of(declared: OpenapiTool, call: OperationCall) -> WebhookTool:
     """The operation as a webhook. Raises InvalidInput where nobody says which server it is at."""
-    base = declared.base_url or (urljoin(declared.spec, call.server) if declared.is_remote else call.server)
+    base = declared.base_url or (_joined(declared.spec, call.server) if declared.is_remote else call.server)
     if not base.startswith(("http://", "https://", "${")):
         raise InvalidInput(f"the operation {call.operation}: the document names no server; write base_url")
     try:
@@ -28,6 +28,13 @@ def endpoint_of(declared: OpenapiTool, call: OperationCall) -> WebhookTool:
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         raise InvalidInput(f"the operation {call.operation} cannot be called: {reason}") from error
+
+
+def _joined(spec: str, server: str) -> str:
+    try:
+        return urljoin(spec, server)
+    except ValueError:
+        return ""
 
 
 def _endpoint(declared: OpenapiTool, call: OperationCall, base: str) -> WebhookTool:

@@ -78,7 +78,7 @@ class Schemas:
         if not isinstance(properties, dict):
             return
         written = as_object(schema.get("properties"))
-        hidden = {name for name, each in written.items() if as_object(each).get("readOnly") is True}
+        hidden = [name for name, each in written.items() if as_object(each).get("readOnly") is True]
         made["properties"] = {name: each for name, each in properties.items() if name not in hidden}
         required = made.get("required")
         if hidden and isinstance(required, list):
