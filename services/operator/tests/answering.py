@@ -25,7 +25,13 @@ from astromesh.v1.router_pb2 import (
     ProviderHealth,
 )
 from astromesh.v1.router_pb2_grpc import RouterServiceServicer, RouterServiceStub, add_RouterServiceServicer_to_server
-from astromesh.v1.tools_pb2 import DescribeToolsRequest, DescribeToolsResponse, ExecuteToolRequest, ExecuteToolResponse
+from astromesh.v1.tools_pb2 import (
+    DescribeToolsRequest,
+    DescribeToolsResponse,
+    ExecuteToolRequest,
+    ExecuteToolResponse,
+    ToolSource,
+)
 from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer, ToolsServiceStub, add_ToolsServiceServicer_to_server
 from astromesh.v1.values_pb2 import ToolSpec
 from astromesh_core.errors import AstromeshError, NotSupported
@@ -49,6 +55,7 @@ class Answers:
         default_factory=lambda: [MemoryStoreHealth(kind="conversational", backend="sqlite", connected=True)]
     )
     tools: list[str] = field(default_factory=list[str])
+    sources: list[ToolSource] = field(default_factory=list[ToolSource])
     rule_problems: list[RuleProblem] = field(default_factory=list[RuleProblem])
     failures: dict[str, AstromeshError] = field(default_factory=dict[str, AstromeshError])
 
@@ -94,7 +101,8 @@ class Tools(ToolsServiceServicer):
 
     async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
         self.answers.check("tools")
-        return DescribeToolsResponse(tools=[ToolSpec(name=name) for name in self.answers.tools])
+        tools = [ToolSpec(name=name) for name in self.answers.tools]
+        return DescribeToolsResponse(tools=tools, sources=self.answers.sources)
 
     def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> Awaitable[ExecuteToolResponse]:
         raise NOT_THE_OPERATORS

@@ -11,6 +11,7 @@ from astromesh.v1.control_pb2 import Condition as ConditionRecord
 from astromesh.v1.guardrails_pb2 import RuleProblem
 from astromesh.v1.memory_pb2 import MemoryStoreHealth
 from astromesh.v1.router_pb2 import ProviderHealth
+from astromesh.v1.tools_pb2 import ToolSource
 from astromesh.v1.values_pb2 import ResourceRef
 from astromesh_core.errors import AstromeshError, InvalidInput, NotSupported, Unavailable
 from astromesh_core.resources.conditions import Condition, derive_ready
@@ -47,6 +48,35 @@ async def test_an_agent_is_ready_when_everyone_says_so() -> None:
     assert conditions["Ready"].status == "True"
     assert conditions["ToolsRegistered"].message == "search"
     assert conditions["MemoryConnected"].reason == "NoMemory"
+
+
+SERVED = "  tools: [{name: files, type: mcp, command: npx}]\n"
+
+
+async def test_nobody_is_told_of_servers_who_declares_none() -> None:
+    assert "ToolsConnected" not in await observed(one(agent()), Answers(tools=["search"]))
+
+
+@pytest.mark.parametrize(
+    ("sources", "status", "reason"),
+    [
+        ([("files", True, True, "Connected")], "True", "Connected"),
+        ([("files", True, True, "SomeLeftOut")], "True", "SomeLeftOut"),
+        ([("files", False, True, "TimedOut"), ("mail", True, True, "Connected")], "False", "TimedOut"),
+        ([("files", False, False, "TimedOut"), ("mail", True, True, "Connected")], "True", "OptionalAway"),
+    ],
+)
+async def test_a_server_that_is_away_is_named_and_keeps_its_agent_from_being_ready_where_it_is_required(
+    sources: list[tuple[str, bool, bool, str]], status: str, reason: str
+) -> None:
+    told = [
+        ToolSource(entry=entry, connected=connected, required=required, reason=why, message=f"{entry}: as told")
+        for entry, connected, required, why in sources
+    ]
+    conditions = await observed(one(agent(extra=SERVED)), Answers(tools=["read"], sources=told))
+    connected = conditions["ToolsConnected"]
+    assert (connected.status, connected.reason, connected.message) == (status, reason, "files: as told")
+    assert conditions["Ready"].status == status
 
 
 async def test_an_unreachable_model_with_a_reachable_fallback_does_not_block_its_agent() -> None:

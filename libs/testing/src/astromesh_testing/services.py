@@ -34,6 +34,7 @@ from astromesh.v1.tools_pb2 import (
     DescribeToolsResponse,
     ExecuteToolRequest,
     ExecuteToolResponse,
+    ToolSource,
 )
 from astromesh.v1.tools_pb2_grpc import ToolsServiceServicer, add_ToolsServiceServicer_to_server
 from astromesh.v1.values_pb2 import (
@@ -111,20 +112,23 @@ class FakeRouter(RouterServiceServicer):
 
 class FakeTools(ToolsServiceServicer):
     """Offers `specs` and executes with `execute`; `calls` is the ledger of what was executed. `away` is what is raised
-    where the tools of an agent of this name are asked for."""
+    where the tools of an agent of this name are asked for, `sources` are those who offer them, `described` counts."""
 
     def __init__(self, *specs: ToolSpec, execute: Execute = succeeds) -> None:
         self.specs = specs
         self.execute = execute
         self.calls: list[ExecuteToolRequest] = []
         self.away: dict[str, Exception] = {}
+        self.sources: tuple[ToolSource, ...] = ()
+        self.described = 0
 
     async def DescribeTools(self, request: DescribeToolsRequest, context: ServicerContext) -> DescribeToolsResponse:
         """The catalogue."""
         del context
         if request.agent.name in self.away:
             raise self.away[request.agent.name]
-        return DescribeToolsResponse(tools=self.specs)
+        self.described += 1
+        return DescribeToolsResponse(tools=self.specs, sources=self.sources)
 
     async def ExecuteTool(self, request: ExecuteToolRequest, context: ServicerContext) -> ExecuteToolResponse:
         """Executes, and notes it first: a call that never answers was made all the same."""
