@@ -123,6 +123,22 @@ class TestOnASharedMesh:
             assert "of 200 tokens" in problem["detail"]
             assert ("retry_after" in problem, problem["header"]) == (False, None)
 
+    async def test_what_a_runs_budget_leaves_bounds_the_runs_that_it_starts(self, talking: Talking) -> None:
+        wordy = {"prompts": {"system": "long " * 20_000}, "tools": []}
+        endpoints = [talking.model.endpoint]
+        async with made_agent(talking, endpoints, **wordy) as child:
+            assert (await ask(talking.mesh, "say hello", agent=child)).json()["answer"] == "hello"
+            spec: dict[str, Any] = {
+                "tools": [{"name": "ask", "type": "agent", "agent": child}],
+                "budget": {"per_run": {"tokens": 15_000}},
+            }
+            async with made_agent(talking, endpoints, **spec) as parent:
+                reply = (await ask(talking.mesh, 'use ask {"query": "say hello"}', agent=parent)).json()
+                assert reply["status"] == "completed"
+                assert f"budget of each run of agent default/{parent} is spent" in reply["answer"]
+                [step] = [step for step in reply["steps"] if step["kind"] == "agent"]
+                assert step["failure"]["error"] == "budget-exceeded"
+
     async def test_a_budget_of_money_needs_prices(self, talking: Talking) -> None:
         spec: dict[str, Any] = {"model": {"primary": model(talking.model, {})}, "budget": {"per_day": {"usd": 1}}}
         body = {"apiVersion": "astromesh/v1", "kind": "Agent", "metadata": {"name": "unpriced"}, "spec": spec}

@@ -211,6 +211,19 @@ async def test_a_child_has_no_more_time_than_its_parent(bus: Bus, worker: Platfo
     assert "the run that started it" in plain(ends[0].failed.failure.message)
 
 
+async def test_a_child_has_what_the_budgets_above_it_left(bus: Bus, worker: Platform, agents: FakeServices) -> None:
+    await put_agent(bus, budget={"per_run": {"tokens": 1000, "usd": 0.5}})
+    run = await admit(bus)
+    await ended(bus, run)
+    calls = {plain(request.messages[-1].content): request for request in agents.router.requests}
+    (above,) = calls["one"].inherited
+    assert (above.agent.name, above.left_tokens, above.left_cost_nanos) == ("agent", 985, 500_000_000)
+    assert not next(request for request in agents.router.requests if request.agent.name == "agent").inherited
+    last = agents.router.requests[-1]
+    assert last.agent.name == "agent"
+    assert last.run_spend.tokens == 3 * 15, "what its children spent counts for it"
+
+
 async def test_a_child_that_ended_while_nobody_looked_is_found(
     bus: Bus, agents: FakeServices, start_worker: StartWorker
 ) -> None:

@@ -18,6 +18,7 @@ from astromesh_core.events.canonical import catalogue_sha256
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.agent_memory import Scope
 from astromesh_core.resources.agent_tools import DISCOVERED
+from astromesh_core.resources.budgets import Allowance
 from astromesh_core.resources.guardrail_costs import CostLimit
 from astromesh_core.resources.guardrail_meaning import Grounding
 from astromesh_core.resources.guardrail_streaming import held_back
@@ -95,6 +96,8 @@ class AgentVersion:
     knowledge: KnowledgeSource | None
     output_schema_json: str
     """What its answers have to match; empty: free text."""
+    allowance: Allowance | None
+    """Of each run: what its own budget allows it and the runs below it."""
     permits: Permits | None
     """None: every call of every tool is permitted."""
     guards: GuardsOfAgent
@@ -206,6 +209,7 @@ def _compile(ref: ResourceRef, spec: AgentSpec, tools: tuple[ToolSpec, ...], *, 
         continues_without=_continues_without(spec),
         knowledge=_knowledge(ref, spec),
         output_schema_json=spec.output_schema or "",
+        allowance=spec.budget.per_run if spec.budget is not None else None,
         permits=Permits(spec.permissions) if spec.permissions is not None else None,
         controls=controls_of(spec),
         guards=_guards(spec),

@@ -15,7 +15,6 @@ from typing import Final
 
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_CHILD,
-    Ancestor,
     ChildFinished,
     ChildStarted,
     Lineage,
@@ -29,6 +28,7 @@ from astromesh_core.agent_calls import question_of
 from astromesh_core.errors import AstromeshError, Cancelled, Denied, InvalidInput, LimitExceeded, Unavailable
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.rpc.identity import Caller
+from astromesh_runtime.allowances import ancestors_below
 from astromesh_runtime.approvals import put_to_human
 from astromesh_runtime.child_runs import ChildRuns
 from astromesh_runtime.effects import CallAgent
@@ -149,11 +149,9 @@ class ChildCall:
 
     def _lineage(self) -> Lineage:
         scope, member = self._scope, self._member
-        cost_nanos, tokens = scope.spent()
-        own = Ancestor(run_id=scope.run_id, agent=scope.agent.ref, cost_nanos=cost_nanos, tokens=tokens)
-        ancestors = [*scope.requested.lineage.ancestors, own]
+        allowance = scope.agent.allowance
         return Lineage(
-            ancestors=ancestors,
+            ancestors=ancestors_below(scope.requested.lineage, scope.run_id, scope.agent.ref, allowance, scope.spent()),
             path=member.path,
             deadline_unix_nano=self._deadline(),
             simulated=simulates(scope.requested),

@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from astromesh.v1.router_pb2 import AncestorSpend, CompleteRequest, Completion, RunSpend
+from astromesh.v1.router_pb2 import CompleteRequest, Completion, RunSpend
 from astromesh.v1.run_events_pb2 import ModelCallBegun, ModelReplied, RunEvent
 from astromesh.v1.signal_pb2 import Delta
 from astromesh.v1.values_pb2 import Route
@@ -15,6 +15,7 @@ from astromesh_core.events.billing import Unbilled, prompt_tokens
 from astromesh_core.events.runs import FRAME_PATH
 from astromesh_core.rpc.failures import PeerGone, PeerUnreached
 from astromesh_core.rpc.streams import reading
+from astromesh_runtime.allowances import inherited
 from astromesh_runtime.cost_limits import Used
 from astromesh_runtime.effects import CallModel
 from astromesh_runtime.saga import failure_of
@@ -218,10 +219,7 @@ class _ModelCall:
             principal=scope.requested.principal,
             attempt=self._attempt,
             run_spend=RunSpend(cost_nanos=cost_nanos, tokens=tokens),
-            ancestors=[
-                AncestorSpend(agent=above.agent, spend=RunSpend(cost_nanos=above.cost_nanos, tokens=above.tokens))
-                for above in scope.requested.lineage.ancestors
-            ],
+            inherited=inherited(scope.requested.lineage),
         )
 
     async def _tell(self, text: str) -> None:

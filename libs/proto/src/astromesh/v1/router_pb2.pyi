@@ -33,7 +33,7 @@ class CompleteRequest(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     RUN_SPEND_FIELD_NUMBER: _builtins.int
-    ANCESTORS_FIELD_NUMBER: _builtins.int
+    INHERITED_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Which of the agent's models: "default" where the agent names no roles."""
     run_id: _builtins.str
@@ -55,8 +55,8 @@ class CompleteRequest(_message.Message):
         """What the run has cost so far, for its own budget."""
 
     @_builtins.property
-    def ancestors(self) -> _containers.RepeatedCompositeFieldContainer[Global___AncestorSpend]:
-        """Of a child run: the runs above it, whose budgets bound it too."""
+    def inherited(self) -> _containers.RepeatedCompositeFieldContainer[Global___Inherited]:
+        """Of a child run: what the budgets of the runs above it leave to it, from its start on."""
 
     def __init__(
         self,
@@ -71,39 +71,49 @@ class CompleteRequest(_message.Message):
         principal: _builtins.str = ...,
         attempt: _builtins.int = ...,
         run_spend: Global___RunSpend | None = ...,
-        ancestors: _abc.Iterable[Global___AncestorSpend] | None = ...,
+        inherited: _abc.Iterable[Global___Inherited] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "run_spend", b"run_spend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "ancestors", b"ancestors", "attempt", b"attempt", "messages", b"messages", "output_schema_json", b"output_schema_json", "path", b"path", "principal", b"principal", "role", b"role", "run_id", b"run_id", "run_spend", b"run_spend", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "inherited", b"inherited", "messages", b"messages", "output_schema_json", b"output_schema_json", "path", b"path", "principal", b"principal", "role", b"role", "run_id", b"run_id", "run_spend", b"run_spend", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteRequest: _TypeAlias = CompleteRequest  # noqa: Y015
 
 @_typing.final
-class AncestorSpend(_message.Message):
+class Inherited(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_FIELD_NUMBER: _builtins.int
-    SPEND_FIELD_NUMBER: _builtins.int
+    LEFT_COST_NANOS_FIELD_NUMBER: _builtins.int
+    LEFT_TOKENS_FIELD_NUMBER: _builtins.int
+    left_cost_nanos: _builtins.int
+    """Unset: no bound."""
+    left_tokens: _builtins.int
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
-    @_builtins.property
-    def spend(self) -> Global___RunSpend: ...
     def __init__(
         self,
         *,
         agent: _values_pb2.ResourceRef | None = ...,
-        spend: Global___RunSpend | None = ...,
+        left_cost_nanos: _builtins.int | None = ...,
+        left_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "spend", b"spend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "spend", b"spend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__left_cost_nanos: _TypeAlias = _typing.Literal["left_cost_nanos"]  # noqa: Y015
+    _WhichOneofArgType__left_cost_nanos: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos"]  # noqa: Y015
+    _WhichOneofReturnType__left_tokens: _TypeAlias = _typing.Literal["left_tokens"]  # noqa: Y015
+    _WhichOneofArgType__left_tokens: _TypeAlias = _typing.Literal["_left_tokens", b"_left_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_cost_nanos) -> _WhichOneofReturnType__left_cost_nanos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_tokens) -> _WhichOneofReturnType__left_tokens | None: ...
 
-Global___AncestorSpend: _TypeAlias = AncestorSpend  # noqa: Y015
+Global___Inherited: _TypeAlias = Inherited  # noqa: Y015
 
 @_typing.final
 class RunSpend(_message.Message):

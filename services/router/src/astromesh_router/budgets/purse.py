@@ -72,9 +72,11 @@ class BudgetedPurse:
         is beyond every budget of money.
         """
         configured = await self._configured.all()
-        if pool.budget is None and not configured:
+        if pool.budget is None and not configured and not request.inherited:
             return UNBOUND
         candidate, budgets = ranked.candidate, self._budgets_of(request, pool, configured)
+        if request.inherited:
+            budgets = budgets.with_inherited(request.inherited)
         if budgets.money is not None and not candidate.priced:
             raise unpriced(candidate.label, budgets.money)
         if candidate.prices.free:

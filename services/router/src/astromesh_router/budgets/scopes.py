@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from astromesh.v1.router_pb2 import Inherited
 from astromesh_core.resources.budgets import Allowance, Budget, ScopedBudget
 from astromesh_router.budgets.windows import NANOS, Window, window_of
 
@@ -119,6 +120,18 @@ class Applicable:
     run_bounds: Sequence[RunBound] = ()
     money: Scope | None = None
     """Of one that counts money."""
+
+    def with_inherited(self, above: Iterable[Inherited]) -> Applicable:
+        """The same for a run below others: what their budgets left to it bounds it as a budget of its own would."""
+        bounds, money = list(self.run_bounds), self.money
+        for each in above:
+            scope = Scope(each.agent.namespace, each.agent.name)
+            if each.HasField("left_cost_nanos"):
+                bounds.append(RunBound(scope, "usd", each.left_cost_nanos))
+                money = money or scope
+            if each.HasField("left_tokens"):
+                bounds.append(RunBound(scope, "tokens", each.left_tokens))
+        return Applicable(self.bounds, bounds, money)
 
     def in_tokens(self) -> Applicable:
         """What bounds a call that costs nothing."""
