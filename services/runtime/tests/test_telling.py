@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse, Restart
 from astromesh.v1.signal_pb2 import Delta
@@ -15,6 +16,7 @@ from astromesh_core.events.contents import plain, text_content
 from astromesh_core.service import Platform
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, ended, events_until, put_agent
+from astromesh_testing.contracts.placement import until
 from astromesh_testing.services import ADA, FakeServices, completion, text
 
 REDACTS = {"output": [{"type": "pii_detection"}]}
@@ -89,6 +91,24 @@ async def test_a_mask_is_undone_for_its_user_and_for_nobody_else(
     said = [plain(message.content) for message in services.router.requests[0].messages]
     assert said == ["Know that <EMAIL_1> asks.", "who is <EMAIL_1>?"]
     assert services.guardrails.parts == []
+    assert replay([event.envelope for event in events]).identical
+
+
+async def test_a_worker_that_takes_over_knows_what_the_tokens_stand_for(
+    bus: Bus, start_worker: Callable[..., AbstractAsyncContextManager[Platform]]
+) -> None:
+    first, second = FakeServices(), FakeServices()
+    first.router.parts = writing("never", go=asyncio.Event())
+    second.router.parts = writing("to <EMAIL_1>", go=(go := asyncio.Event()))
+    go.set()
+    await put_agent(bus, guardrails=MASKS)
+    async with start_worker(bus, first, "worker-1"):
+        run = await admit(bus, f"write to {ADA}")
+        await until(lambda: len(first.router.requests) == 1)
+    async with start_worker(bus, second, "worker-2"):
+        events = await events_until(bus, run)
+    assert events[-1].envelope.run.completed.answer.text == f"to {ADA}"
+    assert (len(first.guardrails.requests), len(second.guardrails.requests)) == (1, 0)
     assert replay([event.envelope for event in events]).identical
 
 
