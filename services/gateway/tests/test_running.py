@@ -112,6 +112,8 @@ def test_what_a_caller_says_does_not_stay_in_memory_after_its_request() -> None:
         (b'{"quest": "x"}', 422),
         (b'{"query": 7}', 422),
         (b'{"query": "x", "context": [1]}', 422),
+        (b'{"query": "x", "context": {"n": 1208925819614629174706176}}', 400),
+        (b'{"query": "x", "output_schema": {"maximum": 1208925819614629174706176}}', 400),
         (b'{"query": "' + b"x" * (5 << 20) + b'"}', 413),
         (b'"' + b"x" * (16 << 20) + b'"', 413),
     ],

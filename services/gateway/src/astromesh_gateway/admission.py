@@ -250,4 +250,8 @@ def _body(asked: AskedRun) -> bytes:
         parts["images"] = pictures.hexdigest()
     if asked.output_schema_json:
         parts["output_schema"] = asked.output_schema_json
-    return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:
+        # The context alone may hold what JSON has and we do not: whole numbers of more than 64 bits.
+        raise InvalidInput(f"context cannot be taken: {error}") from error
