@@ -27,6 +27,11 @@ def test_offsets_of_patterns_are_characters_not_bytes() -> None:
     assert [(f.start, f.end) for f in checked.verdicts[0].findings] == [(6, 8)]
 
 
+def test_half_a_character_hides_no_pattern() -> None:
+    checked = check(policy({"type": "content_filter", "patterns": ["xx"], "action": "redact"}), "\ud83d xx")
+    assert checked.text == "\ud83d [PATTERN]"
+
+
 def test_of_several_patterns_the_strictest_action_decides_and_each_keeps_its_severity() -> None:
     rule = {
         "type": "content_filter",

@@ -6,10 +6,12 @@ Its syntax is that of https://github.com/google/re2/wiki/Syntax: no look-around 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from astromesh_core.errors import InvalidInput
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_BYTES = 8 * 1024 * 1024
 
 
@@ -36,13 +38,24 @@ class SafePattern:
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where it stands in the text, from start to end, in order and apart from each other."""
-        for match in self._compiled.finditer(text):
+        for match in self._compiled.finditer(_encodable(text)):
             if match.end() > match.start():
                 yield match.span()
 
     def is_in(self, text: str) -> bool:
         """Whether it stands anywhere in the text."""
-        return self._compiled.search(text) is not None
+        return self._compiled.search(_encodable(text)) is not None
+
+
+def _encodable(text: str) -> str:
+    """The text with a mark for each half of a character, which escapes of JSON can make and UTF-8 cannot hold."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text)
+    return text
 
 
 def _reason(error: Exception) -> str:

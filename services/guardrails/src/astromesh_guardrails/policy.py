@@ -22,6 +22,7 @@ from astromesh_core.resources.guardrail_costs import CostLimit
 from astromesh_core.resources.guardrail_streaming import held_back
 from astromesh_core.resources.guardrails import GuardrailsSpec
 from astromesh_guardrails.growing import Redacting, State, Step, Truncating, grow
+from astromesh_guardrails.long_texts import worked_on
 from astromesh_guardrails.masking import Masks
 from astromesh_guardrails.rules.catalogue import made
 from astromesh_guardrails.rules.content import ContentRule
@@ -32,10 +33,6 @@ from astromesh_guardrails.rules.port import AnyRule, Applied, AskingRule, Judged
 from astromesh_guardrails.rules.trained_topics import TrainedTopicsRule
 from astromesh_guardrails.sources import Sources
 from astromesh_guardrails.structured import Structured
-
-LONGEST_INLINE: Final = 16_384
-"""Characters up to which a text is checked on the event loop (0.1 ms in Rust, 4 ms in Python); a longer one goes to a
-thread."""
 
 STAGE_NUMBERS: Final[dict[str, GuardrailStage.ValueType]] = {
     "input": GUARDRAIL_STAGE_INPUT,
@@ -181,7 +178,7 @@ async def _applied(rule: AnyRule, text: str, passages: Sequence[Passage], masks:
     if isinstance(rule, MaskRule):
         return rule.mask(text, masks)
     if not isinstance(rule, AskingRule):
-        return rule.apply(text) if len(text) <= LONGEST_INLINE else await asyncio.to_thread(rule.apply, text)
+        return await worked_on(text, rule.apply)
     try:
         return await rule.judge(Judged(text, passages))
     except AstromeshError as error:

@@ -8,6 +8,7 @@ from typing import Final
 
 from astromesh_core.events.contents import plain
 from astromesh_core.resources.guardrail_meaning import Grounding
+from astromesh_guardrails.long_texts import worked_on
 from astromesh_guardrails.rules.acting import acted, allowed
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
 from astromesh_guardrails.sources import BUILT_IN, Sources
@@ -41,7 +42,7 @@ class GroundingRule(AskingRule):
 
     async def judge(self, judged: Judged) -> Applied:
         """See AskingRule."""
-        claims = [sentence for sentence in sentences(judged.text) if _claims(sentence.text)]
+        claims = [sentence for sentence in await worked_on(judged.text, sentences) if _claims(sentence.text)]
         texts = [plain(passage.text) for passage in judged.passages]
         if not claims or not (texts or self._spec.without_passages == "judge"):
             return allowed(self.name, judged.text)
@@ -50,7 +51,9 @@ class GroundingRule(AskingRule):
         return acted(self.name, self._spec.action, judged.text, spans, "what nothing that was retrieved supports")
 
     async def _unsupported(self, claims: Sequence[Sentence], texts: Sequence[str]) -> list[Sentence]:
-        known = [sentence.text for text in texts for sentence in sentences(text)] + [text for text in texts if text]
+        known = [text for text in texts if text]
+        for text in texts:
+            known += [sentence.text for sentence in await worked_on(text, sentences)]
         if not known:
             return list(claims)
         numbers = _numbers(texts) if self._spec.numbers else None

@@ -16,6 +16,7 @@ from astromesh_core.safe_patterns import SafePattern
 from astromesh_guardrails.classifier import NONE, Classifier, trained
 from astromesh_guardrails.disguises import undisguised
 from astromesh_guardrails.known import anchors, attacks, harmless, patterns
+from astromesh_guardrails.long_texts import worked_on
 from astromesh_guardrails.pieces import Piece, pieces
 from astromesh_guardrails.rules.acting import acted
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
@@ -82,13 +83,13 @@ class InjectionRule(AskingRule):
 
     async def judge(self, judged: Judged) -> Applied:
         """See AskingRule."""
-        found = self._patterns.find(judged.text)
+        found = await worked_on(judged.text, self._patterns.find)
         if not (found and self._action == "block"):
             found = disjoint([*found, *await self._alike(judged.text)], (KIND,))
         return acted(NAME, self._action, judged.text, found, _WHAT)
 
     async def _alike(self, text: str) -> list[Span]:
-        parts = pieces(text)
+        parts = await worked_on(text, pieces)
         if not parts:
             return []
         vectors = await self._likeness.vectors([undisguised(part.text).text for part in parts])

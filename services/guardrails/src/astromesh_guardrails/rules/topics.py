@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from astromesh_core.resources.guardrail_meaning import Topic, TopicFilter
+from astromesh_guardrails.long_texts import worked_on
 from astromesh_guardrails.pieces import Piece, has_words, pieces
 from astromesh_guardrails.rules.acting import allowed, refused
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
@@ -111,7 +112,7 @@ class TopicMeaningRule(AskingRule):
     async def judge(self, judged: Judged) -> Applied:
         """See AskingRule."""
         text = judged.text
-        parts = parts_of(text)
+        parts = await worked_on(text, parts_of)
         return ruled(self._action, text, await self._found(text, parts)) if parts else allowed(NAME, text)
 
     async def _found(self, text: str, parts: Sequence[Piece]) -> Found:

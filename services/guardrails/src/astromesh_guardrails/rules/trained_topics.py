@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from astromesh_core.errors import InvalidInput
 from astromesh_core.resources.guardrail_meaning import TopicFilter
 from astromesh_guardrails.classifier import SURE, read_classifier
+from astromesh_guardrails.long_texts import worked_on
 from astromesh_guardrails.pieces import Piece
 from astromesh_guardrails.rules.acting import allowed
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
@@ -46,7 +47,7 @@ class TrainedTopicsRule(AskingRule):
 
     async def judge(self, judged: Judged) -> Applied:
         """See AskingRule."""
-        parts = parts_of(judged.text)
+        parts = await worked_on(judged.text, parts_of)
         if not parts:
             return allowed(NAME, judged.text)
         return ruled(self._action, judged.text, await self._found(judged.text, parts))
