@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1 import values_pb2 as values
+from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.memory_pb2 import RecallResponse
 from astromesh.v1.signal_pb2 import EraseUserSignal, ExpireSessionSignal, Signal
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_TOOL, ROLE_USER, Failure, Message, ToolCall, ToolSpec
@@ -22,7 +23,7 @@ from astromesh_core.events.identity import session_key
 from astromesh_core.events.runs import fold
 from astromesh_core.service import Platform
 from astromesh_runtime import context as context_module
-from astromesh_runtime.effects import AssembleContext, CallModel, CallTool, SagaEffect
+from astromesh_runtime.effects import AssembleContext, CallAgent, CallModel, CallTool, SagaEffect
 from astromesh_runtime.replay import replay
 from astromesh_runtime.saga import Completed
 from astromesh_runtime.turns import LONGEST_RESULT, turn_of, without_calls
@@ -38,7 +39,7 @@ def said(role: values.Role.ValueType, text: str, **more: Any) -> Message:
     return Message(role=role, content=text_content(text), **more)
 
 
-def with_context(context: ev.ContextAssembled, *outcomes: Any) -> Callable[[SagaEffect | CallTool], Any]:
+def with_context(context: ev.ContextAssembled, *outcomes: Any) -> Callable[[SagaEffect | CallTool | CallAgent], Any]:
     """A script in which the context is this one."""
     rest = scripted(*outcomes)
     return lambda effect: context if isinstance(effect, AssembleContext) else rest(effect)
@@ -117,6 +118,30 @@ def test_another_summary_than_the_recorded_one_is_a_difference() -> None:
     difference = replay(world.log).difference
     assert difference is not None
     assert difference.index == at
+
+
+def slipped_in(log: Sequence[Envelope], stored: ev.MemoryStored) -> list[Envelope]:
+    """The log with one event more before its last."""
+    made_up, last = Envelope(index=log[-1].index, run=ev.RunEvent(memory_stored=stored)), Envelope()
+    last.CopyFrom(log[-1])
+    last.index += 1
+    return [*log[:-1], made_up, last]
+
+
+@pytest.mark.parametrize(
+    ("stored", "what"),
+    [
+        (ev.MemoryStored(summary=ev.ConversationSummary(text=text_content("all agreed"))), "a summary for the memory"),
+        (ev.MemoryStored(turn=[said(ROLE_USER, "I never said this")]), "a turn for the memory"),
+    ],
+)
+def test_what_memory_was_told_and_nobody_asked_for_is_a_difference(stored: ev.MemoryStored, what: str) -> None:
+    world = World(scripted(says("fine")), ev.RunStarted()).begin()
+    world.drive()
+    assert replay(world.log).identical
+    difference = replay(slipped_in(world.log, stored)).difference
+    assert difference is not None
+    assert (difference.index, difference.recorded) == (world.log[-1].index, what)
 
 
 def test_calls_are_remembered_with_their_results() -> None:

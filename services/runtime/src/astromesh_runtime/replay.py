@@ -85,13 +85,14 @@ def replay(events: Iterable[Envelope], pattern: PatternFunction | None = None) -
 
 
 def _replay(recorded: Recorded, plan: Plan, pattern: PatternFunction) -> None:
-    visited = set[str]()
+    visited, asked = set[str](), set[type[SagaEffect]]()
     generator = saga(plan, pattern)
     ending: Ending | None = None
     try:
         effect = next(generator)
         while True:
             _visit(effect, visited)
+            asked.add(type(effect))
             outcome = recorded.outcome(effect)
             if outcome is None:
                 break
@@ -104,6 +105,10 @@ def _replay(recorded: Recorded, plan: Plan, pattern: PatternFunction) -> None:
     left = recorded.unvisited(visited)
     if left is not None:
         raise Diverged(left.index, left.path, f"{left.kind} effect", "nothing")
+    if recorded.summary is not None and RememberSummary not in asked:
+        raise Diverged(recorded.summary_index, "", "a summary for the memory", "nothing")
+    if recorded.memory is not None and Remember not in asked:
+        raise Diverged(recorded.indexes["memory_stored"], "", "a turn for the memory", "nothing")
     _same_end(recorded, ending)
 
 
