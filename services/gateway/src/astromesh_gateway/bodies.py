@@ -196,8 +196,10 @@ def images_of(body: RunBody) -> tuple[Image, ...]:
 
 
 def schema_text(schema: dict[str, JsonValue] | None) -> str:
-    """A schema as JSON text, its properties in the caller's order; empty for none. Raises InvalidInput for a whole number
-    of more than 64 bits."""
+    """A schema as JSON text, its properties in the caller's order; empty for none.
+
+    Raises InvalidInput for a whole number of more than 64 bits.
+    """
     try:
         return "" if schema is None else orjson.dumps(schema).decode()
     except orjson.JSONEncodeError as error:
