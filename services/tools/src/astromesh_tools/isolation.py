@@ -7,10 +7,11 @@ else has an open outcome.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Failure, ToolResult
-from astromesh_core.errors import InvalidInput, TimedOut, Unavailable
+from astromesh_core.errors import InvalidInput, NotSupported, TimedOut, Unavailable
 from astromesh_core.resources.tool_isolation import Isolation
 from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.functions import FunctionTool
@@ -22,7 +23,12 @@ from astromesh_tools.tool import Invocation
 class IsolatedTool:
     """A function tool whose calls do not share this process."""
 
-    def __init__(self, function: FunctionTool, path: str, isolation: Isolation, folder: Path, processes: Processes):
+    def __init__(
+        self, function: FunctionTool, path: str, isolation: Isolation, folder: Path, processes: Processes
+    ) -> None:
+        """Raises NotSupported where the system has no such processes."""
+        if not hasattr(os, "pidfd_open"):
+            raise NotSupported(f"tool {function.spec.name}: isolation needs Linux")
         self._function = function
         self._path = path
         self._isolation = isolation
