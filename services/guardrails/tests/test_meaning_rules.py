@@ -188,6 +188,13 @@ def test_a_rule_that_cannot_judge_blocks_unless_it_says_otherwise(rule: Rule) ->
     assert [(it.action, it.error_class) for it in allowed.verdicts] == [(VERDICT_ACTION_WARN, "unavailable")]
 
 
+@pytest.mark.parametrize("rule", ASKING.values(), ids=ASKING)
+def test_a_text_of_more_sentences_than_a_model_is_asked_about_is_not_judged(rule: Rule) -> None:
+    text = " ".join(f"This is the sentence of number {number}." for number in range(1_001))
+    checked = check(policy(output=[rule], sources=by_words()), text, OUTPUT, PASSAGES)
+    assert [(it.action, it.error_class) for it in checked.verdicts] == [(VERDICT_ACTION_BLOCK, "limit-exceeded")]
+
+
 def test_what_keeps_rules_from_their_work_is_told_with_their_places() -> None:
     without = replace(by_words(), likenesses=Likenesses(away))
     rules = policy({"type": "pii_detection"}, ASKING["topic_filter"], output=[ASKING["grounding"]], sources=without)

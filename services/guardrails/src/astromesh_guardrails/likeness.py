@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from astromesh_core.errors import LimitExceeded
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ OpenEmbedder: TypeAlias = "Callable[[EmbeddingsSpec], Awaitable[ServedEmbedder]]
 """Raises what keeps the embedder from its work: NotSupported, InvalidInput, a TemporaryError."""
 
 KEPT: Final = 64
+MOST_COMPARED: Final = 1_000
+"""Sentences of one text: two seconds of a core, at most a hundred kilobytes."""
 
 
 class Likeness:
@@ -41,9 +44,9 @@ class Likeness:
         return await self.vectors(texts) @ (await self.known()).T
 
     async def vectors(self, texts: Sequence[str]) -> Vectors:
-        """The vectors of texts, one row each. Equal texts are embedded once."""
+        """The vectors of texts, one row each. Equal texts are embedded once. Raises LimitExceeded for too many."""
+        distinct = bounded(texts)
         embedder = await self._embedder(self._spec)
-        distinct = list(dict.fromkeys(texts))
         places = {text: place for place, text in enumerate(distinct)}
         return (await embedder.embed(distinct))[[places[text] for text in texts]]
 
@@ -58,6 +61,15 @@ class Likeness:
                     # What a resource declares is no person's: its vectors may stay on disk.
                     self._known = await embedder.remembering.embed(self._texts)
         return self._known
+
+
+def bounded(texts: Sequence[str]) -> list[str]:
+    """The texts, each once. Raises LimitExceeded for more than a model is asked about at once."""
+    distinct = list(dict.fromkeys(texts))
+    if len(distinct) > MOST_COMPARED:
+        told = f"the text has {len(distinct):,} sentences, and {MOST_COMPARED:,} are compared at most"
+        raise LimitExceeded(f"{told}; bound it by max_length before this rule")
+    return distinct
 
 
 class Likenesses:

@@ -8,6 +8,7 @@ from typing import Final
 
 from astromesh_core.events.contents import plain
 from astromesh_core.resources.guardrail_meaning import Grounding
+from astromesh_guardrails.likeness import bounded
 from astromesh_guardrails.long_texts import worked_on
 from astromesh_guardrails.rules.acting import acted, allowed
 from astromesh_guardrails.rules.port import Applied, AskingRule, Judged
@@ -65,9 +66,10 @@ class GroundingRule(AskingRule):
         ]
 
     async def _near(self, claims: Sequence[str], known: Sequence[str]) -> list[bool]:
+        bounded(claims)
         embedder = await self._embedder(self._embeddings)
         # Passages come again with the next question; what a person is answered does not stay on disk.
-        supporting = await embedder.remembering.embed(list(dict.fromkeys(known)))
+        supporting = await embedder.remembering.embed(bounded(known))
         said = await embedder.embed(claims)
         return [bool(best >= self._spec.threshold) for best in (said @ supporting.T).max(axis=1)]
 
