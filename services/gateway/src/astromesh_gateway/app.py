@@ -17,6 +17,7 @@ from astromesh.v1.runtime_pb2_grpc import RuntimeServiceStub
 from astromesh.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
 from astromesh.v1.tools_pb2_grpc import ToolsServiceStub
 from astromesh_core.errors import Denied
+from astromesh_core.readiness import Health
 from astromesh_core.rpc.addresses import is_loopback
 from astromesh_core.rpc.ports import RpcServer
 from astromesh_core.rpc.serving import serve
@@ -34,6 +35,7 @@ from astromesh_gateway.http import build_app
 from astromesh_gateway.memory.service import SessionServicer
 from astromesh_gateway.mesh_metrics import MeshMetrics
 from astromesh_gateway.rag.service import RagServicer
+from astromesh_gateway.schedules import Scheduler
 from astromesh_gateway.server import serving
 from astromesh_gateway.service import AgentServicer, KeyGate
 from astromesh_gateway.waiting import Sessions
@@ -87,6 +89,7 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
             serving(
                 build_app(gateway, serve_metrics=settings.serve_metrics), settings.host, settings.port, drain_seconds
             ) as port,
+            _scheduling(platform, gateway),
         ):
             _log.info("listening", http=f"http://{settings.host}:{port}", grpc=rpc.address)
             try:
@@ -95,6 +98,23 @@ async def open_service(platform: Platform) -> AsyncGenerator[None]:
             finally:
                 gateway.draining.set()
         await gateway.departures.settle()
+
+
+@asynccontextmanager
+async def _scheduling(platform: Platform, gateway: Gateway) -> AsyncGenerator[None]:
+    """Asks agents when their schedules are due, within the block."""
+    task = asyncio.create_task(Scheduler(gateway.directory, gateway.admission).run(), name="schedules")
+
+    async def health() -> Health:
+        return Health(False, "schedules are not kept any more: restart the gateway") if task.done() else Health(True)
+
+    platform.readiness.register("schedules", health)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from astromesh_core.resources.agent_memory import MemorySpec
+from astromesh_core.resources.agent_schedules import AgentSchedule
 from astromesh_core.resources.agent_tools import DISCOVERED, AgentTool, Tool
 from astromesh_core.resources.answer_schemas import AnswerSchemaText
 from astromesh_core.resources.budgets import Budget
@@ -56,8 +57,19 @@ class AgentSpec(Spec):
     knowledge: Knowledge | None = None
     guardrails: GuardrailsSpec = GuardrailsSpec()
     budget: Budget | None = None
+    schedules: Items[AgentSchedule] = ()
+    """When it is asked by nobody."""
     output_schema: AnswerSchemaText | None = None
     """JSON Schema (draft 2020-12) that every answer has to match, unless a request brings its own."""
+
+    @field_validator("schedules", mode="after")
+    @classmethod
+    def _schedule_names_are_unique(cls, schedules: tuple[AgentSchedule, ...]) -> tuple[AgentSchedule, ...]:
+        names = [schedule.name for schedule in schedules]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise PydanticCustomError("schedules", "has two schedules named {name}", {"name": repr(twice)})
+        return schedules
 
     @field_validator("tools", mode="after")
     @classmethod

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import urldefrag, urlsplit
 
 import orjson
-from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from astromesh_core.resources.cron import CronFields
 from astromesh_core.resources.embeddings import EmbeddingsSpec
 from astromesh_core.resources.reranking import Reranking
 from astromesh_core.resources.secrets import Secret
-from astromesh_core.resources.spelling import Items, Spec, is_mapping, shaped, spelled
+from astromesh_core.resources.spelling import Items, Spec, is_mapping, spelled
 from astromesh_core.resources.stores import Connection, IndexKind, Metric, StoreName, StorePlace, check_place
 from astromesh_core.resources.time_zones import TimeZone
 from astromesh_core.resources.urls import HttpUrl, check_http_url
@@ -182,28 +181,11 @@ class UrlSource(Spec):
 Source = Annotated[DirectorySource | UrlSource, Field(discriminator="type")]
 
 
-def _check_schedule(text: str) -> str:
-    try:
-        CronSim(text, datetime(2000, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        context = {"reason": str(error).lower(), "hint": "such as 0 2 * * *"}
-        raise PydanticCustomError("schedule", "is no schedule: {reason}", context) from error
-    return text
-
-
 class Ingestion(Spec):
     """What a pipeline takes in by itself, and when."""
 
     sources: Items[Source] = ()
-    schedule: (
-        Annotated[
-            str,
-            shaped(r"\S+( \S+){4}", "a schedule of five cron fields", "0 2 * * *"),
-            AfterValidator(_check_schedule),
-        ]
-        | None
-    ) = None
-    """Five cron fields."""
+    schedule: CronFields | None = None
     timezone: TimeZone = "UTC"
     """Of the schedule."""
 

@@ -183,20 +183,30 @@ class AgentEffect(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     QUERY_DIGEST_FIELD_NUMBER: _builtins.int
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
+    TRANSCRIPT_DIGEST_FIELD_NUMBER: _builtins.int
+    HANDOFFS_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     query_digest: _builtins.bytes
     tool_call_id: _builtins.str
     """Empty where the pattern asked, and no model."""
+    transcript_digest: _builtins.bytes
+    """Of the conversation that it goes on with; empty where it begins one."""
+    @_builtins.property
+    def handoffs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The agents that it may hand the conversation to."""
+
     def __init__(
         self,
         *,
         agent: _builtins.str = ...,
         query_digest: _builtins.bytes = ...,
         tool_call_id: _builtins.str = ...,
+        transcript_digest: _builtins.bytes = ...,
+        handoffs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "query_digest", b"query_digest", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "handoffs", b"handoffs", "query_digest", b"query_digest", "tool_call_id", b"tool_call_id", "transcript_digest", b"transcript_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

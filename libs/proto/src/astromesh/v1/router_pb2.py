@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from astromesh.v1 import values_pb2 as astromesh_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/router.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xce\x02\n\x0f\x43ompleteRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.astromesh.v1.Message\x12%\n\x05tools\x18\x04 \x03(\x0b\x32\x16.astromesh.v1.ToolSpec\x12\x0e\n\x06run_id\x18\x05 \x01(\t\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x07 \x01(\t\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\t \x01(\x05\x12)\n\trun_spend\x18\n \x01(\x0b\x32\x16.astromesh.v1.RunSpend\x12*\n\tinherited\x18\x14 \x03(\x0b\x32\x17.astromesh.v1.Inherited\"\x91\x01\n\tInherited\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x1c\n\x0fleft_cost_nanos\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bleft_tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x12\n\x10_left_cost_nanosB\x0e\n\x0c_left_tokens\".\n\x08RunSpend\x12\x12\n\ncost_nanos\x18\x01 \x01(\x03\x12\x0e\n\x06tokens\x18\x02 \x01(\x03\"\xa6\x02\n\x10\x43ompleteResponse\x12\x14\n\ntext_delta\x18\x01 \x01(\tH\x00\x12(\n\x07restart\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.RestartH\x00\x12.\n\ncompletion\x18\x03 \x01(\x0b\x32\x18.astromesh.v1.CompletionH\x00\x12.\n\x0epartial_charge\x18\x04 \x01(\x0b\x32\x14.astromesh.v1.ChargeH\x00\x12\x19\n\x0freasoning_delta\x18\x05 \x01(\tH\x00\x12+\n\x0c\x66\x61iled_route\x18\x06 \x01(\x0b\x32\x13.astromesh.v1.RouteH\x00\x12\"\n\x05\x61sked\x18\x07 \x01(\x0b\x32\x13.astromesh.v1.AskedB\x06\n\x04part\"S\n\x05\x41sked\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0binput_nanos\x18\x03 \x01(\x03\x12\x14\n\x0coutput_nanos\x18\x04 \x01(\x03\"\x19\n\x07Restart\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xb7\x01\n\nCompletion\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Message\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12$\n\x06\x63harge\x18\x03 \x01(\x0b\x32\x14.astromesh.v1.Charge\x12\"\n\x05route\x18\x04 \x01(\x0b\x32\x13.astromesh.v1.Route\x12 \n\x18time_to_first_token_nano\x18\x05 \x01(\x03\"A\n\x15\x43heckProvidersRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"I\n\x16\x43heckProvidersResponse\x12/\n\tproviders\x18\x01 \x03(\x0b\x32\x1c.astromesh.v1.ProviderHealth\"g\n\x0eProviderHealth\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06models\x18\x05 \x03(\t2\xb9\x01\n\rRouterService\x12K\n\x08\x43omplete\x12\x1d.astromesh.v1.CompleteRequest\x1a\x1e.astromesh.v1.CompleteResponse0\x01\x12[\n\x0e\x43heckProviders\x12#.astromesh.v1.CheckProvidersRequest\x1a$.astromesh.v1.CheckProvidersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61stromesh/v1/router.proto\x12\x0c\x61stromesh.v1\x1a\x19\x61stromesh/v1/values.proto\"\xce\x02\n\x0f\x43ompleteRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.astromesh.v1.Message\x12%\n\x05tools\x18\x04 \x03(\x0b\x32\x16.astromesh.v1.ToolSpec\x12\x0e\n\x06run_id\x18\x05 \x01(\t\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x07 \x01(\t\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\t \x01(\x05\x12)\n\trun_spend\x18\n \x01(\x0b\x32\x16.astromesh.v1.RunSpend\x12*\n\tinherited\x18\x14 \x03(\x0b\x32\x17.astromesh.v1.Inherited\"\xa3\x01\n\tInherited\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\x12\x1c\n\x0fleft_cost_nanos\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bleft_tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08\x64\x65\x63lared\x18\x04 \x01(\tB\x12\n\x10_left_cost_nanosB\x0e\n\x0c_left_tokens\".\n\x08RunSpend\x12\x12\n\ncost_nanos\x18\x01 \x01(\x03\x12\x0e\n\x06tokens\x18\x02 \x01(\x03\"\xa6\x02\n\x10\x43ompleteResponse\x12\x14\n\ntext_delta\x18\x01 \x01(\tH\x00\x12(\n\x07restart\x18\x02 \x01(\x0b\x32\x15.astromesh.v1.RestartH\x00\x12.\n\ncompletion\x18\x03 \x01(\x0b\x32\x18.astromesh.v1.CompletionH\x00\x12.\n\x0epartial_charge\x18\x04 \x01(\x0b\x32\x14.astromesh.v1.ChargeH\x00\x12\x19\n\x0freasoning_delta\x18\x05 \x01(\tH\x00\x12+\n\x0c\x66\x61iled_route\x18\x06 \x01(\x0b\x32\x13.astromesh.v1.RouteH\x00\x12\"\n\x05\x61sked\x18\x07 \x01(\x0b\x32\x13.astromesh.v1.AskedB\x06\n\x04part\"S\n\x05\x41sked\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0binput_nanos\x18\x03 \x01(\x03\x12\x14\n\x0coutput_nanos\x18\x04 \x01(\x03\"\x19\n\x07Restart\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xb7\x01\n\nCompletion\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.astromesh.v1.Message\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12$\n\x06\x63harge\x18\x03 \x01(\x0b\x32\x14.astromesh.v1.Charge\x12\"\n\x05route\x18\x04 \x01(\x0b\x32\x13.astromesh.v1.Route\x12 \n\x18time_to_first_token_nano\x18\x05 \x01(\x03\"A\n\x15\x43heckProvidersRequest\x12(\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x19.astromesh.v1.ResourceRef\"I\n\x16\x43heckProvidersResponse\x12/\n\tproviders\x18\x01 \x03(\x0b\x32\x1c.astromesh.v1.ProviderHealth\"g\n\x0eProviderHealth\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06models\x18\x05 \x03(\t2\xb9\x01\n\rRouterService\x12K\n\x08\x43omplete\x12\x1d.astromesh.v1.CompleteRequest\x1a\x1e.astromesh.v1.CompleteResponse0\x01\x12[\n\x0e\x43heckProviders\x12#.astromesh.v1.CheckProvidersRequest\x1a$.astromesh.v1.CheckProvidersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +35,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETEREQUEST']._serialized_start=71
   _globals['_COMPLETEREQUEST']._serialized_end=405
   _globals['_INHERITED']._serialized_start=408
-  _globals['_INHERITED']._serialized_end=553
-  _globals['_RUNSPEND']._serialized_start=555
-  _globals['_RUNSPEND']._serialized_end=601
-  _globals['_COMPLETERESPONSE']._serialized_start=604
-  _globals['_COMPLETERESPONSE']._serialized_end=898
-  _globals['_ASKED']._serialized_start=900
-  _globals['_ASKED']._serialized_end=983
-  _globals['_RESTART']._serialized_start=985
-  _globals['_RESTART']._serialized_end=1010
-  _globals['_COMPLETION']._serialized_start=1013
-  _globals['_COMPLETION']._serialized_end=1196
-  _globals['_CHECKPROVIDERSREQUEST']._serialized_start=1198
-  _globals['_CHECKPROVIDERSREQUEST']._serialized_end=1263
-  _globals['_CHECKPROVIDERSRESPONSE']._serialized_start=1265
-  _globals['_CHECKPROVIDERSRESPONSE']._serialized_end=1338
-  _globals['_PROVIDERHEALTH']._serialized_start=1340
-  _globals['_PROVIDERHEALTH']._serialized_end=1443
-  _globals['_ROUTERSERVICE']._serialized_start=1446
-  _globals['_ROUTERSERVICE']._serialized_end=1631
+  _globals['_INHERITED']._serialized_end=571
+  _globals['_RUNSPEND']._serialized_start=573
+  _globals['_RUNSPEND']._serialized_end=619
+  _globals['_COMPLETERESPONSE']._serialized_start=622
+  _globals['_COMPLETERESPONSE']._serialized_end=916
+  _globals['_ASKED']._serialized_start=918
+  _globals['_ASKED']._serialized_end=1001
+  _globals['_RESTART']._serialized_start=1003
+  _globals['_RESTART']._serialized_end=1028
+  _globals['_COMPLETION']._serialized_start=1031
+  _globals['_COMPLETION']._serialized_end=1214
+  _globals['_CHECKPROVIDERSREQUEST']._serialized_start=1216
+  _globals['_CHECKPROVIDERSREQUEST']._serialized_end=1281
+  _globals['_CHECKPROVIDERSRESPONSE']._serialized_start=1283
+  _globals['_CHECKPROVIDERSRESPONSE']._serialized_end=1356
+  _globals['_PROVIDERHEALTH']._serialized_start=1358
+  _globals['_PROVIDERHEALTH']._serialized_end=1461
+  _globals['_ROUTERSERVICE']._serialized_start=1464
+  _globals['_ROUTERSERVICE']._serialized_end=1649
 # @@protoc_insertion_point(module_scope)

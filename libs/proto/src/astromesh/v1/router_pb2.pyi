@@ -88,9 +88,12 @@ class Inherited(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     LEFT_COST_NANOS_FIELD_NUMBER: _builtins.int
     LEFT_TOKENS_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
     left_cost_nanos: _builtins.int
     """Unset: no bound."""
     left_tokens: _builtins.int
+    declared: _builtins.str
+    """Where the bound is written, for who is refused; empty: the agent's budget of each run."""
     @_builtins.property
     def agent(self) -> _values_pb2.ResourceRef: ...
     def __init__(
@@ -99,10 +102,11 @@ class Inherited(_message.Message):
         agent: _values_pb2.ResourceRef | None = ...,
         left_cost_nanos: _builtins.int | None = ...,
         left_tokens: _builtins.int | None = ...,
+        declared: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos", "_left_tokens", b"_left_tokens", "agent", b"agent", "declared", b"declared", "left_cost_nanos", b"left_cost_nanos", "left_tokens", b"left_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_cost_nanos: _TypeAlias = _typing.Literal["left_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__left_cost_nanos: _TypeAlias = _typing.Literal["_left_cost_nanos", b"_left_cost_nanos"]  # noqa: Y015

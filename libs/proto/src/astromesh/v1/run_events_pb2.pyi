@@ -34,6 +34,8 @@ class _SurfaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Surface.Value
     SURFACE_OPENAI: _Surface.ValueType  # 4
     SURFACE_CLI: _Surface.ValueType  # 5
     SURFACE_MCP: _Surface.ValueType  # 6
+    SURFACE_SCHEDULE: _Surface.ValueType  # 7
+    """Nobody asked: the agent's schedule was due."""
 
 class Surface(_Surface, metaclass=_SurfaceEnumTypeWrapper):
     """How the caller came in."""
@@ -45,6 +47,8 @@ SURFACE_GRPC: Surface.ValueType  # 3
 SURFACE_OPENAI: Surface.ValueType  # 4
 SURFACE_CLI: Surface.ValueType  # 5
 SURFACE_MCP: Surface.ValueType  # 6
+SURFACE_SCHEDULE: Surface.ValueType  # 7
+"""Nobody asked: the agent's schedule was due."""
 Global___Surface: _TypeAlias = Surface  # noqa: Y015
 
 class _ReconciledOutcome:
@@ -439,6 +443,7 @@ class Lineage(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     DEADLINE_UNIX_NANO_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
+    HANDOFFS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The parent's effect that it is."""
     deadline_unix_nano: _builtins.int
@@ -449,6 +454,10 @@ class Lineage(_message.Message):
     def ancestors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ancestor]:
         """Every run above it, the first one first: the last one is its parent."""
 
+    @_builtins.property
+    def handoffs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Handoff]:
+        """The agents that it may hand the conversation to."""
+
     def __init__(
         self,
         *,
@@ -456,14 +465,39 @@ class Lineage(_message.Message):
         path: _builtins.str = ...,
         deadline_unix_nano: _builtins.int = ...,
         simulated: _builtins.bool = ...,
+        handoffs: _abc.Iterable[Global___Handoff] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "deadline_unix_nano", b"deadline_unix_nano", "path", b"path", "simulated", b"simulated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "deadline_unix_nano", b"deadline_unix_nano", "handoffs", b"handoffs", "path", b"path", "simulated", b"simulated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lineage: _TypeAlias = Lineage  # noqa: Y015
+
+@_typing.final
+class Handoff(_message.Message):
+    """An agent that a conversation may be handed to, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    description: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "description", b"description"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Handoff: _TypeAlias = Handoff  # noqa: Y015
 
 @_typing.final
 class Ancestor(_message.Message):
@@ -1301,12 +1335,15 @@ class ChildFinished(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     EDITED_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    HANDED_TO_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     effect_sha256: _builtins.bytes
     child_run_id: _builtins.str
     """Empty where no child was started."""
     agent: _builtins.str
     """Of one that was never started."""
+    handed_to: _builtins.str
+    """It handed the conversation to this agent; its answer says why."""
     @_builtins.property
     def answer(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -1336,10 +1373,11 @@ class ChildFinished(_message.Message):
         agent: _builtins.str = ...,
         call: _values_pb2.ToolCall | None = ...,
         edited_arguments: _values_pb2.Content | None = ...,
+        handed_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "edited_arguments", b"edited_arguments", "failure", b"failure", "outcome", b"outcome", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "failure", b"failure", "outcome", b"outcome", "path", b"path", "sources", b"sources", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "answer", b"answer", "call", b"call", "child_run_id", b"child_run_id", "edited_arguments", b"edited_arguments", "effect_sha256", b"effect_sha256", "failure", b"failure", "handed_to", b"handed_to", "outcome", b"outcome", "path", b"path", "sources", b"sources", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -1960,6 +1998,9 @@ class RunCompleted(_message.Message):
     LOST_USAGE_FIELD_NUMBER: _builtins.int
     PARTIAL_CHARGES_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
+    HANDED_TO_FIELD_NUMBER: _builtins.int
+    handed_to: _builtins.str
+    """It handed the conversation to this agent; its answer says why."""
     @_builtins.property
     def answer(self) -> _values_pb2.Content: ...
     @_builtins.property
@@ -1987,10 +2028,11 @@ class RunCompleted(_message.Message):
         lost_usage: _values_pb2.Usage | None = ...,
         partial_charges: _abc.Iterable[_values_pb2.Charge] | None = ...,
         totals: Global___RunTotals | None = ...,
+        handed_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "sources", b"sources", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "handed_to", b"handed_to", "lost_usage", b"lost_usage", "partial_charges", b"partial_charges", "sources", b"sources", "totals", b"totals", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
