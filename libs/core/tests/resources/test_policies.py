@@ -98,3 +98,9 @@ def test_a_mask_is_undone_only_in_tools_that_there_are() -> None:
     rule = "{type: pii_detection, action: mask, restore_in: [send]}"
     (gap,) = unsupported(loaded(f"input: [{rule}]")[1])
     assert (gap.field, gap.reason) == ("spec.guardrails.input[0].restore_in", "the agent has no tool 'send'")
+
+
+def test_what_is_wrong_with_a_use_of_a_policy_is_said_at_its_field() -> None:
+    written = AGENT.replace("GUARDRAILS", "toolResults: [{policy: strict, dryRun: maybe}]")
+    (problem,) = load_text(written, "all.yaml").problems
+    assert problem.path == "spec.guardrails.toolResults[0].dryRun"

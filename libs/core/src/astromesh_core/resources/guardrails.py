@@ -29,7 +29,7 @@ _Rule = Annotated[Rule, Field(discriminator="type")]
 class PolicyUse(Spec):
     """The rules of a shared policy, at the place where it is named."""
 
-    type: Literal["policy"]
+    type: Literal["shared_policy"]
     policy: Reference
     dry_run: bool = False
     """Its verdicts are recorded, and nothing else comes of them."""
@@ -40,8 +40,8 @@ class PolicyUse(Spec):
 
 
 def _named(value: object) -> object:
-    """`{policy: NAME}` is short for a rule of type policy."""
-    return {**value, "type": "policy"} if is_mapping(value) and "policy" in value and "type" not in value else value
+    """`{policy: NAME}` is short for a rule of type shared_policy."""
+    return {**value, "type": "shared_policy"} if is_mapping(value) and "policy" in value and "type" not in value else value
 
 
 Listed: TypeAlias = Rule | PolicyUse
