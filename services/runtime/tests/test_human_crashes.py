@@ -19,10 +19,11 @@ from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1 import values_pb2 as values
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
 from astromesh.v1.signal_pb2 import DecideSignal, Signal
+from astromesh.v1.tools_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from astromesh.v1.values_pb2 import ToolSpec
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import TimedOut, Unavailable
 from astromesh_core.events.chain import StoredEvent, verify_chain
 from astromesh_core.rpc.gates import MeshGate
 from astromesh_core.rpc.serving import serve
@@ -30,19 +31,21 @@ from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, events_until, kinds, put_agent
 from astromesh_testing.nats import NatsServer
-from astromesh_testing.services import FakeServices, one_tool
+from astromesh_testing.services import FakeServices, one_tool, succeeds
 
 from .test_crashes import worker_process
 
 WRITE, IDEMPOTENT = values.TOOL_EFFECT_KIND_WRITE, values.TOOL_EFFECT_KIND_IDEMPOTENT
 UNDO = {"tool": "undo", "pause_seconds": 0.01}
+FOUND = {"tool": "look", "succeeded": "answer == 2", "pause_seconds": 0.01}
 ACT = {"name": "act", "type": "internal", "function": "m:f"}
 TOOLS = {
     "approved": [{**ACT, "approval": "always"}],
     "expired": [{**ACT, "approval": "always", "approval_timeout": 0.3}],
     "undone": [{**ACT, "compensate": UNDO}, {"name": "undo", "type": "internal", "function": "m:g"}],
+    "found": [{**ACT, "reconcile": FOUND}, {"name": "look", "type": "internal", "function": "m:h", "effect": "read"}],
 }
-EVENTS = {"approved": 15, "expired": 14, "undone": 13}
+EVENTS = {"approved": 15, "expired": 14, "undone": 13, "found": 12}
 """Of each without a crash."""
 
 CLAIMED = 7
@@ -53,7 +56,7 @@ POINTS = [
     for index in range(5, events)
     for point in ("recording", "sending", "stored")
     # `claimed` is no event of a writer's: it is sent by itself, as the run is taken up.
-    if (index, point) != (CLAIMED, "recording") or what == "undone"
+    if (index, point) != (CLAIMED, "recording") or what in ("undone", "found")
 ]
 SAMPLE = 4
 
@@ -71,6 +74,13 @@ async def fails_after_its_call(request: CompleteRequest) -> AsyncIterator[Comple
         raise Unavailable("no provider answered")
     async for part in one_tool(request):
         yield part
+
+
+async def never_answers(request: ExecuteToolRequest) -> ExecuteToolResponse:
+    """The write gives no answer; the read tells that it was done."""
+    if request.call.name == "act":
+        raise TimedOut("the connection broke")
+    return await succeeds(request)
 
 
 async def approve(bus: Bus, run: Aggregate) -> None:
@@ -97,11 +107,11 @@ async def settled(bus: Bus, run: Aggregate) -> list[StoredEvent]:
 
 def check(what: str, events: list[StoredEvent], services: FakeServices) -> None:
     seen, calls = kinds(events), [call.call.name for call in services.tools.calls]
-    assert seen.count("approval_requested") == (what != "undone")
-    assert seen.count("approval_decided") == (what != "undone")
+    asks = what in ("approved", "expired")
+    assert seen.count("approval_requested") == seen.count("approval_decided") == asks
     assert calls.count("act") <= (what != "expired")
     if seen[-1] == "suspended":
-        assert what != "expired"
+        assert what not in ("expired", "found")
         assert "tool_outcome_unknown" in seen
     elif what == "undone":
         assert seen[-1] == "compensated"
@@ -109,6 +119,9 @@ def check(what: str, events: list[StoredEvent], services: FakeServices) -> None:
         assert {call.idempotency_key for call in services.tools.calls if call.call.name == "undo"} == {
             f"{events[0].envelope.aggregate_id}:2.1:compensation"
         }
+    elif what == "found":
+        assert seen[-1] == "completed"
+        assert seen.count("tool_outcome_unknown") == seen.count("tool_succeeded") == 1
     else:
         assert seen[-1] == "completed"
         assert calls.count("act") == (what == "approved")
@@ -124,9 +137,12 @@ async def test_what_is_asked_and_what_is_undone_outlives_its_worker(
     services.tools.specs = (
         ToolSpec(name="act", effect=WRITE, timeout_ms=500),
         ToolSpec(name="undo", effect=IDEMPOTENT, timeout_ms=500),
+        ToolSpec(name="look", effect=values.TOOL_EFFECT_KIND_READ, timeout_ms=500),
     )
     if what == "undone":
         services.router.parts = fails_after_its_call
+    elif what == "found":
+        services.tools.execute = never_answers
     await put_agent(bus, tools=TOOLS[what])
     socket: Any = f"unix:{tmp_path}/s"
     async with serve([services.register], socket, MeshGate("a-token-for-tests"), Telemetry(), drain_seconds=0):
