@@ -41,7 +41,9 @@ class PolicyUse(Spec):
 
 def _named(value: object) -> object:
     """`{policy: NAME}` is short for a rule of type shared_policy."""
-    return {**value, "type": "shared_policy"} if is_mapping(value) and "policy" in value and "type" not in value else value
+    if is_mapping(value) and "policy" in value and "type" not in value:
+        return {**value, "type": "shared_policy"}
+    return value
 
 
 Listed: TypeAlias = Rule | PolicyUse
