@@ -4,6 +4,8 @@ away or has lost something says so and is brought up to date by itself."""
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +115,30 @@ async def test_postgres_that_stops_between_runs_loses_nothing(
         health = (await stub.CheckMemory(CheckMemoryRequest(agent=agent), timeout=10)).stores[0]
         assert (health.connected, health.reason) == (False, "Unavailable")
         own_postgres.start()
+        assert await _found(stub, desk, agent, last) == ["one", "two"]
+
+
+async def test_a_backend_that_can_be_read_and_takes_nothing_is_not_connected(bus: Bus, tmp_path: Path) -> None:
+    desk = Desk(bus)
+    agent = await desk.declare()
+
+    async def connected() -> bool:
+        (health,) = (await stub.CheckMemory(CheckMemoryRequest(agent=agent), timeout=10)).stores
+        assert health.connected or "no room" in health.message
+        return health.connected
+
+    async def refused() -> bool:
+        return not await connected()
+
+    async with serving(bus, tmp_path) as (stub, _):
+        assert await _found(stub, desk, agent, await desk.turn("one")) == ["one"]
+        assert await connected()
+        with closing(sqlite3.connect(tmp_path / "conversations.sqlite", isolation_level=None)) as other:
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON turn BEGIN SELECT raise(ABORT, 'no room'); END")
+            last = await desk.turn("two")
+            await until(refused)
+            other.execute("DROP TRIGGER full")
+        await until(connected)
         assert await _found(stub, desk, agent, last) == ["one", "two"]
 
 

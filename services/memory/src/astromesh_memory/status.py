@@ -17,7 +17,8 @@ _NO_SESSION = "a" * 26
 async def conversations_health(
     conversations: Conversations, agent: AgentKey, seconds: float
 ) -> MemoryStoreHealth | None:
-    """Reads a session that does not exist; None where the agent keeps no conversations."""
+    """Reads a session that does not exist, and looks whether what was to be written is; None where the agent keeps no
+    conversations."""
     backend = ""
     try:
         lane = await conversations.lane_of(agent, seconds)
@@ -33,6 +34,11 @@ async def conversations_health(
     except AstromeshError as error:
         reason = "".join(word.capitalize() for word in error.code.split("-"))
         return MemoryStoreHealth(kind="conversational", backend=backend, reason=reason, message=error.message)
+    if lane.trouble:
+        # It can be read, and takes nothing: the disk is full.
+        return MemoryStoreHealth(
+            kind="conversational", backend=backend, reason="Unavailable", message=f"{backend}: {lane.trouble}"
+        )
     health = MemoryStoreHealth(kind="conversational", backend=backend, connected=True, reason="Connected")
     if target_of(memory).backend != backend:
         extra = CONVERSATION_EXTRAS[backend]
