@@ -10,8 +10,14 @@ from typing import Any
 import grpc
 import pytest
 
-from astromesh.v1.agent_pb2 import AnswerQuestionRequest, DecideApprovalRequest, ListApprovalsRequest
+from astromesh.v1.agent_pb2 import (
+    AnswerQuestionRequest,
+    DecideApprovalRequest,
+    ListApprovalsRequest,
+    ResolveStepRequest,
+)
 from astromesh.v1.agent_pb2_grpc import AgentServiceStub
+from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_SUCCEEDED
 from astromesh_testing.mesh import running_mesh
 from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.talkative import converse
@@ -111,6 +117,12 @@ async def test_grpc_lists_decides_and_answers(talking: Talking) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.DecideApproval(DecideApprovalRequest(run_id=noting, path="2.1"))
         assert refused.value.code() == grpc.StatusCode.ALREADY_EXISTS
+        holding = (await ask(talking.mesh, f"hold {secrets.token_hex(4)} 1.3")).json()["run_id"]
+        settle = ResolveStepRequest(
+            run_id=holding, path="2.1", outcome=RESOLVED_OUTCOME_SUCCEEDED, result="seen by hand"
+        )
+        assert (await stub.ResolveStep(settle)).run.run_id == holding
+        assert (await until_status(talking.mesh, holding, "completed"))["answer"] == "It is seen by hand."
 
 
 @pytest.mark.asyncio(loop_scope="session")
