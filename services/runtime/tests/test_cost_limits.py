@@ -10,6 +10,7 @@ from astromesh.v1.values_pb2 import (
     VERDICT_ACTION_BLOCK,
     VERDICT_ACTION_WARN,
     Passage,
+    ResourceRef,
     ToolSpec,
 )
 from astromesh_core.bus.connection import Bus
@@ -57,6 +58,21 @@ def test_the_next_call_costs_as_much_as_those_before_it() -> None:
     told = rules.judge(Used(1000, DOLLAR // 2), Used(), 1001)
     assert "$0.500000" in told.refusal
     assert not rules.judge(Used(), Used(), 1_000_000).refusal
+
+
+def test_the_router_is_told_what_money_may_be_spent_and_its_refusal_is_the_rules_verdict() -> None:
+    agent = ResourceRef(kind="Agent", namespace="default", name="desk")
+    rules = limits({"max_cost_per_turn": 1.0, "max_cost_per_run": 3.0}, {"max_cost_per_turn": 0.5, "action": "warn"})
+    told = list(rules.for_router(agent, Used(10, 2 * DOLLAR)))
+    turn = "spec.guardrails.output[0].max_cost_per_turn"
+    assert [(it.left_cost_nanos, it.declared) for it in told] == [
+        (3 * DOLLAR, turn),
+        (3 * DOLLAR, "spec.guardrails.output[0].max_cost_per_run"),
+    ]
+    verdicts = rules.judge(Used(), Used(), 5).verdicts
+    rules.blame(verdicts, f"this call may take $2.00 ({turn})")
+    assert [it.action for it in verdicts] == [VERDICT_ACTION_BLOCK, VERDICT_ACTION_ALLOW]
+    assert [finding.kind for finding in verdicts[0].findings] == ["COST_PER_TURN"]
 
 
 def test_a_rule_that_warns_or_is_tried_out_stops_nothing() -> None:

@@ -1,7 +1,8 @@
 """The guardrail `cost_limit`: whether a run may make one more call of a model. Pure; the runtime asks before each call.
 
 What a turn has used is on its own bill; a run has used what its children did, too. What the next call takes is what it
-sends, and its price is that of the calls before it: what a reply will be like nobody knows before it is there.
+sends, priced as the calls before it. The router, which knows prices, is told the bounds of money, too, and refuses what
+may lead beyond them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from astromesh.v1.router_pb2 import Inherited
 from astromesh.v1.values_pb2 import (
     VERDICT_ACTION_ALLOW,
     VERDICT_ACTION_BLOCK,
     VERDICT_ACTION_WARN,
     Finding,
+    ResourceRef,
     Verdict,
     VerdictAction,
 )
@@ -91,6 +94,26 @@ class CostLimits:
                 return CostVerdict(verdicts, _refusal(rule, over[0], _used(over[0], turn, children), more))
         return CostVerdict(verdicts, "")
 
+    def for_router(self, agent: ResourceRef, children: Used) -> Iterator[Inherited]:
+        """The bounds of money that stop a run, for the router, which knows what a call costs before it is made. It
+        counts what the run and its children have spent together."""
+        for rule in self._rules:
+            for bound in rule.bounds if rule.blocks and not rule.dry_run else ():
+                if bound.unit == "usd":
+                    left = bound.most if bound.of_run else bound.most + children.usd
+                    yield Inherited(agent=agent, left_cost_nanos=left, declared=_declared(rule, bound))
+
+    def blame(self, verdicts: Sequence[Verdict], refusal: str) -> None:
+        """Makes the verdict of the rule a block that the router refused a call for."""
+        for rule, verdict in zip(self._rules, verdicts, strict=True):
+            for bound in rule.bounds:
+                if _declared(rule, bound) in refusal:
+                    verdict.CopyFrom(_verdict(rule, [bound]))
+
+
+def _declared(rule: _Rule, bound: Bound) -> str:
+    return f"spec.{rule.place}.{bound.field}"
+
 
 def _used(bound: Bound, turn: Used, children: Used) -> int:
     return turn.of(bound.unit) + (children.of(bound.unit) if bound.of_run else 0)
@@ -120,9 +143,7 @@ def _bounds(rule: CostLimit) -> Iterator[Bound]:
 
 def _verdict(rule: _Rule, over: Sequence[Bound]) -> Verdict:
     findings = [Finding(kind=bound.field.removeprefix("max_").upper()) for bound in over]
-    return Verdict(
-        rule=NAME, action=_action(rule, over), findings=findings, policy=rule.policy, dry_run=rule.dry_run
-    )
+    return Verdict(rule=NAME, action=_action(rule, over), findings=findings, policy=rule.policy, dry_run=rule.dry_run)
 
 
 def _action(rule: _Rule, over: Sequence[Bound]) -> VerdictAction.ValueType:
@@ -136,7 +157,7 @@ def _refusal(rule: _Rule, bound: Bound, used: int, more: Used) -> str:
     return (
         f"{NAME}: this {what} has used {_told(used, bound.unit)}, the next call of a model takes at least "
         f"{_told(more.of(bound.unit), bound.unit)}, and {_told(bound.most, bound.unit)} are allowed "
-        f"(spec.{rule.place}.{bound.field})"
+        f"({_declared(rule, bound)})"
     )
 
 

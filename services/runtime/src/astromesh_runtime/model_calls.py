@@ -58,6 +58,8 @@ async def call_model(scope: RunScope, effect: CallModel) -> ModelReplied:
             partial_charges=scope.bill.unbilled(effect.path).charges,
         )
     except AstromeshError as error:
+        if limited is not None and isinstance(error, BudgetExceeded):
+            scope.agent.guards.costs.blame(limited.verdicts, error.message)
         unbilled = call.unbilled(error)
         outcome = ModelReplied(
             path=effect.path,
@@ -88,10 +90,9 @@ def _limited(scope: RunScope, effect: CallModel) -> ModelReplied | None:
         return None
     usage, left = scope.bill.closing()
     money = scope.bill.cost_nanos + sum(charge.cost_nanos for charge in left.charges)
-    children = scope.recorded.spent
     told = limits.judge(
         Used(usage.input_tokens + usage.output_tokens, money),
-        Used(children.tokens, children.cost_nanos),
+        _spent_below(scope),
         prompt_tokens(effect.transcript.messages, scope.agent.tools if effect.offers_tools else ()),
     )
     outcome = ModelReplied(verdicts=told.verdicts, policy_sha256=limits.policy_sha256)
@@ -99,6 +100,10 @@ def _limited(scope: RunScope, effect: CallModel) -> ModelReplied | None:
         outcome.path, outcome.effect_sha256 = effect.path, effect.sha256
         outcome.failure.CopyFrom(failure_of(BudgetExceeded(told.refusal)))
     return outcome
+
+
+def _spent_below(scope: RunScope) -> Used:
+    return Used(scope.recorded.spent.tokens, scope.recorded.spent.cost_nanos)
 
 
 class _ModelCall:
@@ -219,7 +224,10 @@ class _ModelCall:
             principal=scope.requested.principal,
             attempt=self._attempt,
             run_spend=RunSpend(cost_nanos=cost_nanos, tokens=tokens),
-            inherited=inherited(scope.requested.lineage),
+            inherited=[
+                *inherited(scope.requested.lineage),
+                *scope.agent.guards.costs.for_router(scope.agent.ref, _spent_below(scope)),
+            ],
         )
 
     async def _tell(self, text: str) -> None:

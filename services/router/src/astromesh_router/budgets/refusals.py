@@ -30,7 +30,7 @@ def run_exceeded(bound: RunBound, spent: int, amount: int) -> BudgetExceeded:
     return BudgetExceeded(
         f"the budget of each run of {bound.scope.told} is spent: {told(spent, bound.unit)} of "
         f"{told(bound.limit, bound.unit)}; this call may take {told(amount, bound.unit)} "
-        f"({bound.scope.declared}.per_run)"
+        f"({bound.declared or f'{bound.scope.declared}.per_run'})"
     )
 
 

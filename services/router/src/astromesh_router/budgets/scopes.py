@@ -101,6 +101,8 @@ class RunBound:
     scope: Scope
     unit: Unit
     limit: int
+    declared: str = ""
+    """Where it is written, where that is not the scope's budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,10 @@ class Applicable:
         for each in above:
             scope = Scope(each.agent.namespace, each.agent.name)
             if each.HasField("left_cost_nanos"):
-                bounds.append(RunBound(scope, "usd", each.left_cost_nanos))
+                bounds.append(RunBound(scope, "usd", each.left_cost_nanos, each.declared))
                 money = money or scope
             if each.HasField("left_tokens"):
-                bounds.append(RunBound(scope, "tokens", each.left_tokens))
+                bounds.append(RunBound(scope, "tokens", each.left_tokens, each.declared))
         return Applicable(self.bounds, bounds, money)
 
     def in_tokens(self) -> Applicable:
