@@ -24,7 +24,7 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run up test test-models check proto lock native bench soak clean proto-release
+.PHONY: help setup run up test test-models check proto lock native bench soak chaos clean proto-release
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench: setup ## Measure the mesh beside its rivals and print the table
 
 soak: setup $(DEV) ## Run the long tests with their full counts and write the ledger (ARGS="--points 150" for fewer)
 	@$(BIN)/python scripts/soak.py $(ARGS)
+
+chaos: setup $(DEV) ## Kill every process of a mesh under load at random for 5 minutes, audit what is left, write the ledger
+	@$(BIN)/python scripts/soak.py --only chaos $(ARGS)
 
 clean: ## Remove what make made (DATA=1: the mesh's data in .astromesh/ too)
 	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(if $(DATA),.astromesh)

@@ -28,6 +28,9 @@ and no effect is doubled (one call of a write, the same key for the others; a wr
 """
 
 
+COUNTS = frozenset(("points", "minutes", "chaos", "disconnects", "parity", "vectors"))
+
+
 @dataclass(frozen=True)
 class Part:
     """One kind of long test: which tests, and the variables that say how many."""
@@ -68,6 +71,14 @@ def parts(asked: argparse.Namespace) -> list[Part]:
                 "SIGKILL of the whole mesh under load",
                 ("tests/test_soak.py",),
                 {"SOAK_MINUTES": str(asked.minutes)},
+            ),
+        ),
+        (
+            asked.chaos,
+            Part(
+                "SIGKILL of one process after the other under load",
+                ("tests/test_soak.py",),
+                {"CHAOS_MINUTES": str(asked.chaos)},
             ),
         ),
         (
@@ -156,10 +167,15 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=1000, help="SIGKILL points of a worker")
     parser.add_argument("--lanes", type=int, default=3, help="of SIGKILL points side by side, as each mostly waits")
     parser.add_argument("--minutes", type=float, default=15.0, help="of whole-mesh kills under load")
+    parser.add_argument("--chaos", type=float, default=5.0, help="minutes of kills of single processes under load")
     parser.add_argument("--disconnects", type=int, default=1000, help="of SSE readers, in each placement")
     parser.add_argument("--parity", type=int, default=1, help="0 leaves out the surfaces in both placements")
     parser.add_argument("--vectors", type=int, default=100_000, help="passages in each vector store")
+    parser.add_argument("--only", choices=sorted(COUNTS), help="leaves out every other part")
     asked = parser.parse_args()
+    if asked.only:
+        for count in COUNTS - {asked.only}:
+            setattr(asked, count, 0)
     commit = commit_now()
     outcomes = [run(part) for part in parts(asked)]
     told = section(outcomes, commit)

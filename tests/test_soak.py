@@ -1,6 +1,8 @@
-"""A mesh under load, killed whole at random moments and started again: what callers were told is in the log, once.
+"""A mesh under load, killed whole at random moments, or one process after the other: what callers were told is in the
+log, once, and every run of it replays.
 
-`make soak` runs it for `SOAK_MINUTES`; among the other tests it is skipped, as `test_kills` has samples.
+`make soak` and `make chaos` run it for `SOAK_MINUTES` and `CHAOS_MINUTES`; among the other tests it is skipped, as
+`test_kills` has samples.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 
 import httpx
@@ -19,6 +22,7 @@ from .asking import Json, ask, events_of, posted, until_status
 from .conftest import OpenMesh, Record, Talking
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0"))
+CHAOS_MINUTES = float(os.environ.get("CHAOS_MINUTES", "0"))
 SEED = os.environ.get("SEED", "astromesh")
 CALLERS = 8
 WORDS = ("add {0} 1", "note n{0}", "count c{0}", "say s{0} and more", "slowly w{0} one two three", "hold h{0} 0.2")
@@ -27,8 +31,20 @@ pytestmark = [
     pytest.mark.soak,
     pytest.mark.serial,
     pytest.mark.timeout(0),
-    pytest.mark.skipif(not MINUTES, reason="for make soak"),
 ]
+
+PROCESSES = (
+    "gateway",
+    "runtime",
+    "router",
+    "memory",
+    "tools",
+    "guardrails",
+    "rag",
+    "history",
+    "operator",
+    "nats-server",
+)
 
 
 @dataclass
@@ -122,30 +138,61 @@ def doubled(talking: Talking) -> int:
     return sum(count - 1 for count in writes.values()) + sum(len(found) - 1 for found in keys.values())
 
 
-async def test_what_callers_were_told_survives_the_death_of_the_whole_mesh(open_mesh: OpenMesh, record: Record) -> None:
-    talking = await open_mesh()
-    chance, told, losses, kills = random.Random(SEED), Told(), Losses(), 0
+Kill = Callable[[random.Random], Awaitable[str]]
+"""Kills what it is to kill, and says what that was."""
+
+
+async def survive(talking: Talking, minutes: float, kill: Kill, pause: tuple[float, float]) -> dict[str, object]:
+    """Asks and kills for so long, then audits every run that anybody was told of; the figures, all as they should."""
+    chance, told, losses, kills = random.Random(SEED), Told(), Losses(), Counter[str]()
     human = asyncio.create_task(resolve_all(talking, told))
-    ends = time.monotonic() + MINUTES * 60
+    ends = time.monotonic() + minutes * 60
     callers = [asyncio.create_task(call(talking, number, told, ends)) for number in range(CALLERS)]
     while time.monotonic() < ends:
-        await asyncio.sleep(chance.uniform(0.5, 4.0))
-        await talking.mesh.kill()
-        kills += 1
-        await talking.mesh.start()
+        await asyncio.sleep(chance.uniform(*pause))
+        kills[await kill(chance)] += 1
+    await talking.mesh.ready(60)
     _, waiting = await asyncio.wait(callers, timeout=60)
     assert not waiting, told.refusals.most_common(5)
     statuses = Counter([await judge(talking, run_id, told, losses) for run_id in sorted(told.admitted)])
     human.cancel()
     losses.doubled = doubled(talking)
-    figures = {
-        "kills": kills,
+    figures: dict[str, object] = {
+        "kills": kills.total(),
+        **({f"of {name}": count for name, count in sorted(kills.items())} if len(kills) > 1 else {}),
         "runs": len(told.admitted),
         "retries": told.retries,
         "unknown": told.resolved,
         **statuses,
         **asdict(losses),
     }
-    record("whole-mesh kills under load", figures)
     assert losses == Losses(), figures
     assert statuses.keys() == {"completed"}, figures
+    return figures
+
+
+@pytest.mark.skipif(not MINUTES, reason="for make soak")
+async def test_what_callers_were_told_survives_the_death_of_the_whole_mesh(open_mesh: OpenMesh, record: Record) -> None:
+    talking = await open_mesh()
+
+    async def everything(_: random.Random) -> str:
+        await talking.mesh.kill()
+        await talking.mesh.start()
+        return "mesh"
+
+    record("whole-mesh kills under load", await survive(talking, MINUTES, everything, (0.5, 4.0)))
+
+
+@pytest.mark.skipif(not CHAOS_MINUTES, reason="for make chaos")
+async def test_what_callers_were_told_survives_the_death_of_each_process(open_mesh: OpenMesh, record: Record) -> None:
+    talking = await open_mesh(processes=True)
+
+    async def one(chance: random.Random) -> str:
+        name = chance.choice(PROCESSES)
+        try:
+            await talking.mesh.kill_process(name)
+        except LookupError:
+            return "none: it was being started again"
+        return name
+
+    record("kills of single processes under load", await survive(talking, CHAOS_MINUTES, one, (0.5, 3.0)))
