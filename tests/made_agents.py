@@ -32,7 +32,7 @@ async def made_agent(
     created = await talking.mesh.client.post("/v1/agents", json=body)
     assert created.status_code == 201, created.text
     try:
-        await until(lambda: judged(talking, name))
+        await until(lambda: judged(talking, name), 30)
         yield name
     finally:
         await talking.mesh.client.delete(f"/v1/agents/{name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,12 +39,15 @@ class Told(NamedTuple):
         return [verdict["action"].removeprefix("VERDICT_ACTION_").lower() for verdict in self.verdicts]
 
 
-async def told(talking: Talking, question: str, *, known: bool = False, **stages: Sequence[object]) -> Told:
-    """Asks an agent with these rules, that knows some documents where `known`, and proves its run."""
-    spec: dict[str, Any] = {"guardrails": stages, "tools": []}
-    if known:
-        spec["knowledge"] = {"pipeline": "docs"}
-    async with made_agent(talking, [talking.model.endpoint], **spec) as agent:
+KNOWS = {"knowledge": {"pipeline": "docs"}}
+
+
+async def told(
+    talking: Talking, question: str, *, spec: Mapping[str, Any] | None = None, **stages: Sequence[object]
+) -> Told:
+    """Asks an agent with these rules, of which `spec` says the rest, and proves its run."""
+    declared: dict[str, Any] = {"guardrails": stages, "tools": [], **(spec or {})}
+    async with made_agent(talking, [talking.model.endpoint], **declared) as agent:
         answered = await ask(talking.mesh, question, agent=agent)
         body = answered.json()
         await proven(talking.mesh, body["run_id"])
@@ -94,9 +97,11 @@ async def test_the_form_of_json(talking: Talking) -> None:
 
 
 async def test_what_no_document_supports(talking: Talking) -> None:
+    ingested = await talking.mesh.client.post("/v1/rag/ingest", json={"pipeline": "docs"}, timeout=60)
+    assert ingested.status_code == 200, ingested.text
     rule = {"type": "grounding", "action": "redact"}
     answer = "say The ferry to Elba leaves Piombino every hour. There is a large casino on board as well."
-    cut = await told(talking, answer, known=True, output=[rule])
+    cut = await told(talking, answer, spec=KNOWS, output=[rule])
     assert cut.answer == "The ferry to Elba leaves Piombino every hour. [UNSUPPORTED]"
     assert (cut.kinds, cut.actions) == (["UNSUPPORTED"], ["redact"])
 
@@ -107,6 +112,19 @@ async def test_what_a_turn_may_cost(talking: Talking) -> None:
     assert (refused.status, refused.kinds, refused.actions) == (402, ["TOKENS_PER_TURN"], ["block"])
     assert "max_tokens_per_turn" in refused.detail
     assert len(talking.model.requests) == asked
+
+
+async def test_what_a_turn_may_cost_in_money_before_the_first_call(talking: Talking) -> None:
+    asked = len(talking.model.requests)
+    dear = {"provider": "openai_compat", "model": "stub-1", "endpoint": talking.model.endpoint, "max_tokens": 5}
+    model = {"primary": {**dear, "cost_per_1k_tokens": 1.0}}
+    rule = {"type": "cost_limit", "max_cost_per_turn": 0.001}
+    refused = await told(talking, "say hello", spec={"model": model}, output=[rule])
+    assert (refused.status, refused.kinds, refused.actions) == (402, ["COST_PER_TURN"], ["block"])
+    assert "spec.guardrails.output[0].max_cost_per_turn" in refused.detail
+    assert len(talking.model.requests) == asked
+    passed = await told(talking, "say hello", spec={"model": model}, output=[{**rule, "max_cost_per_turn": 1.0}])
+    assert (passed.answer, passed.actions) == ("hello", ["allow"])
 
 
 AWAY = {"provider": "ollama", "endpoint": "http://127.0.0.1:9", "dimension": 8}
