@@ -33,6 +33,7 @@ PATTERNS: dict[str, JsonValue] = {
     "planner": {"pattern": "plan_and_execute"},
     "line": {"pattern": "pipeline", "stages": [{"name": "ask", "agent": "talker"}, "tidy"]},
     "choir": {"pattern": "parallel_fan_out", "branches": ["one", {"name": "two", "agent": "talker"}]},
+    "crew": {"pattern": "swarm", "agents": ["talker", {"agent": "other", "description": "Takes over"}]},
     "boss": {"pattern": "supervisor", "workers": ["talker", {"agent": "other", "description": "Knows the rest"}]},
 }
 """Agents of other patterns than react, by name."""

@@ -25,6 +25,7 @@ ASKED = {
     "planner": ("add 1 2 and say so", "Together: It is 3. / so"),
     "line": ("say hello", "hello"),
     "choir": ("say la", "Together: la / la"),
+    "crew": ('use hand_off {"agent": "other", "reason": "yours"}', "Taken over."),
     "boss": ('use talker {"query": "add 20 22"}', "It is It is 42.."),
 }
 """A question for each agent, and the answer."""

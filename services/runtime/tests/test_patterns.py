@@ -195,6 +195,65 @@ def test_a_supervisor_that_asks_nobody_answers_at_once() -> None:
     assert len(run.asked) == 1
 
 
+def handed(agent: str, reason: str = "") -> ev.ChildFinished:
+    return ev.ChildFinished(answer=text_content(reason), handed_to=agent)
+
+
+def swarm_of(*outcomes: ev.ChildFinished, **options: Any) -> World:
+    left = iter(outcomes)
+    asked = list[CallAgent]()
+
+    def script(effect: SagaEffect | CallTool | CallAgent) -> Any:
+        if isinstance(effect, CallAgent):
+            asked.append(effect)
+            return next(left)
+        return frame_outcome(effect)
+
+    agents = [{"agent": "front", "description": "greets"}, {"agent": "bills"}, {"agent": "tech"}]
+    run = World(script, frame("swarm", agents=agents, **options)).begin()
+    run.children = asked
+    return run
+
+
+def test_a_swarm_goes_on_with_whomever_the_conversation_is_handed_to() -> None:
+    run = swarm_of(handed("bills", "money"), handed("tech"), finished("fixed"))
+    assert answer_of(run) == "fixed"
+    assert [effect.agent for effect in run.children] == ["front", "bills", "tech"]
+    assert "(front handed this to you: money)" in run.children[1].query
+    assert [[other.agent for other in effect.handoffs] for effect in run.children] == [
+        ["bills", "tech"],
+        ["front", "tech"],
+        ["front", "bills"],
+    ]
+
+
+def test_a_swarm_is_not_handed_round_for_ever() -> None:
+    to_and_fro = swarm_of(handed("bills"), handed("front"), finished("enough"), max_handoffs=9)
+    assert answer_of(to_and_fro) == "enough"
+    assert [other.agent for other in to_and_fro.children[2].handoffs] == ["tech"], "no way is gone twice"
+    limited = swarm_of(handed("bills"), finished("mine"), max_handoffs=1)
+    assert answer_of(limited) == "mine"
+    assert limited.children[1].handoffs == ()
+
+
+def test_a_run_ends_by_handing_over_and_is_told_of_a_wrong_name() -> None:
+    def hand(agent: str) -> ev.ModelReplied:
+        arguments = text_content(f'{{"agent": "{agent}", "reason": "money"}}')
+        return says("", ToolCall(id="h", name="hand_off", arguments=arguments))
+
+    left = iter([hand("nobody"), hand("bills")])
+    lineage = ev.Lineage(handoffs=[ev.Handoff(agent="bills")])
+    run = World(
+        lambda effect: next(left) if isinstance(effect, CallModel) else frame_outcome(effect),
+        ev.RunStarted(pattern="react"),
+        lineage=lineage,
+    )
+    ending = driven(run.begin())
+    assert isinstance(ending, Completed)
+    assert (ending.handed_to, ending.answer) == ("bills", "money")
+    assert "agent must be one of bills" in plain(run.asked[1].transcript.messages[-1].content)
+
+
 SHAPES = {
     "pipeline": frame("pipeline", stages=["one", {"name": "two", "agent": "helper"}, "three"]),
     "plan_and_execute": frame("plan_and_execute", max_replans=1),
@@ -202,6 +261,7 @@ SHAPES = {
         "parallel_fan_out", branches=[*branches("a", "b"), {"name": "c", "agent": "helper"}], quorum=1
     ),
     "supervisor": frame("supervisor"),
+    "swarm": frame("swarm", agents=["one", "two"]),
 }
 replies = st.one_of(
     st.builds(says, st.text(max_size=5)),

@@ -45,6 +45,8 @@ class World:
     log: list[Envelope] = field(default_factory=list[Envelope])
     effects: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
     asked: list[CallModel] = field(default_factory=list[CallModel])
+    children: list[CallAgent] = field(default_factory=list[CallAgent])
+    lineage: ev.Lineage | None = None
 
     def begin(self) -> World:
         requested = ev.RunRequested(
@@ -52,6 +54,7 @@ class World:
             query=text_content(self.query),
             digest_key=text_content(base64.b64encode(b"k" * 16).decode()),
             images=self.images,
+            lineage=self.lineage,
         )
         self.add(ev.RunEvent(requested=requested))
         self.frame.pattern, self.frame.pattern_version = self.frame.pattern or "react", 1
@@ -110,6 +113,10 @@ class World:
         if isinstance(member, CallAgent):
             begun = ev.ChildStarted(path=member.path, effect_sha256=member.sha256, agent=member.agent)
             self.add(ev.RunEvent(child_started=begun))
+        elif member.refused is not None:
+            refused = ev.ToolFailed(path=member.path, effect_sha256=member.sha256, failure=member.refused)
+            self.add(ev.RunEvent(tool_failed=refused))
+            return refused
         else:
             intended = ev.ToolIntended(path=member.path, effect_sha256=member.sha256, call=member.call)
             self.add(ev.RunEvent(tool_intended=intended))
@@ -120,7 +127,8 @@ class World:
 
     def _end(self, ending: Ending) -> Ending:
         if isinstance(ending, Completed):
-            self.add(ev.RunEvent(completed=ev.RunCompleted(answer=text_content(ending.answer))))
+            completed = ev.RunCompleted(answer=text_content(ending.answer), handed_to=ending.handed_to)
+            self.add(ev.RunEvent(completed=completed))
         else:
             self.add(ev.RunEvent(failed=ev.RunFailed(failure=ending.failure)))
         return ending

@@ -142,9 +142,10 @@ def test_a_supervisor_needs_workers() -> None:
     assert gaps(agent("orchestration: {pattern: supervisor}\n  tools: [{name: t, type: agent, agent: b}]")) == []
 
 
-def test_swarms_are_not_built() -> None:
+def test_a_swarm_needs_agents() -> None:
     (gap,) = gaps(agent("orchestration: {pattern: swarm}"))
-    assert "the pattern swarm is not built yet" in gap
+    assert "a swarm without agents: list orchestration.agents" in gap
+    assert gaps(agent("orchestration: {pattern: swarm, agents: [b, c]}")) == []
 
 
 def test_a_role_is_one_that_the_pattern_asks_for() -> None:

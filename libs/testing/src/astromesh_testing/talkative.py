@@ -48,6 +48,8 @@ def _as_part(request: ChatRequest, question: str) -> Reply | None:
         return Reply(orjson.dumps({"steps": steps}).decode())
     if "steps of a plan" in prompt or "Several of your colleagues" in prompt:
         return Reply("Together: " + " / ".join(re.findall(r"^\[[^\]]*\]\n(.*)$", question, re.MULTILINE)))
+    if "handed this to you" in question:
+        return Reply("Taken over.")
     if question.startswith("Look over your answer"):
         said = [str(message.get("content")) for message in request.messages if message.get("role") == "assistant"]
         return Reply(said[-1])

@@ -104,6 +104,11 @@ class AgentVersion:
     controls: Mapping[str, Controls]
     """Of tools that ask a human, or that can be looked up or undone; of most agents none."""
 
+    def with_tool(self, tool: ToolSpec) -> AgentVersion:
+        """The same with one tool more."""
+        tools = (*self.tools, tool)
+        return replace(self, tools=tools, tools_sha256=catalogue_sha256(tools))
+
 
 class ToolsAway(Unavailable):
     """Somebody does not offer their tools without whom no run of this agent begins."""

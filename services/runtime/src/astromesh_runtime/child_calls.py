@@ -154,6 +154,7 @@ class ChildCall:
             ancestors=ancestors_below(scope.requested.lineage, scope.run_id, scope.agent.ref, allowance, scope.spent()),
             path=member.path,
             deadline_unix_nano=self._deadline(),
+            handoffs=member.handoffs,
             simulated=simulates(scope.requested),
         )
 
@@ -246,6 +247,7 @@ def _finished(started: ChildStarted, event: RunEvent) -> ChildFinished:
     if event.HasField("completed"):
         finished.answer.CopyFrom(event.completed.answer)
         finished.sources.extend(event.completed.sources)
+        finished.handed_to = event.completed.handed_to
     elif event.HasField("cancelled"):
         told = f"run {started.child_run_id} of agent {started.agent} was cancelled"
         finished.failure.CopyFrom(Failure(error_class=Cancelled.code, message=text_content(told)))

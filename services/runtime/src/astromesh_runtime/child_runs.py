@@ -77,6 +77,8 @@ class ChildRuns:
             role=parent.role,
             lineage=lineage,
         )
+        if effect.transcript is not None:
+            requested.transcript.extend(effect.transcript.messages)
         if parent.HasField("context"):
             requested.context.CopyFrom(parent.context)
         if parent.HasField("user"):

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from astromesh.v1.effect_pb2 import AgentEffect, Effect, ModelEffect, ToolEffect
-from astromesh.v1.run_events_pb2 import ChildFinished, ModelReplied, ToolFailed, ToolSucceeded
+from astromesh.v1.run_events_pb2 import ChildFinished, Handoff, ModelReplied, ToolFailed, ToolSucceeded
 from astromesh.v1.values_pb2 import ROLE_TOOL, Failure, Message, Passage, ToolCall
 from astromesh_core.agent_calls import question_of
 from astromesh_core.errors import AstromeshError, InvalidInput, LimitExceeded
 from astromesh_core.events.canonical import KeyedDigest, canonical_json, effect_sha256
 from astromesh_core.events.contents import plain, text_content
+from astromesh_runtime.handing_over import HAND_OFF, handed_to
 from astromesh_runtime.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class CallAgent:
     """Why the model's arguments are no question."""
     timeout_seconds: float = 0.0
     """0: as long as this run may take."""
+    transcript: Transcript | None = None
+    """The conversation that it goes on with."""
+    handoffs: tuple[Handoff, ...] = ()
+    """The agents that it may hand that to."""
 
     @property
     def is_refused(self) -> bool:
@@ -211,6 +216,8 @@ class RunContext:
     sources: list[Passage] = field(default_factory=list[Passage])
     agents: Mapping[str, str] = field(default_factory=dict[str, str])
     """The tools that are agents, and whom each runs."""
+    handoffs: tuple[str, ...] = ()
+    """The agents that the conversation may be handed to."""
     guard: Guard | None = None
     """What stands between the run and its tools; None where nothing does."""
     options_json: str = ""
@@ -239,6 +246,7 @@ class RunContext:
             self.output_schema_json if answers else "",
             self.sources,
             self.agents,
+            self.handoffs,
             self.guard,
             is_heard=answers and self.is_heard,
             timeout_seconds=timeout_seconds,
@@ -269,9 +277,15 @@ class RunContext:
         return Reply(plain(outcome.message.content), tuple(outcome.message.tool_calls))
 
     def tools(self, calls: Iterable[ToolCall]) -> Pattern[list[Message]]:
-        """Calls tools at once; what they answer joins the transcript, failures too, for the model to work with."""
+        """Calls tools at once; what they answer joins the transcript, failures too, for the model to work with.
+
+        Raises HandedOver where one of them is the handing over of the conversation: then none is made.
+        """
         path = self.next_path()
         members = tuple(self._call(f"{path}.{number}", call) for number, call in enumerate(calls, 1))
+        handed = next((member for member in members if self._hands_over(member)), None)
+        if handed is not None and handed.call is not None:
+            raise handed_to(plain(handed.call.arguments), self.handoffs)
         if self.guard is not None:
             members = yield from self.guard.before(path, members, self._call)
         outcomes = cast("Sequence[ToolOutcome]", (yield CallTools(path, members)))
@@ -303,6 +317,25 @@ class RunContext:
         message = answer(ToolCall(name=name), finished)
         return message if self.guard is None else self.guard.marked(message)
 
+    def hand_over(
+        self, name: str, query: str, transcript: Transcript, handoffs: Sequence[Handoff]
+    ) -> Pattern[ChildFinished]:
+        """Lets another agent go on with a conversation, which it may hand on in its turn. Raises EffectFailed."""
+        path = self.next_path()
+        effect = AgentEffect(
+            agent=name,
+            query_digest=self.digester.of_text(query),
+            transcript_digest=transcript.digest,
+            handoffs=[each.agent for each in handoffs],
+        )
+        sha256 = effect_sha256(Effect(agent=effect))
+        member = CallAgent(f"{path}.1", name, query, sha256, transcript=transcript, handoffs=tuple(handoffs))
+        (finished,) = cast("Sequence[ChildFinished]", (yield CallTools(path, (member,))))
+        if finished.HasField("failure"):
+            raise EffectFailed(finished.failure)
+        self.sources.extend(finished.sources)
+        return finished
+
     def next_path(self) -> str:
         """The path of the step that comes next: it is this one's from here on."""
         self._steps += 1
@@ -314,7 +347,20 @@ class RunContext:
             return self._asked(path, agent, call)
         digest = self.digester.of_text(plain(call.arguments))
         effect = ToolEffect(tool_call_id=call.id, name=call.name, arguments_digest=digest)
-        return CallTool(path, call, effect_sha256(Effect(tool=effect)))
+        refused = self._refusal(call) if call.name == HAND_OFF and self.handoffs else None
+        return CallTool(path, call, effect_sha256(Effect(tool=effect)), refused)
+
+    def _hands_over(self, member: CallTool | CallAgent) -> bool:
+        return (
+            bool(self.handoffs) and isinstance(member, CallTool) and member.call.name == HAND_OFF and not member.refused
+        )
+
+    def _refusal(self, call: ToolCall) -> Failure | None:
+        try:
+            handed_to(plain(call.arguments), self.handoffs)
+        except InvalidInput as error:
+            return Failure(error_class=error.code, message=text_content(error.message))
+        return None
 
     def _asked(self, path: str, agent: str, call: ToolCall) -> CallAgent:
         arguments = plain(call.arguments)

@@ -231,6 +231,7 @@ class RunDriver:
                 answer=text_content(ending.answer),
                 usage=usage,
                 sources=ending.sources,
+                handed_to=ending.handed_to,
                 lost_usage=left.estimate,
                 partial_charges=left.charges,
                 totals=totals_of(self._scope),

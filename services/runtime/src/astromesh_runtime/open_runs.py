@@ -37,6 +37,7 @@ from astromesh_runtime.child_runs import Parent
 from astromesh_runtime.context import rendered_again
 from astromesh_runtime.engine import RunDriver
 from astromesh_runtime.forking import shared_past
+from astromesh_runtime.handing_over import hand_off_tool
 from astromesh_runtime.memories import is_found_again
 from astromesh_runtime.metering import RunMeter
 from astromesh_runtime.recorded import Recorded
@@ -303,7 +304,9 @@ class Opener:
         if started is None and recorded.requested.HasField("fork"):
             return await self.agents.beginning(recorded.requested.fork.agent)
         if started is None:
-            return await self.agents.current(namespace, recorded.requested.agent)
+            version = await self.agents.current(namespace, recorded.requested.agent)
+            handoffs = recorded.requested.lineage.handoffs
+            return version.with_tool(hand_off_tool(handoffs)) if handoffs else version
         version = await self.agents.by_ref(started.agent)
         # The catalogue is the one that the run began with, whatever the tools service offers by now.
         return replace(version, tools=tuple(started.tools), tools_sha256=started.tools_sha256)

@@ -53,6 +53,7 @@ def plan_of(requested: RunRequested, started: RunStarted) -> Plan:
         images=tuple(requested.images),
         output_schema_json=started.output_schema_json,
         agents={tool.name: tool.agent for tool in started.tools if tool.agent},
+        handoffs=tuple(each.agent for each in requested.lineage.handoffs),
         options_json=started.pattern_options_json,
         guarded=Guarded(
             checks_arguments=started.checks_tool_arguments,
@@ -151,7 +152,7 @@ def _same_end(recorded: Recorded, ending: Ending | None) -> None:
 
 def _recorded_end(event: RunEvent) -> str:
     if event.HasField("completed"):
-        return f"completed: {plain(event.completed.answer)}"
+        return _completed(plain(event.completed.answer), event.completed.handed_to)
     failure = event.compensated.cause if event.HasField("compensated") else event.failed.failure
     return f"failed: {failure.error_class}: {plain(failure.message)}"
 
@@ -162,9 +163,13 @@ def _is_undone(recorded: Recorded) -> bool:
     return undoing is not None and undoing.imposed
 
 
+def _completed(answer: str, handed_to: str) -> str:
+    return f"handed to {handed_to}: {answer}" if handed_to else f"completed: {answer}"
+
+
 def _describe(ending: Ending | None) -> str:
     if ending is None:
         return "no end"
     if isinstance(ending, Completed):
-        return f"completed: {ending.answer}"
+        return _completed(ending.answer, ending.handed_to)
     return f"failed: {ending.failure.error_class}: {plain(ending.failure.message)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from astromesh.v1.run_events_pb2 import (
     ContextAssembled,
@@ -47,6 +47,7 @@ from astromesh_runtime.effects import (
 )
 from astromesh_runtime.folding import fold_call, with_summary
 from astromesh_runtime.guarding import Guard, Guarded
+from astromesh_runtime.handing_over import HandedOver
 from astromesh_runtime.matching import AnswerMismatch, matching_answer, mismatches
 from astromesh_runtime.transcript import Transcript
 from astromesh_runtime.turns import turn_of
@@ -89,6 +90,8 @@ class Plan:
     """What the answer has to match; empty: free text."""
     agents: Mapping[str, str] = field(default_factory=dict[str, str])
     """The tools that are agents, and whom each runs."""
+    handoffs: tuple[str, ...] = ()
+    """The agents that the conversation may be handed to."""
     options_json: str = ""
     """Of its pattern."""
     guarded: Guarded = field(default_factory=Guarded)
@@ -101,6 +104,8 @@ class Completed:
 
     answer: str
     sources: tuple[Passage, ...]
+    handed_to: str = ""
+    """The agent that goes on instead; the answer says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +145,13 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         plan.output_schema_json,
         [*context.passages],
         plan.agents,
+        plan.handoffs,
         guard if plan.guarded.is_needed else None,
         plan.options_json,
     )
-    try:
-        text = guard.unmarked((yield from matching_answer(pattern, run)))
-    except EffectFailed as error:
-        return Failed(error.failure)
-    except AstromeshError as error:
-        return Failed(failure_of(error))
-    except Exception as error:  # noqa: BLE001 - the edge to patterns: the run ends, its replay comes to the same end
-        return Failed(failure_of(Bug(f"the pattern {plan.pattern} raised {type(error).__name__}")), cause=error)
+    text = yield from _answered(plan, pattern, run, guard)
+    if not isinstance(text, str):
+        return text
     if plan.checks_output:
         checked = cast("OutputChecked", (yield CheckOutput(text, tuple(run.sources))))
         if checked.blocked:
@@ -163,6 +164,22 @@ def saga(plan: Plan, pattern: PatternFunction) -> Generator[SagaEffect, Outcome,
         told = run.transcript.messages[len(asked.messages) :] if plan.remembers_tools else ()
         yield Remember(turn_of(guard.restored(query), list(map(guard.remembered, told)), answer))
     return Completed(answer, tuple(map(guard.shown, _distinct(run.sources))))
+
+
+def _answered(
+    plan: Plan, pattern: PatternFunction, run: RunContext, guard: Guard
+) -> Generator[SagaEffect, Any, str | Ending]:
+    """What the pattern answers, or how the run ends without."""
+    try:
+        return guard.unmarked((yield from matching_answer(pattern, run)))
+    except HandedOver as handed:
+        return Completed(guard.restored(handed.reason), _distinct(run.sources), handed.agent)
+    except EffectFailed as error:
+        return Failed(error.failure)
+    except AstromeshError as error:
+        return Failed(failure_of(error))
+    except Exception as error:  # noqa: BLE001 - the edge to patterns: the run ends, its replay comes to the same end
+        return Failed(failure_of(Bug(f"the pattern {plan.pattern} raised {type(error).__name__}")), cause=error)
 
 
 def failure_of(error: AstromeshError) -> Failure:

@@ -32,6 +32,7 @@ ROLES = {
     "pipeline": frozenset((DEFAULT_ROLE,)),
     "parallel_fan_out": frozenset((DEFAULT_ROLE, "judge", "synthesizer")),
     "supervisor": frozenset((DEFAULT_ROLE,)),
+    "swarm": frozenset((DEFAULT_ROLE,)),
 }
 """The roles that each pattern asks models for, beside those that its own parts name."""
 PATTERNS = frozenset(ROLES)
@@ -116,6 +117,8 @@ def _agent(agent: AgentSpec) -> Iterator[Gap]:
     if agent.orchestration.pattern == "supervisor" and not any(tool.type == "agent" for tool in agent.offered):
         reason = "a supervisor without workers: list orchestration.workers, or tools of type: agent"
         yield ("orchestration", "pattern"), reason
+    if agent.orchestration.pattern == "swarm" and not agent.orchestration.agents:
+        yield ("orchestration", "pattern"), "a swarm without agents: list orchestration.agents, the first one first"
     for index, tool in enumerate(agent.tools):
         if isinstance(tool, McpTool):
             if not MCP.installed:

@@ -8,6 +8,7 @@ from astromesh_runtime.patterns.pipeline.v1 import pipeline as pipeline_v1
 from astromesh_runtime.patterns.plan_and_execute.v1 import plan_and_execute as plan_and_execute_v1
 from astromesh_runtime.patterns.react.v1 import react as react_v1
 from astromesh_runtime.patterns.supervisor.v1 import supervisor as supervisor_v1
+from astromesh_runtime.patterns.swarm.v1 import swarm as swarm_v1
 
 PATTERNS: dict[tuple[str, int], PatternFunction] = {
     ("react", 1): react_v1,
@@ -15,6 +16,7 @@ PATTERNS: dict[tuple[str, int], PatternFunction] = {
     ("pipeline", 1): pipeline_v1,
     ("parallel_fan_out", 1): parallel_fan_out_v1,
     ("supervisor", 1): supervisor_v1,
+    ("swarm", 1): swarm_v1,
 }
 
 
