@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -316,3 +318,25 @@ async def test_a_recall_that_memory_has_not_reached_says_so(bus: Bus, tmp_path: 
         memory.seconds = 0.2
         with pytest.raises(Unavailable, match="caught up"):
             await memory.recall(agent, "dog", user="ada", after=Position(after.sequence + 5))
+
+
+async def test_a_ledger_that_takes_nothing_is_said_and_goes_on_when_it_does_again(bus: Bus, tmp_path: Path) -> None:
+    agent = await put_agent(bus, BOTH)
+
+    async def connected() -> set[bool]:
+        return {health.connected for health in await memory.related.kept.health(agent)}
+
+    async def as_before() -> bool:
+        return await connected() == {True}
+
+    async with world(bus, tmp_path) as memory:
+        await until(as_before)
+        with closing(sqlite3.connect(tmp_path / "remembered.sqlite", isolation_level=None)) as other:
+            other.execute("ALTER TABLE run RENAME TO no_room")
+            after = await store(bus, DOG)
+            with pytest.raises(Unavailable, match="the ledger of remembered runs cannot be used"):
+                await memory.recall(agent, "dog", user="ada", after=after)
+            assert await connected() == {False}
+            other.execute("ALTER TABLE no_room RENAME TO run")
+        await until(as_before)
+        assert await memory.happened(agent, DOG.question, user="ada", after=after) == [DOG.question]

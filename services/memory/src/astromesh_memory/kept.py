@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from astromesh_memory.keepers import Keepers
 from astromesh_memory.runs.changes import KINDS, Kind
 from astromesh_memory.runs.keeping import AgentKey, Sink
 from astromesh_memory.runs.ledger import RunRow
+from astromesh_memory.runs.log_reading import LogReading
 from astromesh_memory.runs.thread import LedgerThread
 from astromesh_memory.semantic.memory import SemanticMemory, told
 
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 class Kept:
     """Looks into every agent's memory beside its conversations."""
 
-    def __init__(self, keepers: Keepers, ledger: LedgerThread, reached: Callable[[float], Awaitable[Position]]) -> None:
-        """`reached` returns the log's end once the ledger knows all up to there."""
+    def __init__(self, keepers: Keepers, ledger: LedgerThread, reading: LogReading) -> None:
         self._keepers = keepers
         self._ledger = ledger
-        self._reached = reached
+        self._reading = reading
 
     async def sessions_of(self, namespace: str, user_key: str, seconds: float) -> list[RememberedSession]:
         """The sessions in which something of a person is remembered, by agent. Their callers' names are not known.
@@ -71,7 +71,7 @@ class Kept:
 
         Also where no agent declares such memory at present: one that does later would remember what the log holds.
         """
-        end = await self._reached(seconds)
+        end = await self._reading.reached(seconds)
         if session_key:
             rows = await self._ledger.of_session(namespace, session_key)
         else:
@@ -85,6 +85,8 @@ class Kept:
             if keeper is None:
                 raise Unavailable("the store is being opened")
             await keeper.check()
+            if self._reading.trouble:
+                raise Unavailable(self._reading.trouble)
         except AstromeshError as error:
             health.connected, health.message = False, error.message
             health.reason = "".join(word.capitalize() for word in error.code.split("-"))

@@ -71,9 +71,7 @@ async def open_related(
         rebuilder = Rebuilder(bus, ledger, follower, reader, keepers)
         remembering = Remembering(bus.resources, keepers, follower, ledger, key, bus.log.end)
         try:
-            yield Related(
-                remembering, Kept(keepers, ledger, reading.reached), rebuilder, keepers, follower, ledger, synced
-            )
+            yield Related(remembering, Kept(keepers, ledger, reading), rebuilder, keepers, follower, ledger, synced)
         finally:
             for task in tasks:
                 task.cancel()

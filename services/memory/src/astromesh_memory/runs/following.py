@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate
-from astromesh_core.errors import Unavailable
+from astromesh_core.errors import AstromeshError, Unavailable
 from astromesh_memory.changes import Commit
 from astromesh_memory.runs.changes import Ended, changes_of
 from astromesh_memory.runs.ledger import LedgerChange, RunRow, Touched
@@ -19,6 +19,8 @@ READ_AT_ONCE: Final = 32
 
 SAVE_EVERY: Final = 1_000
 """Commits without a change after which the position is saved all the same: that many are read again at most."""
+
+_BEHIND: Final = "memory has not caught up with the session's last run yet"
 
 
 class Rows(Protocol):
@@ -47,6 +49,8 @@ class RunFollower:
         self._open = open_runs
         self._tell = tell
         self._unsaved = 0
+        self.trouble = ""
+        """Why the log cannot be applied at present."""
         self._moved = asyncio.Condition()
         self.standing = asyncio.Lock()
         """Whoever holds it sees a ledger that does not change, at `applied`."""
@@ -60,10 +64,16 @@ class RunFollower:
         """Applies a batch; returns when it is stored, with its position in the same transaction."""
         async with self.standing:
             fresh = [commit for commit in commits if commit.position > self._applied]
-            if fresh:
-                await self._apply(fresh)
-        async with self._moved:
-            self._moved.notify_all()
+            try:
+                if fresh:
+                    await self._apply(fresh)
+                self.trouble = ""
+            except AstromeshError as error:
+                self.trouble = error.message
+                raise
+            finally:
+                async with self._moved:
+                    self._moved.notify_all()
 
     async def recount(self) -> None:
         """Looks again which runs are at work, after somebody else wrote to the ledger."""
@@ -76,14 +86,19 @@ class RunFollower:
             self._unsaved = 0
 
     async def reached(self, position: Position, seconds: float) -> None:
-        """Returns once the log is applied up to `position`. Raises Unavailable when that takes longer."""
+        """Returns once the log is applied up to `position`.
+
+        Raises Unavailable when that takes longer, and at once where it cannot be applied at present.
+        """
         if position <= self._applied:
             return
         try:
             async with asyncio.timeout(seconds), self._moved:
-                await self._moved.wait_for(lambda: position <= self._applied)
+                await self._moved.wait_for(lambda: position <= self._applied or bool(self.trouble))
         except TimeoutError:
-            raise Unavailable("memory has not caught up with the session's last run yet", retry_after=1.0) from None
+            raise Unavailable(_BEHIND, retry_after=1.0) from None
+        if position > self._applied:
+            raise Unavailable(self.trouble or _BEHIND, retry_after=1.0)
 
     async def _apply(self, commits: Sequence[Commit]) -> None:
         position = commits[-1].position

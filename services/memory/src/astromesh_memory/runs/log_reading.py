@@ -26,6 +26,11 @@ class LogReading:
         self._beginning = asyncio.Lock()
         self._begun = False
 
+    @property
+    def trouble(self) -> str:
+        """Why what the log tells is not taken in at present."""
+        return self._follower.trouble
+
     async def begin(self) -> None:
         """Reads from where the ledger stands, if nobody has begun yet."""
         async with self._beginning:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from astromesh_core.bus.positions import Position
+from astromesh_core.errors import Unavailable
 from astromesh_memory.runs.changes import Kind
 from astromesh_memory.runs.ledger import Expired, KeptAt, Ledger, LedgerChange, RunRow, Touched
 from astromesh_memory.runs.scopes import Among
@@ -71,7 +73,11 @@ class LedgerThread:
         await self._run(self._ledger.drop)
 
     async def _run(self, call: Callable[[], Value]) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        """Raises Unavailable where the file cannot be used for now: the disk is full."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the ledger of remembered runs cannot be used: {error}", retry_after=1.0) from error
 
 
 @asynccontextmanager
