@@ -10,8 +10,9 @@ import orjson
 from history_scenario import Scenario
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
+from astromesh.v1.run_events_pb2 import Ancestor, Handoff, Lineage
 from astromesh.v1.signal_pb2 import CancelSignal, Signal
-from astromesh.v1.values_pb2 import ROLE_TOOL, TOOL_EFFECT_KIND_IDEMPOTENT, ToolCall, ToolSpec
+from astromesh.v1.values_pb2 import ROLE_TOOL, TOOL_EFFECT_KIND_IDEMPOTENT, ResourceRef, ToolCall, ToolSpec
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.errors import Unavailable
@@ -81,6 +82,17 @@ async def staged(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
     )
 
 
+async def passed_on(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+    """Who may hand the conversation over tries to hand it to nobody, then to another one, who answers."""
+    may = any(tool.name == "hand_off" for tool in request.tools)
+    if not may or request.agent.name == "other":
+        yield completion("taken over")
+        return
+    told = any(message.role == ROLE_TOOL for message in request.messages)
+    given = '{"agent": "other", "reason": "knows more"}' if told else '{"agent": "nobody"}'
+    yield completion("", ToolCall(id=f"h{request.path}", name="hand_off", arguments=text_content(given)))
+
+
 async def cancel(bus: Bus, run: Aggregate) -> None:
     """A user stops the run while it waits for its child."""
     await events_until(bus, run, "suspended")
@@ -100,6 +112,14 @@ def pattern_scenarios() -> dict[str, Scenario]:
         ),
         "supervisor-1/reviewed": _scenario(told, pattern="supervisor", workers=["helper"], max_reviews=1),
     }
+    found["swarm-1/handed-over"] = _scenario(
+        passed_on, pattern="swarm", agents=[{"agent": "helper", "description": "first"}, "other"]
+    )
+    found["swarm-1/handed-over"].agents = ("helper", "other")
+    above = Ancestor(run_id="07-aaaaaaaaaaaaaaaaaaaaaaaaaa", agent=ResourceRef(kind="Agent", name="swarm"))
+    lineage = Lineage(ancestors=[above], path="1.1", handoffs=[Handoff(agent="other", description="knows more")])
+    found["react-1/handing-over"] = _scenario(passed_on)
+    found["react-1/handing-over"].asked = {"lineage": lineage}
     for join in ("synthesis", "vote", "best_of"):
         found[f"parallel_fan_out-1/{join}"] = _scenario(
             branched, pattern="parallel_fan_out", branches=["one", "two", "three"], join=join
