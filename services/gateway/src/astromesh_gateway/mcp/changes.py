@@ -10,9 +10,13 @@ from astromesh_gateway.gateway import Gateway
 from astromesh_gateway.mcp.catalogue import Listing, listing
 
 
-async def changes(gateway: Gateway, namespace: str) -> AsyncGenerator[None]:
-    """Yields after each change, several at once as one, until the gateway drains."""
-    directory, seen = gateway.directory, listing(gateway.directory, namespace)
+def changes(gateway: Gateway, namespace: str) -> AsyncGenerator[None]:
+    """Yields after each change from now on, several at once as one, until the gateway drains."""
+    return _changes(gateway, namespace, listing(gateway.directory, namespace))
+
+
+async def _changes(gateway: Gateway, namespace: str, seen: Listing) -> AsyncGenerator[None]:
+    directory = gateway.directory
     draining = asyncio.create_task(gateway.draining.wait())
     try:
         while True:
