@@ -94,7 +94,7 @@ async def settled(bus: Bus, run: Aggregate) -> list[StoredEvent]:
     """The run's events up to its end, or to where nobody knows what became of a write."""
     async with asyncio.timeout(60):
         while True:
-            events = await events_until(bus, run, "suspended", "completed")
+            events = await events_until(bus, run, "suspended", "completed", seconds=60)
             stored = (await bus.log.read(run)).events
             last = stored[-1].envelope.run
             if last.WhichOneof("event") in ("completed", "failed", "compensated"):
