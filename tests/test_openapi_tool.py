@@ -71,7 +71,11 @@ async def test_a_run_calls_the_documented_operations(talking: Talking) -> None:
         made = (await ask(talking.mesh, 'use pets_createPet {"body": {"name": "Rex"}}', agent="keeper")).json()
         wrong = (await ask(talking.mesh, 'use pets_getPet {"petId": "x"}', agent="keeper")).json()
         listed = (await talking.mesh.client.get("/v1/tools?agent=keeper")).json()["tools"]
-    (request,) = asked
+        by_hand = {"agent": "keeper", "tool_name": "pets_getPet", "arguments": {"petId": 7}}
+        tried = await talking.mesh.client.post("/v1/tools/execute", json=by_hand)
+    request, second = asked
+    assert tried.status_code == 200, tried.text
+    assert (second.method, second.path) == ("GET", "/pets/7")
     assert made["answer"] == 'It is {"name":"Rex"}.'
     assert (request.method, request.path, orjson.loads(request.body)) == ("POST", "/pets", {"name": "Rex"})
     assert request.headers["idempotency-key"].startswith(made["run_id"])
