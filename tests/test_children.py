@@ -139,6 +139,33 @@ async def test_an_agent_is_called_by_hand_as_any_tool(talking: Talking) -> None:
     assert (wrong.status_code, "no parameter 'question'" in wrong.json()["detail"]) == (400, True)
 
 
+async def test_an_agent_that_is_not_there_and_one_that_comes_back_to_itself_are_refused(talking: Talking) -> None:
+    client = talking.mesh.client
+
+    def asking(name: str, agent: str) -> dict[str, Any]:
+        spec = {"model": {"primary": {"provider": "extractive"}}}
+        tool = {"name": "ask", "type": "agent", "agent": agent}
+        return {
+            "apiVersion": "astromesh/v1",
+            "kind": "Agent",
+            "metadata": {"name": name},
+            "spec": {**spec, "tools": [tool]},
+        }
+
+    unknown = await client.post("/v1/agents", json=asking("ring-a", "taker"))
+    assert unknown.status_code == 422
+    assert "did you mean 'talker'?" in unknown.text
+    assert (await client.post("/v1/agents", json=asking("ring-a", "talker"))).status_code == 201
+    try:
+        assert (await client.post("/v1/agents", json=asking("ring-b", "ring-a"))).status_code == 201
+        closed = await client.put("/v1/agents/ring-a", json=asking("ring-a", "ring-b"))
+        assert closed.status_code == 422
+        assert "would run itself: ring-a > ring-b > ring-a" in closed.text
+    finally:
+        await client.delete("/v1/agents/ring-b")
+        await client.delete("/v1/agents/ring-a")
+
+
 async def test_the_command_shows_the_link_both_ways(talking: Talking) -> None:
     run_id = (await ask(talking.mesh, QUESTION, agent="desk")).json()["run_id"]
     child = await linked(talking.mesh, run_id)
