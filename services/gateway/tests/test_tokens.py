@@ -74,7 +74,9 @@ def test_of_an_answer_that_rules_let_go_what_is_lost_is_made_up_for_by_the_check
     text: str, lost: set[int], broken_off: int
 ) -> None:
     tokens = Tokens()
-    told = [*tokens.event(RunEvent(started=RunStarted(checks_output=True, streams_checked=True)))]
+    told: list[Token | Thought | Restart] = [
+        *tokens.event(RunEvent(started=RunStarted(checks_output=True, streams_checked=True)))
+    ]
     for attempt, length in ((1, min(broken_off, len(text))), (2, len(text))):
         told += tokens.event(begun())
         for offset, character in enumerate(text[:length]):
@@ -87,7 +89,9 @@ def test_of_an_answer_that_rules_let_go_what_is_lost_is_made_up_for_by_the_check
 
 def test_an_answer_that_is_told_otherwise_in_the_end_is_told_anew() -> None:
     tokens = Tokens()
-    told = [*tokens.event(RunEvent(started=RunStarted(checks_output=True, streams_checked=True)))]
+    told: list[Token | Thought | Restart] = [
+        *tokens.event(RunEvent(started=RunStarted(checks_output=True, streams_checked=True)))
+    ]
     told += [*tokens.event(begun()), *tokens.delta(Delta(path="1", attempt=1, text="one"))]
     told += [*tokens.event(replied("x")), *tokens.event(completed("two"))]
     assert told[1:] == [Restart("1"), Token("two", "")]
@@ -96,7 +100,7 @@ def test_an_answer_that_is_told_otherwise_in_the_end_is_told_anew() -> None:
 def test_what_makes_up_for_lost_pieces_has_its_masks_undone() -> None:
     tokens = Tokens()
     masked = MaskedValue(token="<EMAIL_1>", value=text_content("ada@example.com"))
-    told = [*tokens.event(RunEvent(input_checked=InputChecked(masked=[masked])))]
+    told: list[Token | Thought | Restart] = [*tokens.event(RunEvent(input_checked=InputChecked(masked=[masked])))]
     told += [*tokens.event(begun()), *tokens.delta(Delta(path="1", attempt=1, text="to ada@"))]
     told += tokens.event(replied("to <EMAIL_1>!"))
     told += tokens.event(completed("to ada@example.com!"))
