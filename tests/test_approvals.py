@@ -60,7 +60,12 @@ async def test_a_call_is_approved_over_http_once_and_for_all(talking: Talking) -
         assert (await decide(talking, run_id, decision="approve", arguments={"words": 1})).status_code == 400
         assert (await decide(talking, run_id, answer="yes")).status_code == 400
         assert (await decide(talking, run_id)).status_code == 422
-        said = {"decision": "approve", "sha256": asked["sha256"], "arguments": {"text": f"{text}!"}, "comment": "ok"}
+        said: Json = {
+            "decision": "approve",
+            "sha256": asked["sha256"],
+            "arguments": {"text": f"{text}!"},
+            "comment": "ok",
+        }
         approved = await decide(talking, run_id, **said)
         assert approved.status_code == 200, approved.text
         run = await until_status(talking.mesh, run_id, "completed")
