@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from history_scenario import Scenario
+from pydantic import JsonValue
 
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
 from astromesh.v1.run_events_pb2 import Ancestor, Handoff, Lineage
@@ -21,7 +22,7 @@ from astromesh_testing.admission import events_until
 from astromesh_testing.services import FakeServices, completion
 
 HELPER = ToolSpec(name="ask", type="agent", agent="helper", effect=TOOL_EFFECT_KIND_IDEMPOTENT)
-PLAN = [
+PLAN: list[dict[str, JsonValue]] = [
     {"id": "a", "task": "find A", "needs": []},
     {"id": "b", "task": "find B", "needs": []},
     {"id": "c", "task": "join them", "needs": ["a", "b"]},
@@ -57,7 +58,8 @@ async def planned(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
     """A plan of which a step fails at first, a better one, its steps, and the answer."""
     question = plain(request.messages[-1].content)
     if request.role == "planner":
-        steps = [{"id": "d", "task": "find C instead", "needs": ["a"]}] if "failed" in question else PLAN
+        again: list[dict[str, JsonValue]] = [{"id": "d", "task": "find C instead", "needs": ["a"]}]
+        steps = again if "failed" in question else PLAN
         yield completion(orjson.dumps({"steps": steps}).decode())
     elif "Your step: find B" in question:
         raise Unavailable("no provider answered")

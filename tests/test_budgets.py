@@ -124,7 +124,7 @@ class TestOnASharedMesh:
             assert ("retry_after" in problem, problem["header"]) == (False, None)
 
     async def test_what_a_runs_budget_leaves_bounds_the_runs_that_it_starts(self, talking: Talking) -> None:
-        wordy = {"prompts": {"system": "long " * 20_000}, "tools": []}
+        wordy: dict[str, Any] = {"prompts": {"system": "long " * 20_000}, "tools": []}
         endpoints = [talking.model.endpoint]
         async with made_agent(talking, endpoints, **wordy) as child:
             assert (await ask(talking.mesh, "say hello", agent=child)).json()["answer"] == "hello"

@@ -44,7 +44,7 @@ def _as_part(request: ChatRequest, question: str) -> Reply | None:
     prompt = str(first.get("content")) if first.get("role") == "system" else ""
     if "You plan how the task is done" in prompt:
         tasks = question.split(" and ")
-        steps = [{"id": str(number), "task": task, "needs": []} for number, task in enumerate(tasks, 1)]
+        steps = [{"id": str(number), "task": task, "needs": list[str]()} for number, task in enumerate(tasks, 1)]
         return Reply(orjson.dumps({"steps": steps}).decode())
     if "steps of a plan" in prompt or "Several of your colleagues" in prompt:
         return Reply("Together: " + " / ".join(re.findall(r"^\[[^\]]*\]\n(.*)$", question, re.MULTILINE)))
