@@ -174,12 +174,12 @@ async def test_one_that_hangs_delays_its_own_call_alone(mesh: Mesh) -> None:
 
     server = shop(answer)
     async with legacy(server) as url:
-        agent = mesh.agents.add(address(url, timeout_seconds=1))
+        agent = mesh.agents.add(address(url, timeout_seconds=3))
         hanging = asyncio.create_task(mesh.call(agent, "look"))
         await until(lambda: _called(server))
         began = time.monotonic()
         assert await mesh.output(agent, "buy") == "sold"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2.5
         assert failed(await hanging)[0] == "timed-out"
         await until(lambda: _cancelled(server))
 
@@ -190,18 +190,18 @@ async def test_a_server_that_hangs_as_it_is_opened_is_named_and_delays_no_other_
 
     mesh.write("shop", "def add(a: int, b: int) -> int:\n    return a + b\n")
     async with LoopbackServer(hang) as server:
-        agent = mesh.agents.add(function("add"), address(f"{server.url}/mcp", connect_timeout_seconds=1))
+        agent = mesh.agents.add(function("add"), address(f"{server.url}/mcp", connect_timeout_seconds=2.5))
         told = asyncio.create_task(source(mesh, agent))
         began = time.monotonic()
         # A call of the agent's own tools does not wait for the server, either.
         assert await mesh.output(agent, "add", '{"a": 1, "b": 2}') == "3"
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 2.3
         found = await told
         assert (found.connected, found.reason) == (False, "TimedOut")
         assert "harbour" in found.message
         began = time.monotonic()
         assert not (await source(mesh, agent)).connected
-        assert time.monotonic() - began < 0.5, "what is known to be broken is waited for once"
+        assert time.monotonic() - began < 2, "what is known to be broken is waited for once"
 
 
 async def test_a_server_that_comes_back_is_found_by_itself(mesh: Mesh) -> None:

@@ -4,7 +4,7 @@ world. Reaching it is the tools service's."""
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -57,7 +57,7 @@ class OfferedTools(Spec):
 
 
 def _offered(value: object) -> object:
-    return {"include": value} if isinstance(value, list) else value
+    return {"include": cast("list[object]", value)} if isinstance(value, list) else value
 
 
 class McpServer(Spec):
@@ -135,7 +135,7 @@ class McpServer(Spec):
 
 
 def of_its_type(value: object) -> object:
-    """Puts the transport that a type names (`mcp_stdio`) where it stands. Raises PydanticCustomError for another one."""
+    """Puts the transport that a type names (`mcp_stdio`) in its place. Raises PydanticCustomError for another one."""
     if not is_mapping(value):
         return value
     kind = value.get("type")
