@@ -34,9 +34,14 @@ def test_verdicts_of_guardrails_are_counted_by_stage_rule_and_action() -> None:
         Verdict(rule="max_length", action=values.VERDICT_ACTION_ALLOW),
         Verdict(rule="pii_detection", action=values.VERDICT_ACTION_REDACT),
     ]
+    tried = Verdict(rule="content_filter", action=values.VERDICT_ACTION_BLOCK, dry_run=True)
+    passage = ev.PassageChecked(verdicts=verdicts[1:])
     events = [
         ev.RunEvent(input_checked=ev.InputChecked(verdicts=verdicts)),
         ev.RunEvent(output_checked=ev.OutputChecked(verdicts=verdicts[1:])),
+        ev.RunEvent(tool_arguments_checked=ev.ToolArgumentsChecked(verdicts=verdicts[1:])),
+        ev.RunEvent(tool_result_checked=ev.ToolResultChecked(verdicts=[tried], checked_passages=[passage])),
+        ev.RunEvent(context_assembled=ev.ContextAssembled(checked_passages=[passage])),
     ]
     meter([StoredEvent(Envelope(run=event), b"") for event in events], Position.START)
 
@@ -48,3 +53,7 @@ def test_verdicts_of_guardrails_are_counted_by_stage_rule_and_action() -> None:
     assert counted("input", "pii_detection", "redact") == 1
     assert counted("output", "pii_detection", "redact") == 1
     assert counted("output", "max_length", "allow") is None
+    assert counted("tool_arguments", "pii_detection", "redact") == 1
+    assert counted("tool_results", "pii_detection", "redact") == 2
+    assert counted("tool_results", "content_filter", "would_block") == 1
+    assert counted("tool_results", "content_filter", "block") is None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from astromesh.v1.run_events_pb2 import PassageChecked, RunEvent, SuspensionReason
-from astromesh.v1.values_pb2 import Verdict, VerdictAction
+from astromesh.v1.values_pb2 import VERDICT_ACTION_ALLOW, Verdict, VerdictAction
 from astromesh_core.bus.positions import Position
 from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.runs import TERMINAL_EVENTS
@@ -80,6 +80,8 @@ class RunMeter:
     def _count(self, stage: str, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
             action = VerdictAction.Name(verdict.action).removeprefix("VERDICT_ACTION_").lower()
+            if verdict.dry_run and verdict.action != VERDICT_ACTION_ALLOW:
+                action = f"would_{action}"
             self._metrics.guard_verdicts.labels(stage, verdict.rule, action).inc()
 
     def replied(self, kind: str, event: RunEvent) -> None:
