@@ -250,11 +250,17 @@ async def test_without_the_extra_the_path_says_how_to_get_it(mesh: Mesh, monkeyp
     assert (await mesh.client.put("/mcp", json={})).status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/mcp", "/mcp/sse"])
-async def test_a_gateway_that_drains_ends_its_streams(mesh: Mesh, path: str) -> None:
-    headers = {"Accept": "text/event-stream"}
+@pytest.mark.parametrize(("path", "session"), [("/mcp", {"Mcp-Session-Id": "s"}), ("/mcp/sse", {})])
+async def test_a_gateway_that_drains_ends_its_streams(mesh: Mesh, path: str, session: dict[str, str]) -> None:
+    headers = {"Accept": "text/event-stream", **session}
     async with mesh.client.stream("GET", path, headers=headers) as stream, asyncio.timeout(5):
         assert stream.status_code == 200
         mesh.gateway.draining.set()
         async for _ in stream.aiter_bytes():
             pass
+
+
+async def test_the_oldest_clients_are_served_at_the_path_of_the_newest_too(mesh: Mesh) -> None:
+    async with Client(sse_client(f"http://{mesh.url}/mcp"), mode="legacy") as client:
+        assert await listed(client) == ["agent"]
+        assert text_of(await client.call_tool("agent", {"query": "x"})) == "it is 2"

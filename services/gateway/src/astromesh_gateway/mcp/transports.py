@@ -4,7 +4,8 @@
 - Earlier streamable HTTP: each POST is served by itself too, at whichever gateway it arrives. The session id that
   `initialize` gives out is a mark and no state: it says which client numbered a message, so that
   `notifications/cancelled` finds its call. The GET stream tells of changed tools and nothing else.
-- HTTP with SSE (2024-11-05): a stream, and POSTs that have to reach the gateway which holds it.
+- HTTP with SSE (2024-11-05): a stream, and POSTs that have to reach the gateway which holds it. A GET by somebody who
+  never said `initialize` begins one at the path of streamable HTTP too.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class Transports:
         match request.method:
             case "POST":
                 await self._handshake_post(request, asker, send)
+            case "GET" if version is None and not asker.session:
+                # A client of streamable HTTP says `initialize` first, and who it is ever after.
+                await self.events(request, asker, send)
             case "GET":
                 await self._changes(asker)(request.scope, request.receive, send)
             case _:
