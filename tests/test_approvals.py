@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import orjson
 import pytest
+import websockets
 
 from astromesh.v1.agent_pb2 import (
     AnswerQuestionRequest,
@@ -99,6 +101,25 @@ async def test_streams_show_the_wait_and_the_command_denies(talking: Talking) ->
         assert "too early" in run["answer"]
         assert talking.folder.done("note")[text] == 0
         assert (await command(talking, "approvals", "approve", run_id, "2.1"))[0] == 1
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_sockets_and_openai_clients_are_told_that_a_human_is_asked(talking: Talking) -> None:
+    async with made_agent(talking, [talking.model.endpoint], tools=[{**NOTE, "approval": "always"}]) as agent:
+        address = f"ws://127.0.0.1:{talking.mesh.port}/v1/ws/agent/{agent}"
+        async with websockets.connect(address) as socket:
+            await socket.send(orjson.dumps({"query": "note on the socket"}).decode())
+            frame: Json = {}
+            while frame.get("type") not in ("done", "error"):
+                frame = orjson.loads(await socket.recv())
+        assert (frame["type"], frame["waiting_for"]) == ("done", "approval")
+        assert frame["approvals"][0]["decide_at"] == f"/v1/approvals/{frame['run_id']}/2.1"
+        body = {"model": agent, "messages": [{"role": "user", "content": "note for a client"}]}
+        refused = await talking.mesh.client.post("/v1/chat/completions", json=body)
+        assert refused.status_code == 409
+        assert "POST /v1/approvals/" in refused.json()["detail"]
+        for it in await pending(talking, agent):
+            assert (await decide(talking, it["run_id"], decision="deny")).status_code == 200
 
 
 @pytest.mark.asyncio(loop_scope="session")
