@@ -1,4 +1,4 @@
-"""What a resource says of a circuit breaker: when what fails is left alone. The rules are in `astromesh_core.breaker`."""
+"""What a resource says of a circuit breaker: when what fails is left alone. The rules: `astromesh_core.breaker`."""
 
 from __future__ import annotations
 
