@@ -11,17 +11,15 @@ from dataclasses import dataclass, field
 import orjson
 from pydantic import JsonValue
 
-from astromesh.v1.envelope_pb2 import Envelope
-from astromesh.v1.run_events_pb2 import SURFACE_HTTP, RunEvent, RunRequested, Surface
+from astromesh.v1.run_events_pb2 import SURFACE_HTTP, RunRequested, Surface
 from astromesh.v1.values_pb2 import Image, Message
 from astromesh_core.answers import answer_schema
+from astromesh_core.bus.admitting import append_request
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.log import AppendConflict
-from astromesh_core.bus.offload import COMMIT_BYTES, commit_bytes, offload
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.subjects import Aggregate, run_aggregate
-from astromesh_core.errors import AstromeshError, Bug, Conflict, InvalidInput, LimitExceeded
-from astromesh_core.events.chain import GENESIS, build_commit, seal
+from astromesh_core.errors import AstromeshError, Bug, Conflict, InvalidInput
 from astromesh_core.events.contents import text_content
 from astromesh_core.events.identity import (
     MeshKey,
@@ -162,7 +160,15 @@ class Admission:
         try:
             # What comes of the run, wherever, hangs on this span: its ids stand in the first event.
             with self._telemetry.span(f"admit {prepared.event.agent}", kind="producer") as span:
-                await self._append(prepared, span.traceparent)
+                await append_request(
+                    self._log,
+                    self._values,
+                    prepared.aggregate,
+                    prepared.event,
+                    time_unix_nano=self._clock(),
+                    producer=self._producer,
+                    traceparent=span.traceparent,
+                )
         except AppendConflict as conflict:
             self._capacity.give_back(prepared.namespace, prepared.run_id)
             await self._compare(prepared, conflict.position)
@@ -188,25 +194,6 @@ class Admission:
         except AstromeshError:
             self._metrics.runs_refused.labels(self._metrics.namespace(prepared.namespace)).inc()
             raise
-
-    async def _append(self, prepared: PreparedRun, traceparent: str) -> None:
-        aggregate = prepared.aggregate
-        envelope = Envelope(
-            event_id=secrets.token_hex(16),
-            aggregate_type=aggregate.type,
-            aggregate_id=aggregate.id,
-            time_unix_nano=self._clock(),
-            producer=self._producer,
-            traceparent=traceparent,
-            namespace=aggregate.namespace,
-            run=RunEvent(requested=prepared.event),
-        )
-        if commit_bytes([envelope]) > COMMIT_BYTES:
-            await offload([envelope], self._values)
-            if commit_bytes([envelope]) > COMMIT_BYTES:
-                raise LimitExceeded(f"the request has more than {COMMIT_BYTES} bytes beside its texts")
-        data, _ = seal(envelope, GENESIS)
-        await self._log.append(aggregate.requested, aggregate, build_commit([data]), Position.START)
 
     async def _compare(self, prepared: PreparedRun, position: Position) -> None:
         stored = await self._log.read(prepared.aggregate, at_least=position)
