@@ -94,6 +94,12 @@ def test_a_policy_that_masks_is_refused_where_no_model_reads() -> None:
     assert "pii_detection" in problem.reason
 
 
+def test_a_policy_that_comes_to_mask_leaves_the_agents_alone_where_no_model_reads() -> None:
+    before = loaded("output: [{policy: strict}]")
+    agent = with_policies(before[1], policies_of(before))
+    assert with_policies(agent, policies_of(loaded("", action="mask"))) == agent
+
+
 def test_a_mask_is_undone_only_in_tools_that_there_are() -> None:
     rule = "{type: pii_detection, action: mask, restore_in: [send]}"
     (gap,) = unsupported(loaded(f"input: [{rule}]")[1])

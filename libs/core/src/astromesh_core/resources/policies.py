@@ -30,11 +30,13 @@ def policies_of(resources: Iterable[Resource]) -> dict[ResourceKey, GuardrailPol
 
 def with_policies(resource: Resource, policies: Policies) -> Resource:
     """Writes the rules of the policies that an agent names into it; everything else is returned as it is. A policy that
-    is not there leaves what was written in."""
+    is not there, or has come to hold rules that cannot stand where it is named, leaves what was written in."""
     spec = resource.spec
     if not isinstance(spec, AgentSpec) or next(uses(spec), None) is None:
         return resource
-    changed = {stage: tuple(_filled(it, resource.namespace, policies) for it in _at(spec, stage)) for stage in STAGES}
+    changed = {
+        stage: tuple(_filled(it, stage, resource.namespace, policies) for it in _at(spec, stage)) for stage in STAGES
+    }
     guardrails = spec.guardrails.model_copy(update=changed)
     return resource.with_spec(spec.model_copy(update={"guardrails": guardrails}))
 
@@ -60,11 +62,11 @@ def _fits(stage: str, rule_json: str) -> bool:
     return True
 
 
-def _filled(listed: object, namespace: str, policies: Policies) -> object:
+def _filled(listed: object, stage: str, namespace: str, policies: Policies) -> object:
     if not isinstance(listed, PolicyUse):
         return listed
     policy = policies.get(refer(POLICY, listed.policy, namespace))
-    if policy is None:
+    if policy is None or misfits(stage, policy):
         return listed
     return listed.model_copy(update={"rules": policy.rules, "tried_out": policy.dry_run})
 
