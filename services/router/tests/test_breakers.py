@@ -17,7 +17,6 @@ from astromesh_core.telemetry.metrics import Metrics
 from astromesh_core.telemetry.telemetry import Telemetry
 from astromesh_router.app import open_calls
 from astromesh_router.breakers import LONGEST_PAUSE_SECONDS, SharedBreakers
-from astromesh_router.calls import Calls
 from astromesh_router.candidates import Candidate, Patience
 from astromesh_router.circuits import Clock, circuit_key, circuit_of, endpoint_of
 from astromesh_router.failures import CandidateFailed
@@ -31,7 +30,6 @@ from astromesh_testing.waiting import until
 from .asking import asking, complete, no_embedder, openai
 
 CANDIDATE = Candidate("ollama", "ollama", "llama", "http://127.0.0.1:1", breaker=CircuitBreaker(cooldown_seconds=60))
-CANDIDATE_OF_STUB = Candidate("", "openai_compat", "")
 NOON = 1_767_268_800.0
 
 
@@ -135,23 +133,6 @@ async def test_of_many_calls_after_the_cooldown_one_probes(breakers: SharedBreak
     assert (await refusal(breakers)).reason.startswith("circuit half-open, one call is trying it, after 3 failures")
     probe.succeeded()
     assert not await refuses(breakers)
-
-
-@pytest.mark.parametrize(("probe", "answered"), [(Reply("Here.", pause=0.2), 5), (Refused(500), 0)])
-async def test_calls_of_an_agent_with_one_model_wait_for_the_probe_and_share_its_fate(
-    telemetry: Telemetry, calls: Calls, hands: Hands, probe: Reply | Refused, answered: int
-) -> None:
-    breakers = SharedBreakers(telemetry.metrics, clock=hands.clock)
-    governed = Calls({"openai_compat": calls.dialect(CANDIDATE_OF_STUB)}, telemetry, breakers=breakers)
-    async with OpenAIChatServer(Refused(500), probe, *[Reply("Here.")] * 9) as server:
-        alone = replace(openai(server), breaker=CircuitBreaker(failure_threshold=1, cooldown_seconds=60))
-        alone = replace(alone, patience=Patience(whole=5.0))
-        with pytest.raises(Unavailable):
-            await complete(governed, asking(), alone)
-        hands.seconds += 60
-        ends = await asyncio.gather(*(complete(governed, asking(), alone) for _ in range(5)), return_exceptions=True)
-        assert sum(not isinstance(end, BaseException) for end in ends) == answered
-        assert len(server.requests) == 1 + max(1, answered)
 
 
 async def test_a_429_pauses_the_key_at_its_endpoint_and_opens_nothing(breakers: SharedBreakers, hands: Hands) -> None:
