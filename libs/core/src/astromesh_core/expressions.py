@@ -24,6 +24,33 @@ WHOLE: Final = "arguments"
 """The name by which a condition sees all values at once, unless a value has that name itself."""
 
 
+_GROW: Final = frozenset(
+    ("center", "expandtabs", "format", "format_map", "ljust", "rjust", "replace", "translate", "zfill")
+)
+"""Of texts: what may make a long one of a short one."""
+
+_FILTERS: Final = frozenset(
+    (
+        *("abs", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length", "list", "lower"),
+        *(
+            "map",
+            "max",
+            "min",
+            "reject",
+            "rejectattr",
+            "round",
+            "select",
+            "selectattr",
+            "sort",
+            "string",
+            "sum",
+            "trim",
+        ),
+        *("unique", "upper"),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A compiled condition. Equal where its text is."""
@@ -77,6 +104,15 @@ def _environment() -> ImmutableSandboxedEnvironment:
                 raise SecurityError(f"{operator} is for numbers alone, and ** for none")
             return super().call_binop(context, operator, left, right)
 
+        def wrap_str_format(self, value: Any) -> Any:
+            # Not the sandbox's own `format`, which knows no bound either.
+            return None
+
+        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+            return attr not in _GROW and super().is_safe_attribute(obj, attr, value)
+
     environment = Expressions(undefined=StrictUndefined, autoescape=False)
     environment.globals.clear()
+    for name in environment.filters.keys() - _FILTERS:
+        del environment.filters[name]
     return environment
