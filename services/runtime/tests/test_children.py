@@ -8,8 +8,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.router_pb2 import CompleteRequest, CompleteResponse
-from astromesh.v1.run_events_pb2 import ChildFinished, ChildStarted
+from astromesh.v1.run_events_pb2 import (
+    SUSPENSION_REASON_APPROVAL,
+    SUSPENSION_REASON_CHILD,
+    ChildFinished,
+    ChildStarted,
+    Resumed,
+    RunEvent,
+    RunRequested,
+    RunStarted,
+    RunTotals,
+    Suspended,
+    SuspensionReason,
+)
 from astromesh.v1.signal_pb2 import CancelSignal, Signal
 from astromesh.v1.values_pb2 import (
     ROLE_TOOL,
@@ -23,6 +36,7 @@ from astromesh_core.bus.subjects import Aggregate, run_aggregate
 from astromesh_core.events.chain import StoredEvent, verify_chain
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.service import Platform
+from astromesh_runtime.recorded import Recorded
 from astromesh_runtime.replay import replay
 from astromesh_testing.admission import admit, ended, events_until, kinds, put_agent
 from astromesh_testing.services import FakeServices, completion
@@ -222,6 +236,30 @@ async def test_a_child_has_what_the_budgets_above_it_left(bus: Bus, worker: Plat
     last = agents.router.requests[-1]
     assert last.agent.name == "agent"
     assert last.run_spend.tokens == 3 * 15, "what its children spent counts for it"
+
+
+@pytest.mark.parametrize(("reason", "waited"), [(SUSPENSION_REASON_CHILD, 5), (SUSPENSION_REASON_APPROVAL, 90)])
+def test_a_deadline_moves_by_what_children_waited_and_not_by_what_they_worked(
+    reason: SuspensionReason.ValueType, waited: int
+) -> None:
+    events = [
+        RunEvent(requested=RunRequested()),
+        RunEvent(started=RunStarted()),
+        RunEvent(child_started=ChildStarted(path="2.1", child_run_id="a")),
+        RunEvent(child_started=ChildStarted(path="2.2", child_run_id="b")),
+        RunEvent(suspended=Suspended(reason=reason)),
+        RunEvent(child_finished=ChildFinished(path="2.1", totals=RunTotals(waited_nano=5, tokens=1))),
+        RunEvent(child_finished=ChildFinished(path="2.2", totals=RunTotals(waited_nano=3, tokens=2))),
+        RunEvent(resumed=Resumed()),
+    ]
+    times = [0, 0, 10, 10, 10, 50, 60, 100]
+    log = [
+        Envelope(index=index, time_unix_nano=time, run=event)
+        for index, (time, event) in enumerate(zip(times, events, strict=True))
+    ]
+    recorded = Recorded.of(log)
+    assert recorded.waited_nano == waited
+    assert (recorded.spent.tokens, recorded.open_children()) == (3, [])
 
 
 async def test_a_child_that_ended_while_nobody_looked_is_found(

@@ -27,6 +27,24 @@ def test_a_tool_that_only_a_model_named_is_no_label() -> None:
     assert b"Ann" not in metrics.exposition()[0]
 
 
+def test_an_agent_that_is_asked_counts_as_its_tool() -> None:
+    metrics = Metrics()
+    meter = RunMeter(metrics, "agent", 0, Recorded())
+    call = values.ToolCall(name="ask")
+    events = [
+        ev.RunEvent(started=ev.RunStarted(tools=[values.ToolSpec(name="ask", type="agent", agent="b")])),
+        ev.RunEvent(child_started=ev.ChildStarted(path="2.1", call=call)),
+        ev.RunEvent(child_finished=ev.ChildFinished(path="2.1", answer=values.Content(text="so"))),
+        ev.RunEvent(child_finished=ev.ChildFinished(path="2.2", call=call, failure=values.Failure())),
+        ev.RunEvent(child_started=ev.ChildStarted(path="3.1", agent="b")),
+        ev.RunEvent(child_finished=ev.ChildFinished(path="3.1", answer=values.Content(text="so"))),
+    ]
+    meter([StoredEvent(Envelope(run=event), b"") for event in events], Position.START)
+    for outcome in ("ok", "failed"):
+        labels = {"tool": "ask", "outcome": outcome}
+        assert metrics.registry.get_sample_value("astromesh_tool_calls_total", labels) == 1
+
+
 def test_verdicts_of_guardrails_are_counted_by_stage_rule_and_action() -> None:
     metrics = Metrics()
     meter = RunMeter(metrics, "agent", 0, Recorded())

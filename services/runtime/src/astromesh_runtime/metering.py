@@ -31,6 +31,7 @@ class RunMeter:
         self._requested = requested_unix_nano
         self._offered = set[str]() if recorded.started is None else {tool.name for tool in recorded.started.tools}
         self._tools = {path: intents[-1].call.name for path, intents in recorded.intents.items()}
+        self._tools |= {path: started.call.name for path, started in recorded.children.items()}
 
     def __call__(self, events: Sequence[StoredEvent], position: Position) -> None:
         """Takes a commit's events."""
@@ -61,6 +62,20 @@ class RunMeter:
         tool = self._metrics.tool(name) if name in self._offered else OTHER
         self._metrics.tool_calls.labels(tool, _TOOL_OUTCOMES[kind]).inc()
         self._metrics.tool_seconds.labels(tool).observe(outcome.timing.duration_nano / 1e9)
+
+    def asked(self, kind: str, event: RunEvent) -> None:
+        """Remembers as which tool an agent is asked at a path."""
+        del kind
+        self._tools[event.child_started.path] = event.child_started.call.name
+
+    def answered(self, kind: str, event: RunEvent) -> None:
+        """Counts a call of an agent as one of its tool. What a pattern asks by itself is a run, and counted as that."""
+        del kind
+        finished = event.child_finished
+        name = self._tools.get(finished.path, "") or finished.call.name
+        if name in self._offered:
+            outcome = "failed" if finished.HasField("failure") else "ok"
+            self._metrics.tool_calls.labels(self._metrics.tool(name), outcome).inc()
 
     def checked(self, kind: str, event: RunEvent) -> None:
         """Counts the verdicts of guardrails."""
@@ -107,6 +122,8 @@ _METERS: dict[str, Callable[[RunMeter, str, RunEvent], None]] = {
     "tool_succeeded": RunMeter.tool_settled,
     "tool_failed": RunMeter.tool_settled,
     "tool_outcome_unknown": RunMeter.tool_settled,
+    "child_started": RunMeter.asked,
+    "child_finished": RunMeter.answered,
     "input_checked": RunMeter.checked,
     "output_checked": RunMeter.checked,
     "tool_arguments_checked": RunMeter.checked,
