@@ -280,7 +280,7 @@ async def test_an_agent_that_names_a_provider_alone_shows_the_model_that_it_lead
 
 
 async def test_a_namespace_has_one_runtime_config(mesh: Mesh) -> None:
-    config = {"apiVersion": "astromesh/v1", "kind": "RuntimeConfig", "spec": {}}
+    config: dict[str, Any] = {"apiVersion": "astromesh/v1", "kind": "RuntimeConfig", "spec": {}}
     already = (await mesh.client.get("/v1/resources/runtimeconfigs")).json()["resources"]
     if not already:
         path = "/v1/resources/RuntimeConfig/first"
