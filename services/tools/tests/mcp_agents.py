@@ -14,11 +14,32 @@ from astromesh.v1.tools_pb2 import (
 )
 from astromesh.v1.values_pb2 import ResourceRef, ToolCall, ToolSpec
 from astromesh_core.events.contents import text_content
+from astromesh_testing.mcp_serving import Answer, Json, LegacyServer
+from astromesh_testing.mcp_serving import described as described_tool
+from astromesh_testing.models.loopback import Exchange
 from astromesh_testing.waiting import until
 
 from .serving import Mesh
 
 SECONDS = 60.0
+
+READS: Json = {"annotations": {"readOnlyHint": True}}
+
+
+def name_of(call: Json) -> str:
+    """The tool that a request calls."""
+    params = call["params"]
+    return str(params["name"]) if isinstance(params, dict) else ""
+
+
+async def echo(server: LegacyServer, exchange: Exchange, message: Json) -> None:
+    """Answers a call by the name of its tool."""
+    await server.say(exchange, message, name_of(message))
+
+
+def shop(answer: Answer = echo, *tools: Json) -> LegacyServer:
+    """A server with a tool that reads and one that writes, and these."""
+    return LegacyServer([described_tool("look", **READS), described_tool("buy"), *tools], answer)
 
 
 def program(journal: Path, **fields: object) -> dict[str, object]:
