@@ -16,7 +16,7 @@ from astromesh_testing.models.openai_chat import OpenAIChatServer
 from astromesh_testing.models.replies import Call, Reply
 from astromesh_testing.models.scripted import ChatRequest
 
-from .asking import Json, ask, events_of, proven, run_of
+from .asking import Json, ask, events_of, proven, run_of, until_status
 
 PAGE = Path(__file__).parent.parent / "docs" / "approvals.md"
 DESK = '''"""A desk that pays refunds: each effect is a line in the ledger."""
@@ -52,6 +52,8 @@ def refund_status(key: str) -> dict:
 
 def take_back(refund: str) -> str:
     """Takes a refund back."""
+    if any(line.get("key") == refund[2:] and line["order"] == "stuck" for line in _lines()):
+        raise ValueError("the desk is closed")
     _enter(did="take_back", refund=refund)
     return "taken back"
 '''
@@ -86,6 +88,22 @@ def ledger(path: Path) -> list[Json]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
+async def stuck(mesh: Mesh) -> None:
+    """A refund that cannot be taken back waits for somebody who says what is to be done."""
+    run_id = (await ask(mesh, "refunds stuck 50 500", agent="treasurer")).json()["run_id"]
+    await mesh.client.post(f"/v1/runs/{run_id}/cancel", json={})
+    waiting = await until_status(mesh, run_id, "needs-human")
+    assert (waiting["waiting_for"], waiting["waiting_path"]) == ("compensation", "2.1")
+    assert "closed" in waiting["steps"][1]["failure"]["message"]
+    body = {"path": "2.1", "outcome": "failed"}
+    left = await mesh.client.post(f"/v1/runs/{run_id}/resolve", json=body)
+    assert left.status_code == 200, left.text
+    run = await until_status(mesh, run_id, "compensated")
+    assert run["warnings"] == ["step 2.1 (refund) was not undone: anonymous left it"]
+    assert (await mesh.client.post(f"/v1/runs/{run_id}/resolve", json=body)).status_code == 409
+    await proven(mesh, run_id)
+
+
 @pytest.mark.serial
 async def test_the_documented_agent_asks_looks_up_and_undoes(desk: tuple[Mesh, Path]) -> None:
     mesh, path = desk
@@ -100,9 +118,10 @@ async def test_the_documented_agent_asks_looks_up_and_undoes(desk: tuple[Mesh, P
     steps = {step["path"]: step["status"] for step in (await run_of(mesh, run_id))["steps"] if step["kind"] == "tool"}
     assert steps == {"2.1": "compensated", "4.1": "failed"}
     assert (await proven(mesh, run_id))[-1] == "compensated"
+    await stuck(mesh)
     looked_up = (await ask(mesh, "refunds slow 50", agent="treasurer")).json()
     assert (looked_up["status"], looked_up["answer"]) == ("completed", "All is refunded.")
-    assert [line["did"] for line in ledger(path)][2:] == ["refund"]
+    assert [line["did"] for line in ledger(path)][2:] == ["refund", "refund"]
     kinds = await proven(mesh, looked_up["run_id"])
     assert kinds.index("tool_outcome_unknown") < kinds.index("step_reconciled") < kinds.index("tool_succeeded")
     told = next(it for it in await events_of(mesh, looked_up["run_id"]) if it["type"] == "tool_succeeded")

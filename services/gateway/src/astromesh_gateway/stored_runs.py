@@ -127,7 +127,7 @@ class StoredRuns:
         Raises NotFound, Conflict where nothing is to be settled at this path.
         """
         run = await self.run(run_id)
-        if run.status in TERMINAL or not _is_unknown(run, path):
+        if run.status in TERMINAL or not is_unsettled(run, path):
             state = STATUS_NAMES[run.status]
             raise Conflict(
                 f"run {run_id} ({state}) has no step {path[:80]!r} whose outcome is unknown, or that is stuck"
@@ -206,7 +206,8 @@ def _is_any_unknown(run: Run) -> bool:
     return any(step.status == STEP_STATUS_UNKNOWN for step in run.steps)
 
 
-def _is_unknown(run: Run, path: str) -> bool:
+def is_unsettled(run: Run, path: str) -> bool:
+    """Whether somebody has to say what became of the step, or that it is undone."""
     if run.waiting_for == WAITS_FOR_COMPENSATION and run.waiting_path == path:
         return True
     return any(step.path == path and step.status == STEP_STATUS_UNKNOWN for step in run.steps)

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
-from astromesh.v1.runs_pb2 import RUN_STATUS_UNSPECIFIED, STEP_STATUS_UNKNOWN, RunFilter, RunStatus
+from astromesh.v1.runs_pb2 import RUN_STATUS_UNSPECIFIED, RunFilter, RunStatus
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_FAILED, RESOLVED_OUTCOME_SUCCEEDED
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import InvalidInput
@@ -30,7 +30,7 @@ from astromesh_gateway.replies import RunRecord, run_record
 from astromesh_gateway.routes.running import run_headers, updates
 from astromesh_gateway.shown import moment
 from astromesh_gateway.sse import MEDIA_TYPE, EventStream, message
-from astromesh_gateway.stored_runs import StoredRuns
+from astromesh_gateway.stored_runs import StoredRuns, is_unsettled
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -216,12 +216,12 @@ async def cancel_run(
 async def resolve_step(
     response: Response, run_id: str, body: ResolveBody, caller: User, gateway: TheGateway
 ) -> RunRecord:
-    """Says what became of a step whose outcome is unknown; the run then goes on."""
+    """Says what became of a step whose outcome is unknown, or whether one that could not be undone is; the run then
+    goes on."""
     outcome = RESOLVED_OUTCOME_SUCCEEDED if body.outcome == "succeeded" else RESOLVED_OUTCOME_FAILED
     stored = StoredRuns(gateway, caller)
     run = await stored.resolve(run_id, body.path, outcome, body.result)
-    settled = all(step.path != body.path or step.status != STEP_STATUS_UNKNOWN for step in run.steps)
-    response.status_code = 200 if settled else 202
+    response.status_code = 202 if is_unsettled(run, body.path) else 200
     return run_record(run)
 
 
