@@ -1171,9 +1171,12 @@ class ToolResultChecked(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     CHECKED_PASSAGES_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     policy_sha256: _builtins.bytes
     blocked: _builtins.bool
+    tool_call_id: _builtins.str
+    """Of the call, where a model made it."""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Verdict]: ...
     @_builtins.property
@@ -1202,10 +1205,11 @@ class ToolResultChecked(_message.Message):
         passages: _abc.Iterable[_values_pb2.Passage] | None = ...,
         checked_passages: _abc.Iterable[Global___PassageChecked] | None = ...,
         masked: _abc.Iterable[_values_pb2.MaskedValue] | None = ...,
+        tool_call_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "checked_passages", b"checked_passages", "masked", b"masked", "passages", b"passages", "path", b"path", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "checked_passages", b"checked_passages", "masked", b"masked", "passages", b"passages", "path", b"path", "policy_sha256", b"policy_sha256", "text", b"text", "timing", b"timing", "tool_call_id", b"tool_call_id", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
