@@ -71,3 +71,28 @@ def test_a_restart_says_why_where_text_is_void(capsys: pytest.CaptureFixture[str
     printer.take(restart)
     assert heard.getvalue() == f"↻ a new attempt begins{said}; what stands above is void\n"
     assert (capsys.readouterr().out, printer.text) == ("half\n", "")
+
+
+def test_what_an_agent_does_that_was_asked_is_set_in_and_no_worker_is_said_to_be_lost() -> None:
+    heard = StringIO()
+    printer = AnswerPrinter(says=Console(file=heard, width=200))
+    child = {"agent": "helper", "run_id": "18-y"}
+    for event in (
+        Event("tool_call", {"name": "ask", "arguments": {"query": "x"}}, "4"),
+        Event("step", {"event": "suspended", "waiting_for": "child"}, "5"),
+        Event("step", {"event": "model_call_begun", "child": child}),
+        Event("tool_call", {"name": "add", "arguments": {"a": 1}, "child": child}),
+        Event("tool_result", {"name": "add", "ok": True, "output": "2", "child": child}),
+        Event("step", {"event": "claimed"}, "6"),
+        Event("tool_result", {"name": "ask", "ok": True, "output": "it is 2"}, "7"),
+        Event("step", {"event": "resumed"}, "8"),
+        Event("step", {"event": "claimed"}, "9"),
+    ):
+        printer.take(event)
+    assert [line.rstrip() for line in heard.getvalue().splitlines()] == [
+        '→ ask (query="x")',
+        "  helper → add (a=1)",
+        "  helper ✓ add: 2 0.0 ms",
+        "✓ ask: it is 2 0.0 ms",
+        "↷ another worker took the run over and goes on",
+    ]

@@ -42,10 +42,15 @@ class AnswerPrinter:
         self.run_id = ""
         self._streams = streams
         self._open_line = False
+        self._waits = False
 
     def take(self, event: Event) -> None:
         """Draws what an event means to a reader; most stored events mean nothing to them."""
         self.run_id = event.text("run_id") or self.run_id
+        child = event.data.get("child")
+        if isinstance(child, dict):
+            self._of_child(event, str(child.get("agent", "")))
+            return
         match event.name:
             case "token":
                 self._token(event.text("text"))
@@ -54,7 +59,7 @@ class AnswerPrinter:
             case "restart":
                 self._restart(event.text("reason"))
             case "tool_call":
-                self._say(Text("→ ", NAME) + Text(event.text("name"), NAME) + Text(f" {_arguments(event)}", QUIET))
+                self._say(_called(event))
             case "tool_result":
                 self._say(_outcome(event))
             case "step":
@@ -84,9 +89,19 @@ class AnswerPrinter:
         if kind == "model_call_begun":
             self.text = ""
         elif kind == "suspended":
-            self._say(Text(f"⏸ waits for {event.text('waiting_for') or 'somebody'}", WARN))
-        elif kind == "claimed":
+            self._waits = True
+            if event.text("waiting_for") != "child":
+                self._say(Text(f"⏸ waits for {event.text('waiting_for') or 'somebody'}", WARN))
+        elif kind == "resumed":
+            self._waits = False
+        elif kind == "claimed" and not self._waits:
             self._say(Text("↷ another worker took the run over and goes on", WARN))
+
+    def _of_child(self, event: Event, agent: str) -> None:
+        """What an agent does that was asked: its calls and their results, set in, with its name."""
+        line = _called(event) if event.name == "tool_call" else _outcome(event)
+        if event.name in ("tool_call", "tool_result"):
+            self._say(Text(f"  {agent} ", QUIET) + line)
 
     def _say(self, line: Text) -> None:
         self._end_line()
@@ -160,6 +175,10 @@ def summary(run: RunReply) -> str:
 def _place(source: SourceReply) -> str:
     headings = " › ".join(source["headings"][1:] or source["headings"])
     return f"  {headings}  {source['start']}–{source['end']}  score {source['score']:.2f}"
+
+
+def _called(event: Event) -> Text:
+    return Text("→ ", NAME) + Text(event.text("name"), NAME) + Text(f" {_arguments(event)}", QUIET)
 
 
 def _arguments(event: Event) -> str:

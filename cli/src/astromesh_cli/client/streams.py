@@ -93,7 +93,7 @@ def events_of(response: httpx.Response) -> Iterator[Event]:
         data = cast("object", orjson.loads(message.data))
         if isinstance(data, dict):
             # What is not stored has no id of its own; the decoder repeats the last one there (WHATWG HTML §9.2.6).
-            place = "" if message.event in _PASSING else message.id
+            place = "" if message.event in _PASSING or "child" in data else message.id
             yield Event(message.event, cast("dict[str, JsonValue]", data), place)
 
 
