@@ -47,6 +47,8 @@ def print_audit(finding: Finding) -> None:
     for chain in finding.chains:
         line = Text(f"✗ {chain.type} {chain.id}", BAD) if chain.fault else Text(f"✓ {chain.type} {chain.id}", GOOD)
         line.append(f"  {chain.fault or f'{chain.events} events'}", "" if chain.fault else QUIET)
+        if chain.type == "run" and not chain.fault and not chain.ended:
+            line.append(", and it had not ended: more may have come since", QUIET)
         if chain.absent:
             line.append(f", {chain.absent} values that the mesh no longer held", QUIET)
         out().print(line)
@@ -77,6 +79,7 @@ def audit_document(finding: Finding) -> dict[str, JsonValue]:
                 "type": chain.type,
                 "id": chain.id,
                 "events": chain.events,
+                "ended": chain.ended,
                 "absent_values": chain.absent,
                 "fault": chain.fault,
             }

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import orjson
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from astromesh.v1.audit_pb2 import TreeHead
 from astromesh.v1.envelope_pb2 import Commit, Envelope
-from astromesh.v1.run_events_pb2 import RunEvent
-from astromesh.v1.values_pb2 import StoredValue
+from astromesh.v1.run_events_pb2 import RunEvent, ToolSucceeded
+from astromesh.v1.values_pb2 import StoredValue, ToolResult
 from astromesh_core.audit.heads import Signer, anchored_heads, head_form, head_of, head_sha256, is_genuine
 from astromesh_core.audit.merkle import Growth, inclusion_proof, leaf_hash
 from astromesh_core.audit.records import (
@@ -145,6 +146,20 @@ def test_values_are_there_and_no_others() -> None:
     assert "named by no event" in told(verify(Recorded(requested(), completed(), values=[data]).lines))
 
 
+def test_the_whole_of_a_result_that_was_cut_is_a_value_too() -> None:
+    data = b"all of it"
+    whole = StoredValue(sha256=hashlib.sha256(data).digest(), size_bytes=len(data))
+    event = RunEvent(tool_succeeded=ToolSucceeded(path="2.1", result=ToolResult(whole=whole)))
+    finding = verify(Recorded(requested(), event, completed(), values=[data]).lines)
+    assert finding.ok, told(finding)
+    assert "is missing" in told(verify(Recorded(requested(), event, completed()).lines))
+
+
+def test_a_run_that_may_have_gone_on_is_told_from_one_that_has_ended(recorded: Recorded) -> None:
+    assert verify(recorded.lines).chains[0].ended
+    assert not verify(Recorded(requested(), begun()).lines).chains[0].ended
+
+
 def test_what_means_the_same_and_is_written_otherwise_is_refused(recorded: Recorded) -> None:
     def changed(change: Callable[[dict[str, object]], object], at: int = 3) -> list[bytes]:
         lines = list(recorded.lines[:-1])
@@ -161,6 +176,27 @@ def test_what_means_the_same_and_is_written_otherwise_is_refused(recorded: Recor
     assert not verify(changed(lambda form: form.update(chain={"events": "4", "id": 1, "type": []}), 2)).ok
     assert not verify(changed(lambda form: form.update(chain=[]), 2)).ok
     assert not verify([*recorded.lines, b"{}\n"]).ok
+    for at in range(len(recorded.lines) - 1):
+        assert not verify(changed(lambda form: form.update(note="believe me"), at)).ok, at
+    for at, name in ((0, "astromesh_audit"), (1, "head"), (2, "chain")):
+        for other in (float, bool):
+
+            def otherwise(form: dict[str, Any], name: str = name, other: type = other) -> None:
+                holder, key = (form[name], {"head": "size", "chain": "events"}[name]) if at else (form, name)
+                holder[key] = other(holder[key])
+
+            assert not verify(changed(otherwise, at)).ok, (name, other)
+    end = recorded.lines[-1].replace(b'"lines":', b'"lines":1', 1)
+    assert not verify([*recorded.lines[:-1], end]).ok
+
+
+def test_no_chain_is_there_twice(recorded: Recorded) -> None:
+    assert "twice" in told(verify(sealed_anew([*recorded.lines[:-1], *recorded.lines[2:-1]])))
+
+
+def test_a_line_that_nothing_can_write_is_refused(recorded: Recorded) -> None:
+    deep = b'{"event":' + b"[" * 300 + b"]" * 300 + b"}\n"
+    assert "line 4" in told(verify([*recorded.lines[:3], deep]))
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))

@@ -83,7 +83,8 @@ def head_of(form: object) -> TreeHead:
         )
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"a tree head has a field of another kind: {error}") from error
-    if head_form(head) != form:
+    # By its bytes: Python takes true and 1.0 for 1.
+    if canonical_json(head_form(head)) != canonical_json(cast("Canonical", form)):
         raise InvalidInput("a tree head is not written in its one form")
     return head
 

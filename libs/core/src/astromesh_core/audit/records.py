@@ -89,15 +89,8 @@ class Sealing:
         return line
 
     def end(self) -> bytes:
-        """The last line."""
-        return _line({"end": self._form()})
-
-    def is_end(self, record: Record) -> bool:
-        """Whether the record speaks truly of what was passed."""
-        return record == {"end": self._form()}
-
-    def _form(self) -> dict[str, Canonical]:
-        return {"lines": self._lines, "sha256": self._digest.hexdigest()}
+        """The last line, of what was passed so far."""
+        return _line({"end": {"lines": self._lines, "sha256": self._digest.hexdigest()}})
 
 
 def records(lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
@@ -105,9 +98,13 @@ def records(lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
     for number, line in enumerate(lines, 1):
         try:
             value: object = orjson.loads(line)
+            written = canonical_json(cast("Canonical", value)) + b"\n"
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"line {number} is no JSON: {error}") from error
-        if not isinstance(value, dict) or canonical_json(cast("Canonical", value)) + b"\n" != line:
+        except orjson.JSONEncodeError as error:
+            # What can be read and not written: nested deeper than any line of ours.
+            raise InvalidInput(f"line {number} is no line of such a file: {error}") from error
+        if not isinstance(value, dict) or written != line:
             raise InvalidInput(f"line {number} is not in the form in which it was written")
         yield line, cast("Record", value)
 

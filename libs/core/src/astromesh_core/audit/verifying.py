@@ -22,7 +22,8 @@ from astromesh_core.audit.records import FORMAT, Record, Sealing, data_of, leaf_
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.canonical import Canonical, canonical_json
 from astromesh_core.events.chain import StoredEvent, verify_chain
-from astromesh_core.events.contents import iter_contents
+from astromesh_core.events.contents import iter_stored
+from astromesh_core.events.runs import is_terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class ChainFinding:
     fault: str = ""
     """Empty where it holds."""
     absent: int = 0
-    """Values that its events name and the mesh no longer held as the file was made."""
+    """Values that its events name and the mesh no longer held as the file was made: nothing but the file says so."""
+    ended: bool = False
+    """A run whose last event here is its end: nothing came after it. Of any other chain more may be in the log by now,
+    and whoever made the file may have left out what came after an earlier head."""
 
 
 @dataclass(slots=True)
@@ -78,19 +82,23 @@ def verify(
 def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
     sealing = Sealing()
     chain: _Chain | None = None
+    seen = set[str]()
     for number, (line, record) in enumerate(stream, 1):
-        kind = next(iter(record.keys() & _KINDS), "")
+        kind = _KINDS.get(frozenset(record), "")
         if number == 1:
             _begin(record, finding)
         elif number == 2:
             _head(record, finding)
         elif kind == "end":
-            _end(record, sealing, chain, stream)
+            _end(line, sealing, chain, stream)
             return
         elif kind == "chain":
             if chain is not None:
                 raise InvalidInput(f"line {number}: the chain of {chain.id} has no leaf")
             chain = _Chain(finding, record)
+            if chain.id in seen:
+                raise InvalidInput(f"line {number}: the chain of {chain.id} is there twice")
+            seen.add(chain.id)
         elif chain is not None and kind in ("event", "value", "absent", "leaf"):
             chain.take(kind, record)
             chain = None if kind == "leaf" else chain
@@ -100,27 +108,29 @@ def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
     raise InvalidInput("the file is cut off: its last line is missing")
 
 
-_KINDS = frozenset(("head", "chain", "event", "value", "absent", "leaf", "end"))
+_KINDS = {frozenset((kind,)): kind for kind in ("chain", "event", "value", "absent", "end")}
+_KINDS[frozenset(("index", "leaf", "proof"))] = "leaf"
 
 
 def _begin(record: Record, finding: Finding) -> None:
-    if set(record) != {"astromesh_audit", "made_unix_nano", "namespace"} or record["astromesh_audit"] != FORMAT:
+    told = record.get("astromesh_audit")
+    if set(record) != {"astromesh_audit", "made_unix_nano", "namespace"} or type(told) is not int or told != FORMAT:
         raise InvalidInput(f"this is no audit file of format {FORMAT}")
     finding.namespace = str(record["namespace"])
     finding.made_unix_nano = int(str(record["made_unix_nano"]))
 
 
 def _head(record: Record, finding: Finding) -> None:
-    head = head_of(record.get("head"))
+    head = head_of(record["head"] if set(record) == {"head"} else None)
     if not is_genuine(head):
         raise InvalidInput("the signature of the tree head does not hold")
     finding.head = head
 
 
-def _end(record: Record, sealing: Sealing, chain: _Chain | None, stream: Iterator[object]) -> None:
+def _end(line: bytes, sealing: Sealing, chain: _Chain | None, stream: Iterator[object]) -> None:
     if chain is not None:
         raise InvalidInput(f"the chain of {chain.id} has no leaf")
-    if not sealing.is_end(record):
+    if line != sealing.end():
         raise InvalidInput("lines were changed, removed, added or moved: their hash is not the one in the last line")
     if next(stream, None) is not None:
         raise InvalidInput("there is something after the last line")
@@ -166,7 +176,9 @@ class _Chain:
             self._absent.add(bytes.fromhex(str(record["absent"])))
         else:
             fault = self._broken(record) or self._misplaced(record)
-            self._finding.chains.append(ChainFinding(self.id, self._type, len(self._events), fault, len(self._absent)))
+            ended = not fault and is_terminal(Envelope.FromString(self._events[-1]).run)
+            events, absent = len(self._events), len(self._absent)
+            self._finding.chains.append(ChainFinding(self.id, self._type, events, fault, absent, ended))
 
     def _broken(self, record: Record) -> str:
         leaf = record["leaf"]
@@ -174,17 +186,12 @@ class _Chain:
         verdict = verify_chain(self._events, bytes.fromhex(told))
         if not verdict.ok:
             return f"event {verdict.broken_at}: {verdict.reason}"
-        if len(self._events) != self._count:
+        if type(self._count) is not int or len(self._events) != self._count:
             return f"it has {len(self._events)} events where {self._count} are announced"
         first = Envelope.FromString(self._events[0])
         if first.aggregate_id != self.id or first.namespace != self._finding.namespace:
             return f"event 0: it is of {first.namespace}/{first.aggregate_id}"
-        named = {
-            content.stored.sha256
-            for data in self._events
-            for content in iter_contents(Envelope.FromString(data))
-            if content.HasField("stored")
-        }
+        named = {value.sha256 for data in self._events for value in iter_stored(Envelope.FromString(data))}
         held = self._values.keys() | self._absent
         for sha256 in sorted(named ^ held):
             told = "is missing" if sha256 in named else "is named by no event"
