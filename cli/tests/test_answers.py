@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 
 import pytest
+from pydantic import JsonValue
 from rich.console import Console
 
 from astromesh_cli.client.answers import AnswerPrinter, print_footer
@@ -76,7 +77,7 @@ def test_a_restart_says_why_where_text_is_void(capsys: pytest.CaptureFixture[str
 def test_what_an_agent_does_that_was_asked_is_set_in_and_no_worker_is_said_to_be_lost() -> None:
     heard = StringIO()
     printer = AnswerPrinter(says=Console(file=heard, width=200))
-    child = {"agent": "helper", "run_id": "18-y"}
+    child: JsonValue = {"agent": "helper", "run_id": "18-y"}
     for event in (
         Event("tool_call", {"name": "ask", "arguments": {"query": "x"}}, "4"),
         Event("step", {"event": "suspended", "waiting_for": "child"}, "5"),
