@@ -207,3 +207,17 @@ async def test_grpc_does_what_http_does(guarded: Mesh) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as rubbish:
             await stub.RunAgent(RunAgentRequest(agent="agent", query="x", context_json="["), metadata=key)
         assert rubbish.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("header", ["Host", "Origin"])
+async def test_a_page_that_reaches_this_machine_under_another_name_is_refused_where_no_key_is_needed(
+    mesh: Mesh, header: str
+) -> None:
+    for name in ("evil.example", "http://evil.example:8000", "127.0.0.1.evil.example", "[::1"):
+        answer = await mesh.client.get("/v1/runs", headers={header: name})
+        assert (answer.status_code, header.lower() in answer.json()["detail"]) == (403, True), name
+        refused = await mesh.client.post("/v1/agents/agent/run", json={"query": "what?"}, headers={header: name})
+        assert refused.status_code == 403
+    for name in ("localhost", "localhost:8000", "127.0.0.1:9", "[::1]:8000"):
+        value = f"http://{name}" if header == "Origin" else name
+        assert (await mesh.client.get("/v1/runs", headers={header: value})).status_code == 200

@@ -1,6 +1,7 @@
 """Who calls: API keys from RuntimeConfig, and what each role may do. The same for HTTP, WebSocket and gRPC.
 
-Without any key configured the caller is "anonymous", an admin, and only this machine is served.
+Without any key configured the caller is "anonymous", an admin, and only this machine is served. A browser's page may
+reach this machine too, under another name (DNS rebinding): so the Host and the Origin of a request have to be its own.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
+from urllib.parse import urlsplit
 
 from astromesh_core.errors import Denied
 from astromesh_core.events.identity import DEFAULT_NAMESPACE, check_namespace
@@ -25,6 +28,7 @@ KEY_HEADER = "x-api-key"
 
 _RANKS: dict[str, int] = {"viewer": 1, "user": 2, "admin": 3}
 _SCHEME = "bearer "
+_NAMED_HERE = ("host", "origin")
 
 
 class Unauthenticated(Denied):
@@ -41,8 +45,8 @@ class Authenticator:
     def caller(self, headers: Mapping[str, str]) -> Caller:
         """On whose behalf a request with these headers (names in lower case) comes.
 
-        Raises Unauthenticated for a missing or wrong key, Denied for another key's namespace, InvalidInput for a
-        namespace that is none.
+        Raises Unauthenticated for a missing or wrong key, Denied for another key's namespace and, where no key is
+        needed, for a Host or an Origin that is not this machine, InvalidInput for a namespace that is none.
         """
         wanted = headers.get(NAMESPACE_HEADER, "")
         found, any_key = self._find(_given_key(headers))
@@ -54,6 +58,11 @@ class Authenticator:
             )
         if not self._only_this_machine:
             raise Unauthenticated("no API key is configured, so only callers on a loopback address would be served")
+        for header in _NAMED_HERE:
+            value = headers.get(header, "")
+            if value and not _is_here(value):
+                told = f"a request from {value[:200]!r} ({header})"
+                raise Denied(f"{told}: without API keys, only this machine is served")
         return Caller(ANONYMOUS, check_namespace(wanted) if wanted else DEFAULT_NAMESPACE, "admin")
 
     def has_keys(self) -> bool:
@@ -77,6 +86,16 @@ def require(caller: Caller, role: Role) -> None:
     """Lets those through who have the role or a higher one. Raises Denied."""
     if _RANKS.get(caller.role, 0) < _RANKS[role]:
         raise Denied(f"the key {caller.principal!r} has the role {caller.role!r}; this needs {role!r}")
+
+
+@lru_cache(maxsize=64)
+def _is_here(value: str) -> bool:
+    """Whether a Host or an Origin names this machine."""
+    try:
+        host = urlsplit(value if "://" in value else f"//{value}").hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or is_loopback(host)
 
 
 def _given_key(headers: Mapping[str, str]) -> str:

@@ -1,7 +1,4 @@
 """The paths of MCP: who may come in, and the SDK, imported when the first client does. What it then does: `transports`.
-
-A browser's page may reach a server on this machine under another name (DNS rebinding): where no key is needed, the
-Host and the Origin of a request have to be this machine's.
 """
 
 from __future__ import annotations
@@ -9,15 +6,13 @@ from __future__ import annotations
 import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from astromesh_core.errors import Denied, NotFound, NotSupported
+from astromesh_core.errors import NotFound, NotSupported
 from astromesh_core.resources.extras import MCP
-from astromesh_core.rpc.addresses import is_loopback
 from astromesh_core.rpc.identity import Caller
 from astromesh_core.telemetry.traceparent import current_traceparent
 from astromesh_gateway.access import enter
@@ -68,9 +63,6 @@ class McpEndpoint:
     def _check(self, request: Request, caller: Caller) -> None:
         if not self._gateway.directory.mcp(caller.namespace).enabled:
             raise NotFound("MCP is switched off: spec.mcp.enabled of runtime.yaml is false")
-        if not self._gateway.authenticator.has_keys():
-            for header in ("host", "origin"):
-                _check_here(header, request.headers.get(header, ""))
         if not MCP.installed:
             raise NotSupported(f"MCP needs an extra: {MCP.missing}; {MCP.advice}")
 
@@ -116,9 +108,3 @@ def _route(endpoint: McpEndpoint, path: str, way: Way, methods: list[str]) -> Ro
     assert route.methods is not None
     route.methods.discard("HEAD")
     return route
-
-
-def _check_here(header: str, value: str) -> None:
-    host = urlsplit(value if "://" in value else f"//{value}").hostname or ""
-    if value and not (host == "localhost" or is_loopback(host)):
-        raise Denied(f"a request from {value[:200]!r} ({header}): without API keys, only this machine is served")
