@@ -5,10 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+import grpc.aio
+import orjson
 import pytest
+import websockets
 from pydantic import JsonValue
 
+from astromesh.v1.agent_pb2 import RunAgentRequest, StreamAgentRequest
+from astromesh.v1.agent_pb2_grpc import AgentServiceStub
 from astromesh_core.untrusted import unmarked
 from astromesh_testing.mesh_folders import TOOLS
 from astromesh_testing.models.openai_chat import OpenAIChatServer
@@ -167,3 +173,29 @@ async def test_a_shared_policy_changes_every_agent_that_names_it(talking: Talkin
         (verdict,) = checked["event"]["verdicts"]
         assert (verdict["action"], verdict["dry_run"], verdict["policy"]) == ("VERDICT_ACTION_BLOCK", True, "house")
     await client.delete("/v1/resources/guardrailpolicies/house")
+
+
+async def test_a_result_is_told_on_every_surface_as_its_rules_left_it(talking: Talking) -> None:
+    question, mesh = f"note {ADA} called", talking.mesh
+    rules: JsonValue = {"tool_results": [{"type": "pii_detection"}], "output": [{"type": "pii_detection"}]}
+    async with made_agent(talking, [talking.model.endpoint], guardrails=rules) as agent:
+        told = await streamed(mesh, question, agent=agent)
+        (result,) = [message.data for message in told if message.name == "tool_result"]
+        async with websockets.connect(f"ws://127.0.0.1:{mesh.port}/v1/ws/agent/{agent}") as socket:
+            await socket.send(orjson.dumps({"query": question}).decode())
+            frames: list[dict[str, Any]] = []
+            while not frames or frames[-1]["type"] not in ("done", "error"):
+                frames.append(orjson.loads(await socket.recv()))
+        async with grpc.aio.insecure_channel(mesh.grpc_address) as channel:
+            asked = StreamAgentRequest(run=RunAgentRequest(agent=agent, query=question))
+            parts = [part async for part in AgentServiceStub(channel).StreamAgent(asked)]
+    (frame,) = [frame for frame in frames if frame["type"] == "tool_result"]
+    (part,) = [part.tool_result for part in parts if part.HasField("tool_result")]
+    noted_text = "noted [EMAIL] called"
+    assert result["output"] == frame["output"] == part.output.text == noted_text
+    assert result["id"] == part.tool_call_id != ""
+    assert result["ok"] is True
+    answer = f"It is {noted_text}."
+    assert text_of(told) == "".join(part.token for part in parts) == frames[-1]["answer"] == answer
+    assert not any(ADA in str(message.data) for message in told if message.name not in ("step", "tool_call", "done"))
+    await proven(mesh, told[-1].data["run_id"])

@@ -51,6 +51,10 @@ class ToldOfChild:
 Part = Token | Thought | Restart | Told | ToldOfChild | ToolProgress
 
 
+_TO_BE_CHECKED = frozenset({"tool_succeeded", "tool_failed", "child_finished"})
+"""Events of what an agent's rules for results have yet to look at."""
+
+
 class CheckedFolder(RunFolder):
     """Folds a run for its caller: what a model said, and what a tool answered, before the agent's rules checked it is
     left out."""
@@ -70,14 +74,12 @@ class CheckedFolder(RunFolder):
             step = self.step(envelope.run.model_replied.path)
             step.ClearField("output")
             step.ClearField("reasoning")
-        elif self._checks_results and kind == "tool_succeeded":
-            step = self.step(envelope.run.tool_succeeded.path)
+        elif self._checks_results and kind in _TO_BE_CHECKED:
+            step = self.step(getattr(envelope.run, kind).path)
             step.ClearField("output")
             step.ClearField("whole")
-        elif self._checks_results and kind == "tool_failed":
-            failure = self.step(envelope.run.tool_failed.path).failure
-            if failure.error_class != PolicyRefused.code:
-                failure.ClearField("message")
+            if step.HasField("failure") and step.failure.error_class != PolicyRefused.code:
+                step.failure.ClearField("message")
 
 
 class Following:

@@ -107,9 +107,14 @@ def _of_event(event: RunEvent, run: Run) -> tuple[str, Data]:
         return "tool_call", _call(event)
     if kind == "child_started" and event.child_started.HasField("call"):
         return "tool_call", _asked(event)
-    if step is not None and kind in _RESULTS:
+    if step is not None and (kind == "tool_result_checked" or (kind in _RESULTS and not awaits_check(step))):
         return "tool_result", _result(event, step)
     return "step", _other(kind, path, run, step)
+
+
+def awaits_check(step: Step) -> bool:
+    """Whether what came of a call is not told yet, for the agent's rules have to look at it first."""
+    return not step.HasField("output") and not step.failure.HasField("message")
 
 
 def _path(event: RunEvent, kind: str) -> str:
@@ -143,7 +148,7 @@ def _result(event: RunEvent, step: Step) -> Data:
     reply = step_reply(step)
     data: Data = {
         "path": step.path,
-        "id": event.tool_succeeded.result.tool_call_id,
+        "id": event.tool_succeeded.result.tool_call_id or event.tool_result_checked.tool_call_id,
         "name": step.name,
         "status": reply["status"],
         "ok": step.status == STEP_STATUS_SUCCEEDED,

@@ -36,9 +36,10 @@ from astromesh.v1.agent_pb2 import (
     WatchRunResponse,
 )
 from astromesh.v1.agent_pb2_grpc import AgentServiceServicer
-from astromesh.v1.run_events_pb2 import SURFACE_GRPC
-from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run
+from astromesh.v1.run_events_pb2 import SURFACE_GRPC, ToolResultChecked
+from astromesh.v1.runs_pb2 import RUN_STATUS_COMPLETED, Run, Step
 from astromesh.v1.signal_pb2 import RESOLVED_OUTCOME_UNSPECIFIED, ToolProgress
+from astromesh.v1.values_pb2 import ToolResult
 from astromesh_core.bus.subjects import run_aggregate
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.runs import TERMINAL
@@ -51,6 +52,7 @@ from astromesh_gateway.auth import Authenticator, Role, require
 from astromesh_gateway.feedback import give_feedback, reviewed
 from astromesh_gateway.following import Part, Told, ToldOfChild
 from astromesh_gateway.gateway import Gateway
+from astromesh_gateway.progress import awaits_check
 from astromesh_gateway.replies import failure_error
 from astromesh_gateway.stored_runs import StoredRuns
 from astromesh_gateway.tokens import Restart, Thought, Token
@@ -225,21 +227,23 @@ def _told(part: Told | ToldOfChild, response: StreamAgentResponse) -> StreamAgen
         return response
     if event.HasField("tool_intended"):
         response.tool_call.CopyFrom(event.tool_intended.call)
-    elif event.HasField("tool_succeeded"):
+        return response
+    kind = event.WhichOneof("event") or ""
+    path = getattr(getattr(event, kind), "path", "")
+    step = next((step for step in run.steps if step.path == path), None) if path else None
+    if step is None:
+        return None
+    if event.HasField("tool_succeeded") and not awaits_check(step):
         response.tool_result.CopyFrom(event.tool_succeeded.result)
-        step = next(step for step in run.steps if step.path == event.tool_succeeded.path)
-        if not step.HasField("output"):
-            # The agent's rules have yet to check it.
-            response.tool_result.ClearField("output")
-            response.tool_result.ClearField("passages")
+    elif event.HasField("tool_result_checked") and step.HasField("output"):
+        response.tool_result.CopyFrom(_checked(event.tool_result_checked, step))
     else:
-        kind = event.WhichOneof("event") or ""
-        path = getattr(getattr(event, kind), "path", "")
-        step = next((step for step in run.steps if step.path == path), None) if path else None
-        if step is None:
-            return None
         response.step.CopyFrom(step)
     return response
+
+
+def _checked(event: ToolResultChecked, step: Step) -> ToolResult:
+    return ToolResult(tool_call_id=event.tool_call_id, name=step.name, output=event.text, is_error=event.blocked)
 
 
 def _of_run(run: Run) -> Exception:

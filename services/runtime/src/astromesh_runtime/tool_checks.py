@@ -97,7 +97,7 @@ async def _result(scope: RunScope, member: Member, outcome: ToolOutcome) -> Tool
     if recorded is not None:
         return recorded
     start, text = scope.clock(), _read_by_model(outcome)
-    event = ToolResultChecked(path=member.path)
+    event = ToolResultChecked(path=member.path, tool_call_id=member.call.id if member.call else "")
     known = scope.recorded.masks.count
     if isinstance(outcome, ToolSucceeded) and outcome.result.passages:
         text = await _retrieved(scope, event, text, outcome.result.passages)
