@@ -89,6 +89,9 @@ async def test_whoever_writes_a_token_gets_nobodys_value_for_it() -> None:
     masks = Masks()
     checked = await policy(input=[MASK]).check(GUARDRAIL_STAGE_INPUT, "<EMAIL_1> is ada@example.com", masks=masks)
     assert checked.text == "<EMAIL_1> is <EMAIL_2>"
+    assert masks.added == {"<EMAIL_1>": "<EMAIL_1>", "<EMAIL_2>": "ada@example.com"}
+    texts = ["bob@example.com", "what <EMAIL_3> means"]
+    assert await policy(input=[MASK]).masked(texts, masks) == ["<EMAIL_4>", "what <EMAIL_3> means"]
 
 
 async def test_a_dry_run_tells_what_it_would_have_done_and_does_nothing() -> None:

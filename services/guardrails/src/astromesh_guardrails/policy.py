@@ -131,6 +131,8 @@ class Policy:
         stage = self._stages[GUARDRAIL_STAGE_INPUT]
         rules = [placed.rule for placed in stage if isinstance(placed.rule, MaskRule) and not placed.dry_run]
         left = list(texts)
+        for text in texts if rules else ():
+            masks.reserve(text)
         for rule in rules:
             for index, text in enumerate(left):
                 left[index] = rule.mask(text, masks).text

@@ -24,6 +24,7 @@ class MaskRule:
 
     def mask(self, text: str, masks: Masks) -> Applied:
         """Judges the text; findings are disjoint and in order of place. What had no token gets one in `masks`."""
+        masks.reserve(text)
         spans = self._rule.find(text)
         if not spans:
             return allowed(self.name, text)
