@@ -178,11 +178,12 @@ def test_what_means_the_same_and_is_written_otherwise_is_refused(recorded: Recor
     assert not verify([*recorded.lines, b"{}\n"]).ok
     for at in range(len(recorded.lines) - 1):
         assert not verify(changed(lambda form: form.update(note="believe me"), at)).ok, at
+    sizes = {"head": "size", "chain": "events"}
     for at, name in ((0, "astromesh_audit"), (1, "head"), (2, "chain")):
         for other in (float, bool):
 
             def otherwise(form: dict[str, Any], name: str = name, other: type = other) -> None:
-                holder, key = (form[name], {"head": "size", "chain": "events"}[name]) if at else (form, name)
+                holder, key = (form[name], sizes[name]) if name in sizes else (form, name)
                 holder[key] = other(holder[key])
 
             assert not verify(changed(otherwise, at)).ok, (name, other)

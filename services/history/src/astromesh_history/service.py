@@ -132,9 +132,9 @@ class HistoryService(HistoryServiceServicer):
         async with aclosing(self._exporter.lines(request)) as lines:
             async for line in lines:
                 chunk += line
-                if len(chunk) >= _CHUNK_BYTES:
-                    yield ExportAuditResponse(data=bytes(chunk))
-                    chunk.clear()
+                while len(chunk) >= _CHUNK_BYTES:
+                    yield ExportAuditResponse(data=bytes(chunk[:_CHUNK_BYTES]))
+                    del chunk[:_CHUNK_BYTES]
         yield ExportAuditResponse(data=bytes(chunk))
 
     async def ListTreeHeads(self, request: ListTreeHeadsRequest, context: ServicerContext) -> ListTreeHeadsResponse:

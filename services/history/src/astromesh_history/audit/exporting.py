@@ -53,6 +53,10 @@ class Exporter:
         if head is None:
             raise NotFound("there is nothing in this mesh's log yet")
         head = await self._anchored(request.namespace, ids, head)
+        for first in range(0, len(ids), _EVENTS):
+            some = ids[first : first + _EVENTS]
+            if not await self._tree.database.call(tree_file.all_known, request.namespace, some, head.size):
+                raise Unavailable("not all of it is in the tree yet", retry_after=1.0)
         sealing = Sealing()
         yield sealing.passed(header(request.namespace, self._clock()))
         yield sealing.passed(head_line(head))

@@ -75,20 +75,21 @@ class AuditTree:
         """Until it is cancelled. What the process before this one did not come to is taken in first."""
         await self._patiently(self._catch_up)
         while True:
-            await self._patiently(self.settle)
+            await self._patiently(lambda: self.settle(again=True))
             await self._rest()
 
-    async def settle(self) -> TreeHead | None:
+    async def settle(self, *, again: bool = False) -> TreeHead | None:
         """Takes in and tells all that waits; answers the newest head, None while there is no chain at all.
 
-        Raises Unavailable where the tree cannot be written.
+        `again`: also to places that failed last; nobody else waits for those. Raises Unavailable where the tree cannot
+        be written.
         """
         async with self._turn:
             await self._take_in()
             head = await self._signed()
         if head is not None:
             async with self._telling:
-                await self._tell(head)
+                await self._tell(head, again=again)
         return head
 
     def anchors(self) -> list[Anchor]:
@@ -113,8 +114,7 @@ class AuditTree:
             if self._configured.is_set():
                 return
             if self._many.is_set():
-                async with self._turn:
-                    await self._take_in()
+                await self._patiently(self._grow)
 
     async def _catch_up(self) -> None:
         after = 0
@@ -124,17 +124,23 @@ class AuditTree:
                 self._waiting.setdefault((state.namespace, state.id), state)
             if not after:
                 return
+            if len(self._waiting) > MOST_WAITING:
+                await self._grow()
+
+    async def _grow(self) -> None:
+        async with self._turn:
+            await self._take_in()
 
     async def _take_in(self) -> None:
         waiting, self._waiting = list(self._waiting.values()), {}
-        while waiting:
-            try:
+        try:
+            while waiting:
                 await self.database.call(tree_file.grow, waiting[:AT_A_TIME])
-            except TemporaryError:
-                for state in waiting:
-                    self._waiting.setdefault((state.namespace, state.id), state)
-                raise
-            del waiting[:AT_A_TIME]
+                del waiting[:AT_A_TIME]
+        finally:
+            # Also where whoever asked for it has left meanwhile: nothing else tells the tree of them.
+            for state in waiting:
+                self._waiting.setdefault((state.namespace, state.id), state)
 
     async def _signed(self) -> TreeHead | None:
         """The head over all leaves: the newest one, where nothing was added since."""
@@ -153,14 +159,14 @@ class AuditTree:
         await self.database.call(tree_file.add_head, head)
         return head
 
-    async def _tell(self, head: TreeHead) -> None:
-        places = [place for place in self._places if self._told[place.name].size < head.size]
-        await asyncio.gather(*(self._tell_one(place, head) for place in places))
-        if places:
+    async def _tell(self, head: TreeHead, *, again: bool) -> None:
+        told = [(place, self._told[place.name]) for place in self._places]
+        due = [(place, how) for place, how in told if how.size < head.size and (again or not how.trouble)]
+        await asyncio.gather(*(self._tell_one(place, how, head) for place, how in due))
+        if due:
             await self.on_anchored()
 
-    async def _tell_one(self, place: Place, head: TreeHead) -> None:
-        told = self._told[place.name]
+    async def _tell_one(self, place: Place, told: _Told, head: TreeHead) -> None:
         if not told.size:
             told.size, told.time_unix_nano = await self.database.call(tree_file.anchored_at, place.name)
         try:

@@ -20,6 +20,11 @@ from astromesh_core.events.canonical import canonical_json
 from astromesh_core.resources.audit import AnchorSpec, FileAnchor, GitAnchor
 from astromesh_core.resources.secrets import resolve
 
+RECENT_BYTES = 64 << 10
+"""Of a file's end that is read before a head is added: some hundred heads. A file may hold those of years."""
+
+_LONGEST_LINE = 4096
+
 SECONDS = 10.0
 """How long a place may take."""
 
@@ -60,7 +65,7 @@ class GitPlace:
     """A file with a head a line in a git repository, each a commit; pushed where that is wanted."""
 
     def __init__(self, repository: Path, file: str, *, push: bool) -> None:
-        self.name = f"git:{repository}"
+        self.name = f"git:{repository / file}"
         self._repository = repository
         self._file = file
         self._push = push
@@ -75,20 +80,24 @@ class GitPlace:
             await self._git("push", "--quiet")
 
     async def _git(self, *words: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            "-C",
-            str(self._repository),
-            *words,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "git",
+                "-C",
+                str(self._repository),
+                *words,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            )
+        except OSError as error:
+            raise Unavailable(f"git cannot be run: {error.strerror}") from error
         try:
             out, err = await process.communicate()
         except asyncio.CancelledError:
-            process.kill()
+            # Not killed: it takes its lock off the repository as it goes.
+            process.terminate()
             await process.wait()
             raise
         if process.returncode:
@@ -117,31 +126,48 @@ class HttpPlace:
             ):
                 if not 200 <= answer.status < 300:
                     raise Unavailable(f"it answers {answer.status}")
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"it cannot be reached: {error}") from error
+        except ValueError as error:
+            raise InvalidInput("a header has a value that no header may have") from error
 
 
 def append_head(path: Path, head: TreeHead) -> None:
-    """Writes the head as the file's last line, for good; nothing where it stands there already.
+    """Writes the head as the file's last line, for good; nothing where it is among the last ones already.
 
-    Raises InvalidInput where the file holds another head of this size, or what is none; Unavailable where it cannot be
+    Raises InvalidInput where those hold another head of this size, or what is none; Unavailable where it cannot be
     written.
     """
     try:
-        held = path.read_bytes() if path.exists() else b""
-        # A line that a crash cut off is no head, and what was to stand there is told again.
-        whole = held[: held.rfind(b"\n") + 1]
-        same = [each for each in anchored_heads(whole) if (each.tree, each.size) == (head.tree, head.size)]
+        end, recent = _recent(path)
+        same = [each for each in anchored_heads(recent) if (each.tree, each.size) == (head.tree, head.size)]
         if any(each != head for each in same):
             raise InvalidInput(f"{path} holds another head of {head.size} leaves: the tree is not the one it was")
         if same:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if path.exists() else "w+b") as file:
-            file.seek(len(whole))
+            file.seek(end)
             file.truncate()
             file.write(orjson.dumps(head_form(head), option=orjson.OPT_SORT_KEYS) + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _recent(path: Path) -> tuple[int, bytes]:
+    """Where the file's last whole line ends, and the last whole lines: one that a crash cut off is no head, and what
+    was to stand there is told again."""
+    if not path.exists():
+        return 0, b""
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - RECENT_BYTES)
+        file.seek(start)
+        held = file.read()
+    past = held.rfind(b"\n") + 1
+    if held[past : past + 1] not in (b"", b"{") or len(held) - past > _LONGEST_LINE:
+        raise InvalidInput(f"{path} is no file of tree heads: it is left as it is")
+    # What was begun before the part that was read is not whole.
+    first = held.find(b"\n") + 1 if start else 0
+    return start + past, held[first:past]

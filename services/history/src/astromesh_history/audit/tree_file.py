@@ -156,6 +156,11 @@ def leaf_below(connection: sqlite3.Connection, namespace: str, chain_id: str, si
     return None if row is None else Leaf(row[0], ChainState(*row[1:]))
 
 
+def all_known(connection: sqlite3.Connection, namespace: str, ids: Sequence[str], size: int) -> bool:
+    """Whether each of these chains has a leaf among the first `size`."""
+    return all(leaf_below(connection, namespace, chain_id, size) is not None for chain_id in ids)
+
+
 def proof_of(connection: sqlite3.Connection, index: int, size: int) -> list[bytes]:
     """The way from a leaf to the root over so many leaves."""
     return inclusion_proof(index, size, nodes_of(connection))
@@ -205,11 +210,12 @@ def anchored_at(connection: sqlite3.Connection, place: str) -> tuple[int, int]:
 
 def _open(folder: Path) -> sqlite3.Connection:
     path = folder / TREE_FILE
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, uri=True)
     connection.execute("PRAGMA journal_mode = WAL")
     # A head may be told to somebody the moment it is kept.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("ATTACH ? AS model", (str(folder / FILE),))
+    # Read-only, or each of this file's transactions would hold up the read model's.
+    connection.execute("ATTACH ? AS model", (f"{(folder / FILE).absolute().as_uri()}?mode=ro",))
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tree'").fetchone():
         connection.executescript(_TABLES)
         connection.execute("INSERT INTO tree VALUES (1, ?)", (secrets.token_hex(8),))
