@@ -179,6 +179,37 @@ async def test_arguments_that_are_no_question_are_told_to_the_model_and_start_no
     assert replay([event.envelope for event in events]).identical
 
 
+async def test_parts_that_go_on_at_once_run_out_of_time_together(
+    bus: Bus, worker: Platform, services: FakeServices
+) -> None:
+    async def endless(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        await asyncio.Event().wait()
+        yield completion("never")
+
+    services.router.parts = endless
+    await put_agent(bus, orchestration={"pattern": "parallel_fan_out", "timeout_seconds": 0.5})
+    events = await events_until(bus, await admit(bus))
+    assert events[-1].envelope.run.failed.failure.error_class == "timed-out"
+    assert kinds(events).count("timed_out") == 1
+    assert kinds(events).count("model_call_begun") == 3
+    assert replay([event.envelope for event in events]).identical
+
+
+async def test_a_branch_that_takes_too_long_is_left_out(bus: Bus, worker: Platform, services: FakeServices) -> None:
+    async def one_hangs(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
+        if request.path == "1.2.1":
+            await asyncio.Event().wait()
+        yield completion("so" if request.role == "synthesizer" else "each")
+
+    services.router.parts = one_hangs
+    await put_agent(bus, orchestration={"pattern": "parallel_fan_out", "branch_timeout_seconds": 0.3})
+    events = await events_until(bus, await admit(bus))
+    assert plain(events[-1].envelope.run.completed.answer) == "so"
+    late = [event.envelope.run.model_replied for event in events if event.envelope.run.model_replied.path == "1.2.1"]
+    assert [reply.failure.error_class for reply in late] == ["timed-out"]
+    assert replay([event.envelope for event in events]).identical
+
+
 async def test_an_agent_is_not_run_below_itself(bus: Bus, worker: Platform, agents: FakeServices) -> None:
     async def circle(request: CompleteRequest) -> AsyncIterator[CompleteResponse]:
         results = [plain(message.content) for message in request.messages if message.role == ROLE_TOOL]

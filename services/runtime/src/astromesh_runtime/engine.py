@@ -82,6 +82,7 @@ class RunDriver:
         self._cancel: Signal | None = None
         self._terminal: int | None = None
         """Index of the terminal event once it is recorded: there is never a second one."""
+        self._timed_out = False
 
     async def drive(self) -> Ended | LetGo:
         """Goes on with the run.
@@ -169,8 +170,10 @@ class RunDriver:
     def _out_of_time(self) -> OutOfTime:
         started = self._scope.recorded.started
         assert started is not None
-        timed_out = TimedOut(deadline_unix_nano=started.deadline_unix_nano + self._scope.recorded.waited_nano)
-        self._scope.record(RunEvent(timed_out=timed_out))
+        if not self._timed_out:
+            # Of what goes on at once, each part comes upon it.
+            self._timed_out = True
+            self._scope.record(RunEvent(timed_out=TimedOut(deadline_unix_nano=self._scope.deadline())))
         seconds = self._scope.agent.timeout_seconds
         if started.deadline_unix_nano == self._scope.requested.lineage.deadline_unix_nano:
             return OutOfTime("the run took longer than the run that started it gave it")
