@@ -199,6 +199,35 @@ async def test_a_cancelled_run_undoes_an_unknown_step_only_where_that_is_safe(
     assert same_again(events)
 
 
+async def test_a_step_that_is_found_to_be_done_is_undone_with_the_others(
+    bus: Bus, services: FakeServices, worker: Platform
+) -> None:
+    states = iter(("pending", "pending", "done"))
+
+    async def found_at_last(request: ExecuteToolRequest) -> ExecuteToolResponse:
+        if request.call.name != "mail":
+            return await loses_the_second(request)
+        return ExecuteToolResponse(result=ToolResult(output=text_content(json.dumps({"id": "R", "is": next(states)}))))
+
+    prepared(services, found_at_last)
+    services.router.parts = waits_for_ever
+    spec = agent()
+    spec["tools"][2]["effect"] = "read"
+    looked_up = {"tool": "mail", "succeeded": "answer.is == 'done'", "attempts": 9, "pause_seconds": 0.3}
+    spec["tools"][0]["reconcile"] = looked_up
+    await put_agent(bus, **spec)
+    run = await admit(bus)
+    await events_until(bus, run, "step_reconciled")
+    await bus.signals.send("default", Signal(id="stop", aggregate_id=run.id, cancel=CancelSignal(reason="enough")))
+    events = await events_until(bus, run)
+    assert status(events) == "compensated"
+    seen = kinds(events)
+    assert seen.index("compensation_started") < seen.index("tool_succeeded", seen.index("tool_outcome_unknown"))
+    assert undone(services) == [("4.1", {"n": 1, "id": "R"}), ("2.1", {"n": 0, "id": "of 2.1"})]
+    assert list(events[-1].envelope.run.compensated.left) == []
+    assert same_again(events)
+
+
 async def test_a_cancel_while_the_run_is_at_work_undoes_what_it_did(
     bus: Bus, services: FakeServices, worker: Platform
 ) -> None:

@@ -4,7 +4,8 @@ started ──▶ begun ──▶ compensated ──▶ the next step … ──
               │└─ no definite answer, or a failure ──pause──▶ begun anew, while attempts are left
               └─▶ failed: the run waits for a human, who undid it by hand, or leaves it, and it goes on
 
-What undoes a step is itself a call: a write of it is never made again where nobody knows whether it was done.
+A step of which nobody knows whether it was done is looked up first, where its tool says how. What undoes a step is
+itself a call: a write of it is never made again where nobody knows whether it was done.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from astromesh.v1.values_pb2 import (
 from astromesh_core.errors import AstromeshError, Cancelled, InvalidInput, NotFound, PermanentError
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.tool_recovery import Compensate
-from astromesh_runtime.controls import control_of
+from astromesh_runtime.controls import Controls, control_of
 from astromesh_runtime.executing import START_WITHIN_NANO, execute, timeout_of
 from astromesh_runtime.other_calls import other_call
-from astromesh_runtime.reconciling import LONGEST_PAUSE_SECONDS, settled_until
+from astromesh_runtime.reconciling import LONGEST_PAUSE_SECONDS, reconcile, settled_until
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
 from astromesh_runtime.waits import Waits
@@ -52,7 +53,7 @@ def compensation_of(
     it has begun. To be recorded by the caller, by `begin`."""
     if scope.recorded.interventions.compensation is not None or not scope.agent.controls:
         return None
-    paths = [path for path in reversed(scope.recorded.intents) if _way(scope, path) is not None]
+    paths = [path for path in reversed(scope.recorded.intents) if _way(scope, path) or _may_be_found(scope, path)]
     if not paths:
         return None
     return CompensationStarted(
@@ -80,6 +81,8 @@ async def compensate(scope: RunScope) -> None:
     started = interventions.compensation
     assert started is not None
     for path in started.paths:
+        if path in scope.recorded.unknown and path not in interventions.undone:
+            await _look_up(scope, path)
         way = _way(scope, path)
         if path in interventions.undone or path in interventions.left or way is None:
             continue
@@ -117,12 +120,37 @@ def resolved(scope: RunScope, signal: Signal) -> RunEvent | None:
 
 def _way(scope: RunScope, path: str) -> Compensate | None:
     """How a step is undone; None where it was not done, or there is no safe way."""
-    intent = scope.recorded.intents[path][-1]
-    controls = control_of(scope.agent.controls, intent.call.name, scope.tool(intent.call.name))
+    controls = _controls(scope, path)
     declared = controls.compensate if controls is not None else None
     if declared is None or not _may_be_done(scope, path):
         return None
     return declared if path in scope.recorded.outcomes or declared.when_unknown else None
+
+
+def _may_be_found(scope: RunScope, path: str) -> bool:
+    """Whether it can be looked up if a step that could be undone was done."""
+    controls = _controls(scope, path)
+    return path in scope.recorded.unknown and bool(controls and controls.compensate and controls.reconcile)
+
+
+async def _look_up(scope: RunScope, path: str) -> None:
+    """Records what became of a step that nobody knows of, where its tool says how that is found out."""
+    controls, start = _controls(scope, path), scope.clock()
+    if controls is None or controls.reconcile is None:
+        return
+    found = await reconcile(scope, controls.reconcile, scope.recorded.intents[path][-1])
+    if found is None:
+        return
+    found.timing.CopyFrom(scope.timing(start))
+    succeeded = isinstance(found, ToolSucceeded)
+    scope.record(RunEvent(tool_succeeded=found) if succeeded else RunEvent(tool_failed=found))
+    scope.recorded.outcomes[path] = found
+    scope.recorded.unknown.discard(path)
+
+
+def _controls(scope: RunScope, path: str) -> Controls | None:
+    name = scope.recorded.intents[path][-1].call.name
+    return control_of(scope.agent.controls, name, scope.tool(name))
 
 
 def _may_be_done(scope: RunScope, path: str) -> bool:
