@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from astromesh.v1.guardrails_pb2 import CheckTextRequest, CheckTextResponse
 from astromesh.v1.guardrails_pb2_grpc import add_GuardrailsServiceServicer_to_server
 from astromesh.v1.history_pb2 import (
+    FindOpenRunsRequest,
+    FindOpenRunsResponse,
     HistoryServiceListRunsRequest,
     HistoryServiceListRunsResponse,
     ListEventsRequest,
@@ -24,6 +26,8 @@ from astromesh.v1.ingestion_events_pb2 import (
     IngestionCounts,
 )
 from astromesh.v1.memory_pb2 import (
+    FindUserSessionsRequest,
+    FindUserSessionsResponse,
     HistoryEntry,
     ListHistoryRequest,
     ListHistoryResponse,
@@ -70,9 +74,10 @@ from astromesh_testing.services import FakeGuardrails, FakeTools
 
 
 class AskedHistory(HistoryServiceServicer):
-    """Lists `runs`, sums up to `costs`, and has archived nothing."""
+    """Lists `runs`, sums up to `costs`, has archived nothing and nobody at work. Set `away`, it does not say so."""
 
     def __init__(self) -> None:
+        self.away = False
         self.runs: list[Run] = []
         self.costs = SumCostsResponse()
         self.summed: list[SumCostsRequest] = []
@@ -96,6 +101,12 @@ class AskedHistory(HistoryServiceServicer):
         self.summed.append(request)
         return self.costs
 
+    async def FindOpenRuns(self, request: FindOpenRunsRequest, context: ServicerContext) -> FindOpenRunsResponse:
+        del request, context
+        if self.away:
+            raise Unavailable("history does not answer")
+        return FindOpenRunsResponse()
+
 
 class AskedMemory(MemoryServiceServicer):
     """Remembers `entries`, until a test forgets them, and beside them what is `related`."""
@@ -114,6 +125,12 @@ class AskedMemory(MemoryServiceServicer):
     async def RebuildMemory(self, request: RebuildMemoryRequest, context: ServicerContext) -> RebuildMemoryResponse:
         del request, context
         return self.rebuilt
+
+    async def FindUserSessions(
+        self, request: FindUserSessionsRequest, context: ServicerContext
+    ) -> FindUserSessionsResponse:
+        del request, context
+        return FindUserSessionsResponse()
 
     async def ListHistory(self, request: ListHistoryRequest, context: ServicerContext) -> ListHistoryResponse:
         del request, context
