@@ -199,3 +199,20 @@ async def test_a_result_is_told_on_every_surface_as_its_rules_left_it(talking: T
     assert text_of(told) == "".join(part.token for part in parts) == frames[-1]["answer"] == answer
     assert not any(ADA in str(message.data) for message in told if message.name not in ("step", "tool_call", "done"))
     await proven(mesh, told[-1].data["run_id"])
+
+
+async def test_a_child_run_leaves_its_parents_tokens_alone(talking: Talking) -> None:
+    masks: JsonValue = {"input": [{"type": "pii_detection", "action": "mask"}]}
+    prompts: JsonValue = {"system": "Where to write: bob@example.com"}
+    before = len(talking.model.requests)
+    async with made_agent(talking, [talking.model.endpoint], guardrails=masks, prompts=prompts) as child:
+        asks: JsonValue = {"name": "ask", "type": "agent", "agent": child, "description": "Asks"}
+        async with made_agent(talking, [talking.model.endpoint], guardrails=masks, tools=[asks]) as parent:
+            asked = f'use ask {{"query": "say write to {ADA}"}}'
+            reply = (await ask(talking.mesh, asked, agent=parent)).json()
+    assert reply["answer"] == f"It is write to {ADA}."
+    sent = str([request.body for request in talking.model.requests[before:]])
+    assert ADA not in sent
+    assert "bob@example.com" not in sent
+    assert "<EMAIL_2>" in sent
+    await proven(talking.mesh, reply["run_id"])
