@@ -88,6 +88,8 @@ class AnswerPrinter:
         kind = event.text("event")
         if kind == "model_call_begun":
             self.text = ""
+        elif kind in ("approval_requested", "question_asked"):
+            self._say(_asked(event))
         elif kind == "suspended":
             self._waits = True
             if event.text("waiting_for") != "child":
@@ -170,6 +172,16 @@ def summary(run: RunReply) -> str:
     if models:
         parts.append("by " + ", ".join(models))
     return " · ".join(parts)
+
+
+def _asked(event: Event) -> Text:
+    """What a human is asked: a question with its choices, or a call."""
+    asked = event.data.get("approval")
+    approval = asked if isinstance(asked, dict) else {}
+    choices = approval.get("choices")
+    told = f" ({' | '.join(map(str, choices))})" if isinstance(choices, list) else ""
+    call = f"{approval.get('tool')}{orjson.dumps(approval.get('arguments')).decode()}"
+    return Text("? ", WARN) + Text(str(approval.get("question") or f"may it call {call}"), NAME) + Text(told, QUIET)
 
 
 def _place(source: SourceReply) -> str:
