@@ -6,12 +6,12 @@ Like a version of a pattern, nothing here changes once a history was stored that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import orjson
 from pydantic import JsonValue
 
-from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, Message
+from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, Message, Role
 from astromesh_core.answers import answer_schema
 from astromesh_core.errors import AstromeshError, LimitExceeded
 from astromesh_core.events.contents import plain, text_content
@@ -89,9 +89,9 @@ def instructed(asked: Transcript, text: str, question: str | None = None) -> Tra
     return Transcript.of(asked.digester, [said(ROLE_SYSTEM, prompt), *messages] if prompt else messages)
 
 
-def said(role: int, text: str) -> Message:
+def said(role: Role.ValueType, text: str) -> Message:
     """A message of this text."""
-    return Message(role=cast("Any", role), content=text_content(text))
+    return Message(role=role, content=text_content(text))
 
 
 def last_question(asked: Transcript) -> str:
