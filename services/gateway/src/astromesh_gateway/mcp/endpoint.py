@@ -1,5 +1,4 @@
-"""The paths of MCP: who may come in, and the SDK, imported when the first client does. What it then does: `transports`.
-"""
+"""The paths of MCP: who may come in, and the SDK, imported when the first client does. What then is done: `transports`."""
 
 from __future__ import annotations
 
