@@ -1,4 +1,4 @@
-"""The paths of MCP: who may come in, and the SDK, imported when the first client does. The rest stands in `transports`."""
+"""The paths of MCP: who may come in, and the SDK, imported when the first client does. The rest: `transports`."""
 
 from __future__ import annotations
 
