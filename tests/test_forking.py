@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ async def forked(talking: Talking, run_id: str, **body: object) -> dict[str, Any
     fork = answer.json()
     assert fork["forked_from"] == run_id
     return await until_status(talking.mesh, fork["run_id"], "completed")
+
+
+async def remembered(talking: Talking) -> dict[str, Any]:
+    return (await talking.mesh.client.get("/v1/memory/talker/history/forked-session")).json()
 
 
 async def test_a_fork_at_every_event_comes_to_the_same_and_leaves_its_source_as_it_was(talking: Talking) -> None:
@@ -75,10 +80,12 @@ async def test_a_fork_is_billed_for_what_it_asks_itself(talking: Talking) -> Non
 async def test_nobody_remembers_a_fork(talking: Talking) -> None:
     body = {"query": "add 20 22", "session_id": "forked-session"}
     source = (await talking.mesh.client.post("/v1/agents/talker/run", json=body)).json()
-    before = (await talking.mesh.client.get("/v1/memory/talker/history/forked-session")).json()
+    async with asyncio.timeout(20):
+        while not (before := await remembered(talking))["history"]:  # noqa: ASYNC110 - memory tells nobody that it has applied a run
+            await asyncio.sleep(0.05)
     fork = await forked(talking, source["run_id"], at=5)
     assert fork["session_id"] != "forked-session"
-    assert (await talking.mesh.client.get("/v1/memory/talker/history/forked-session")).json() == before
+    assert await remembered(talking) == before
     assert "memory_stored" not in [event["type"] for event in await events_of(talking.mesh, fork["run_id"])]
 
 

@@ -42,10 +42,18 @@ QUERY_SECONDS = 60.0
 
 
 async def check_input(scope: RunScope, effect: CheckInput) -> InputChecked:
-    """The question by the agent's input rules."""
+    """The question by the agent's input rules, as an event."""
+    outcome = await checked_input(scope, effect)
+    scope.recorded.masks.learn(outcome.masked)
+    scope.record(RunEvent(input_checked=outcome))
+    return outcome
+
+
+async def checked_input(scope: RunScope, effect: CheckInput) -> InputChecked:
+    """What the rules say; recorded nowhere."""
     start = scope.clock()
     checked = await _check(scope, GUARDRAIL_STAGE_INPUT, effect.text)
-    outcome = InputChecked(
+    return InputChecked(
         verdicts=checked.verdicts,
         policy_sha256=checked.policy_sha256,
         text=checked.text,
@@ -53,9 +61,6 @@ async def check_input(scope: RunScope, effect: CheckInput) -> InputChecked:
         timing=scope.timing(start),
         masked=checked.masked,
     )
-    scope.recorded.masks.learn(checked.masked)
-    scope.record(RunEvent(input_checked=outcome))
-    return outcome
 
 
 async def check_output(scope: RunScope, effect: CheckOutput) -> OutputChecked:

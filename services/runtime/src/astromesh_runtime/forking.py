@@ -14,6 +14,7 @@ from astromesh.v1.envelope_pb2 import Envelope
 from astromesh.v1.run_events_pb2 import (
     ContextAssembled,
     Fork,
+    InputChecked,
     RunEvent,
     RunRequested,
     RunStarted,
@@ -21,7 +22,7 @@ from astromesh.v1.run_events_pb2 import (
     ToolSucceeded,
 )
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Charge, ToolCall, ToolResult
-from astromesh_core.errors import NotFound
+from astromesh_core.errors import InvalidInput, NotFound
 from astromesh_core.events.contents import plain, text_content
 from astromesh_runtime.effects import (
     AssembleContext,
@@ -34,6 +35,7 @@ from astromesh_runtime.effects import (
     Gather,
     SagaEffect,
 )
+from astromesh_runtime.guarding import Member
 from astromesh_runtime.patterns.catalogue import pattern_function
 from astromesh_runtime.recorded import Diverged, Recorded
 from astromesh_runtime.replay import plan_of
@@ -53,14 +55,33 @@ def simulates(requested: RunRequested) -> bool:
 
 
 def shared_past(
-    source: Sequence[Envelope], requested: RunRequested, started: RunStarted, rendered: Rendered
+    source: Sequence[Envelope],
+    requested: RunRequested,
+    started: RunStarted,
+    rendered: Rendered,
+    checked: InputChecked | None = None,
 ) -> list[RunEvent]:
     """What the fork's log begins with after `started`: of the source's events (from index 0 to the last one shared,
     contents fetched) all that its saga asks for, in the order in which it does.
 
-    Raises NotFound for an edited result whose step is not in that past.
+    `checked`: what the agent's rules say of another question. Raises NotFound for an edited result whose step is not in
+    that past, InvalidInput for one that the fork does not come to with what it shares.
     """
     past = _Past.of(source, requested.fork)
+    if checked is not None:
+        past.frame["input_checked"] = RunEvent(input_checked=checked)
+    events = _answered(past, requested, started, rendered)
+    reached = {event.tool_succeeded.path for event in events}
+    for result in requested.fork.results:
+        if result.path not in reached:
+            raise InvalidInput(
+                f"the edited result of step {result.path} is not come to: an earlier edit leads elsewhere, or must be "
+                "checked first"
+            )
+    return events
+
+
+def _answered(past: _Past, requested: RunRequested, started: RunStarted, rendered: Rendered) -> list[RunEvent]:
     function = pattern_function(started.pattern, started.pattern_version)
     if function is None:
         return []
@@ -120,7 +141,7 @@ class _Past:
             yield from self._step(effect.path, effect.sha256)
         elif isinstance(effect, CallTools):
             for member in effect.calls:
-                yield from () if member.is_refused else self._step(member.path, member.sha256, member.call)
+                yield from self._refused(member) if member.is_refused else self._called(member)
         elif isinstance(effect, CheckArguments | CheckResults):
             for member in effect.calls:
                 yield from self._check(member.path, type(effect))
@@ -141,9 +162,20 @@ class _Past:
             yield event
 
     def _check(self, path: str, of: type[CheckArguments | CheckResults]) -> Iterator[RunEvent]:
+        if of is CheckResults and any(result.path == path for result in self.fork.results):
+            # What was said of the source's result says nothing of this one.
+            return
         for kind, event in self.steps.get(path, {}).items():
             if _CHECKS.get(kind) is of:
                 yield _copy(event)
+
+    def _called(self, member: Member) -> Iterator[RunEvent]:
+        return self._step(member.path, member.sha256, member.call)
+
+    def _refused(self, member: Member) -> Iterator[RunEvent]:
+        """That no such call was made; nothing, where the source made it."""
+        known = self.steps.get(member.path, {})
+        return iter(()) if known.keys() & {"tool_intended", "child_started"} else self._called(member)
 
     def _step(self, path: str, sha256: bytes, call: ToolCall | None = None) -> Iterator[RunEvent]:
         known = self.steps.get(path, {})

@@ -23,9 +23,9 @@ from astromesh.v1.run_events_pb2 import (
 from astromesh.v1.signal_pb2 import Signal
 from astromesh_core.bus.connection import Bus
 from astromesh_core.bus.positions import Position
-from astromesh_core.bus.subjects import Aggregate, run_aggregate
+from astromesh_core.bus.subjects import Aggregate
 from astromesh_core.bus.writer import AggregateWriter
-from astromesh_core.errors import AstromeshError, Bug, Conflict, NotFound, NotSupported, PermanentError
+from astromesh_core.errors import AstromeshError, Bug, Conflict, NotSupported, PermanentError
 from astromesh_core.events.billing import Bill
 from astromesh_core.events.chain import ChainHead, StoredEvent, build_commit, seal
 from astromesh_core.events.contents import may_hold_stored, plain
@@ -34,9 +34,8 @@ from astromesh_core.telemetry.metrics import Metrics
 from astromesh_runtime.agents import Agents, AgentVersion, ToolsAway
 from astromesh_runtime.child_calls import cancel_open
 from astromesh_runtime.child_runs import Parent
-from astromesh_runtime.context import rendered_again
 from astromesh_runtime.engine import RunDriver
-from astromesh_runtime.forking import shared_past
+from astromesh_runtime.forked_runs import Pasts
 from astromesh_runtime.handing_over import hand_off_tool
 from astromesh_runtime.memories import is_found_again
 from astromesh_runtime.metering import RunMeter
@@ -117,12 +116,14 @@ class Opener:
         stored = await self.bus.log.read(run.aggregate, at_least=claimed)
         at = (stored.position, stored.events[-1].head())
         try:
-            recorded = Recorded.of([await self._resolved(event) for event in stored.events])
-            scope = await self._scope(run, recorded, at, after)
+            envelopes = [await self._resolved(event) for event in stored.events]
+            scope = await self._scope(run, Recorded.of(envelopes), at, after)
         except NotSupported as error:
             return await self._needs_version(run, stored.events, self._writer(run.aggregate, at), error)
         if isinstance(scope, RunScope):
             scope.writer.bytes_recorded = sum(len(event.data) for event in stored.events)
+            if scope.requested.HasField("fork"):
+                await self._pasts().complete(scope, envelopes)
         return scope
 
     async def _waits(self, aggregate: Aggregate, suspended: Suspended) -> bool:
@@ -189,30 +190,28 @@ class Opener:
             epoch=epoch,
             after_position=after.encode(),
         )
-        if recorded.started is None:
-            self._start(scope)
-            if recorded.requested.HasField("fork"):
-                return await self._with_past(run, scope)
+        if recorded.started is not None:
+            return scope
+        started = self._started(scope)
+        if recorded.requested.HasField("fork"):
+            return await self._with_past(run, scope, started)
+        scope.record(RunEvent(started=started))
+        recorded.started = started
         return scope
 
-    async def _with_past(self, run: OpenRun, scope: RunScope) -> RunScope | Over:
+    async def _with_past(self, run: OpenRun, scope: RunScope, started: RunStarted) -> RunScope | Over:
         """The scope of a fork, whose log begins with what it shares. One whose past is not there fails, and is over."""
-        fork, recorded = scope.requested.fork, scope.recorded
-        assert recorded.started is not None
         try:
-            stored = await self.bus.log.read(run_aggregate(scope.namespace, fork.run_id))
-            shared = [await self._resolved(event) for event in stored.events[: fork.index + 1]]
-            if not shared:
-                raise NotFound(f"there is no run {fork.run_id} in namespace {scope.namespace!r}")
-            events = shared_past(shared, recorded.requested, recorded.started, lambda it: rendered_again(scope, it))
+            await self._pasts().begin(scope, started)
+        except Conflict:
+            raise
         except PermanentError as error:
-            run.ended_at = await self._fail(scope.writer, error, recorded.bill)
+            run.ended_at = await self._fail(scope.writer, error, scope.recorded.bill)
             return Over(waiting=False)
-        recorded.add(Envelope(index=recorded.events, run=RunEvent(started=recorded.started)))
-        for event in events:
-            scope.writer.record(event, traceparent=scope.traceparent)
-            recorded.add(Envelope(index=recorded.events, run=event))
         return scope
+
+    def _pasts(self) -> Pasts:
+        return Pasts(self.bus.log, self._resolved)
 
     async def _needs_version(
         self, run: OpenRun, events: Sequence[StoredEvent], writer: AggregateWriter, error: NotSupported
@@ -311,11 +310,11 @@ class Opener:
         # The catalogue is the one that the run began with, whatever the tools service offers by now.
         return replace(version, tools=tuple(started.tools), tools_sha256=started.tools_sha256)
 
-    def _start(self, scope: RunScope) -> None:
+    def _started(self, scope: RunScope) -> RunStarted:
         agent, now = scope.agent, scope.clock()
         own = now + int(agent.timeout_seconds * 1e9) if agent.timeout_seconds else 0
         deadline = min(filter(None, (own, scope.requested.lineage.deadline_unix_nano)), default=0)
-        started = RunStarted(
+        return RunStarted(
             worker=self.worker,
             epoch=scope.epoch,
             pattern=agent.pattern,
@@ -340,8 +339,6 @@ class Opener:
             semantic=is_found_again(agent.semantic, scope.requested),
             episodic=is_found_again(agent.episodic, scope.requested),
         )
-        scope.record(RunEvent(started=started))
-        scope.recorded.started = started
 
 
 def _bill(events: Sequence[StoredEvent]) -> Bill:

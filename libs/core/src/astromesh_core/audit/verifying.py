@@ -108,7 +108,7 @@ def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
     raise InvalidInput("the file is cut off: its last line is missing")
 
 
-_KINDS = {frozenset((kind,)): kind for kind in ("chain", "event", "value", "absent", "end")}
+_KINDS = {frozenset[str]((kind,)): kind for kind in ("chain", "event", "value", "absent", "end")}
 _KINDS[frozenset(("index", "leaf", "proof"))] = "leaf"
 
 
