@@ -30,7 +30,7 @@ from astromesh_core.events.contents import plain, text_content
 from astromesh_core.rpc.identity import Caller
 from astromesh_runtime.allowances import ancestors_below
 from astromesh_runtime.approvals import put_to_human
-from astromesh_runtime.child_runs import ChildRuns
+from astromesh_runtime.child_runs import ChildRuns, ended_signal
 from astromesh_runtime.effects import CallAgent
 from astromesh_runtime.forking import simulates
 from astromesh_runtime.permits import judge
@@ -136,8 +136,10 @@ class ChildCall:
         # A request on its way arrives though the run is cancelled meanwhile: the cancel of the child has to follow it.
         self._scope.admissions.append(admission)
         await asyncio.shield(admission)
-        if self._intended is None and (finished := await _found(self._scope, started)) is not None:
-            return finished
+        if self._intended is None:
+            event = await self._scope.services.children.end_of(self._scope.namespace, started.child_run_id)
+            if event is not None:
+                return _note_end(self._scope, started, event)
         detail = f"run {started.child_run_id} of agent {started.agent}"
         raise Waits(SUSPENSION_REASON_CHILD, self.path, detail, (started.child_run_id,))
 
@@ -186,17 +188,17 @@ class ChildCall:
 
 
 async def finish_children(scope: RunScope, signals: Iterable[Signal]) -> None:
-    """Records what came of the children that these signals tell of; where none does, of whichever ended unnoticed.
+    """Records what came of every child that has ended: those that signals tell of, and whichever ended unnoticed.
 
     Raises Unavailable where the log does not show yet what a signal tells.
     """
-    told = {signal.child.child_run_id: signal.id for signal in signals if signal.HasField("child")}
-    for started in scope.recorded.open_children():
-        signal_id = told.get(started.child_run_id, "")
-        if told and not signal_id:
-            continue
-        finished = await _found(scope, started, signal_id)
-        if finished is None and signal_id:
+    told = {signal.child.child_run_id for signal in signals if signal.HasField("child")}
+    waited_for, children = scope.recorded.open_children(), scope.services.children
+    ends = await asyncio.gather(*(children.end_of(scope.namespace, each.child_run_id) for each in waited_for))
+    for started, event in zip(waited_for, ends, strict=True):
+        if event is not None:
+            _note_end(scope, started, event)
+        elif started.child_run_id in told:
             raise Unavailable(f"the end of run {started.child_run_id} is not to be read yet", retry_after=0.05)
 
 
@@ -225,11 +227,10 @@ def totals_of(scope: RunScope) -> RunTotals | None:
     )
 
 
-async def _found(scope: RunScope, started: ChildStarted, signal_id: str = "") -> ChildFinished | None:
-    event = await scope.services.children.end_of(scope.namespace, started.child_run_id)
-    if event is None:
-        return None
+def _note_end(scope: RunScope, started: ChildStarted, event: RunEvent) -> ChildFinished:
+    """Whoever found it: the signal of it, which may come later, means nothing more then."""
     finished = _finished(started, event)
+    signal_id = ended_signal(started.child_run_id)
     scope.record(RunEvent(child_finished=finished), signal_id=signal_id)
     scope.recorded.finish_child(finished)
     scope.recorded.signals.add(signal_id)

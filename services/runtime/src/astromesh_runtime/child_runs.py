@@ -26,6 +26,11 @@ from astromesh_runtime.scope import Clock
 _DIGEST_KEY_BYTES: Final = 16
 
 
+def ended_signal(child_run_id: str) -> str:
+    """The id of the signal that the child has ended: there is one."""
+    return f"{child_run_id}:ended"
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """Who waits for a run, and at which of its steps."""
@@ -115,7 +120,7 @@ class ChildRuns:
 
     async def tell(self, namespace: str, parent: Parent, child_run_id: str) -> None:
         """Tells the parent's owner that the child has ended."""
-        signal = self._signal(f"{child_run_id}:ended", parent.run_id)
+        signal = self._signal(ended_signal(child_run_id), parent.run_id)
         signal.child.CopyFrom(ChildSignal(path=parent.path, child_run_id=child_run_id))
         await self.bus.signals.send(namespace, signal)
 
