@@ -143,6 +143,7 @@ async def test_arguments_that_would_be_refused_bother_nobody(
     await put_agent(bus, tools=[declared(approval="always")])
     events = await finished(bus, await admit(bus))
     assert only(events, "tool_failed").failure.error_class == "invalid-input"
+    assert only(events, "tool_failed").call.name == "act", "nothing else in the log names what was called"
     assert "approval_requested" not in kinds(events)
 
 

@@ -64,7 +64,9 @@ def put_to_human(scope: RunScope, path: str, sha256: bytes, call: ToolCall) -> P
             arguments = read_arguments(plain(call.arguments), schema)
         except InvalidInput as error:
             # Nobody is bothered with a call that would be refused: the model is told, and tries again.
-            return _failed(path, sha256, error)
+            failed = _failed(path, sha256, error)
+            failed.call.CopyFrom(call)
+            return failed
         ask = _ask(scope, controls, path, sha256, call, arguments)
     if ask.decision is None:
         return _waits(ask)

@@ -1085,7 +1085,7 @@ class ToolFailed(_message.Message):
     def edited_arguments(self) -> _values_pb2.Content: ...
     @_builtins.property
     def call(self) -> _values_pb2.ToolCall:
-        """Of a call that is not permitted, and was never intended."""
+        """Of a call that was never intended: it is not permitted, or its arguments fit too little to be put to a human."""
 
     def __init__(
         self,
