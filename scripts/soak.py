@@ -60,7 +60,7 @@ def parts(asked: argparse.Namespace) -> list[Part]:
             asked.points,
             Part(
                 "SIGKILL of the worker at an event boundary",
-                ("services/runtime/tests/test_crashes.py",),
+                ("services/runtime/tests/test_crashes.py", "services/runtime/tests/test_child_crashes.py"),
                 {"SOAK_POINTS": str(asked.points)},
                 asked.lanes,
             ),
