@@ -421,3 +421,25 @@ async def test_a_file_that_holds_something_else_is_left_as_it_is(tmp_path: Path)
         with pytest.raises(InvalidInput):
             await FilePlace(path).tell(head)
         assert path.read_bytes() == held
+
+
+async def test_a_run_of_long_ago_proves_itself_to_who_keeps_all_heads(
+    placement: Placement, bus: Bus, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    async with history(placement, bus, tmp_path / "history") as stub:
+        await declare(bus, {"anchors": [{"type": "file", "path": str(file)}]})
+        await eventually(stub, lambda state: len(state.anchors) == 1)
+        runs = [await recorded(bus)]
+        for _ in range(12):
+            await exported(stub, run_ids=[runs[-1].id])
+            runs.append(await recorded(bus))
+        lines = await exported(stub, run_ids=[run.id for run in runs])
+        heads = anchored_heads(file.read_bytes())
+        assert len(heads) == 13
+        for since in (0, 5, 12):
+            assert found(lines, heads[since:]).ok
+        few = found(lines, heads[10:])
+        assert few.anchored
+        assert "nothing shows that it stood under the head of 11 leaves" in few.chains[0].fault
+        assert found(lines, heads).chains[0].anchored_unix_nano == heads[0].time_unix_nano

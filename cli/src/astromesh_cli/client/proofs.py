@@ -49,6 +49,9 @@ def print_audit(finding: Finding) -> None:
         line.append(f"  {chain.fault or f'{chain.events} events'}", "" if chain.fault else QUIET)
         if chain.type == "run" and not chain.fault and not chain.ended:
             line.append(", and it had not ended: more may have come since", QUIET)
+        if chain.anchored_unix_nano and not chain.fault:
+            lag = max(0, chain.anchored_unix_nano - chain.last_unix_nano) // 1_000_000_000
+            line.append(f", anchored {lag:,} s after its last event", QUIET)
         if chain.absent:
             line.append(f", {chain.absent} values that the mesh no longer held", QUIET)
         out().print(line)
@@ -80,6 +83,8 @@ def audit_document(finding: Finding) -> dict[str, JsonValue]:
                 "id": chain.id,
                 "events": chain.events,
                 "ended": chain.ended,
+                "last_unix_nano": str(chain.last_unix_nano),
+                "anchored_unix_nano": str(chain.anchored_unix_nano),
                 "absent_values": chain.absent,
                 "fault": chain.fault,
             }

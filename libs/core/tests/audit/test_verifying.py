@@ -48,10 +48,13 @@ class Recorded:
         leaf = leaf_bytes("default", "run", self.run.id, head.next_index, head.sha256)
         nodes: dict[tuple[int, int], bytes] = {}
         growth = Growth(0, lambda level, number: nodes[level, number])
-        for each in (b"a", b"b", leaf, b"c", b"d"):
+        heads = list[TreeHead]()
+        for size, each in enumerate((b"a", b"b", leaf, b"c", b"d"), 1):
             nodes.update({(made.level, made.number): made.sha256 for made in growth.append(leaf_hash(each))})
-        self.head = TreeHead(tree="t", size=5, root=growth.root(), time_unix_nano=1, previous=b"p")
-        signer.sign(self.head)
+            heads.append(TreeHead(tree="t", size=size, root=growth.root(), time_unix_nano=size, previous=b"p"))
+            signer.sign(heads[-1])
+        *self.earlier, self.head = heads
+        earlier = {size: inclusion_proof(2, size, lambda level, number: nodes[level, number]) for size in (3, 4)}
         proof = inclusion_proof(2, 5, lambda level, number: nodes[level, number])
         sealing = Sealing()
         self.lines = [
@@ -62,7 +65,7 @@ class Recorded:
                 chain_line("run", self.run.id, len(self.events)),
                 *map(event_line, self.events),
                 *map(value_line, values),
-                leaf_line(leaf, 2, proof),
+                leaf_line(leaf, 2, proof, earlier),
             )
         ]
         self.lines.append(sealing.end())
@@ -129,6 +132,27 @@ def test_a_run_that_was_written_anew_with_the_meshs_own_key_is_found_by_the_anch
     finding = verify(forged.lines, anchored=[recorded.head])
     assert "was replaced" in told(finding)
     assert not finding.anchored
+
+
+def test_what_was_anchored_once_is_not_written_anew_under_a_later_head(recorded: Recorded) -> None:
+    """Who holds the key writes the log anew, and waits until the mesh has told its next head."""
+    forged = Recorded(requested("what is it?"), completed("that"))
+    before = recorded.earlier[:3]
+    assert verify(forged.lines, anchored=[*recorded.earlier[:2], forged.head]).ok
+    finding = verify(forged.lines, anchored=[*before, forged.head])
+    assert "written anew" in told(finding)
+    assert not finding.ok
+    assert "two heads of 3" in told(verify(recorded.lines, anchored=[recorded.head, *before, forged.earlier[2]]))
+
+
+@pytest.mark.parametrize("anchored", [(), (0, 1), (2,), (3,), (0, 2, 3)])
+def test_a_chain_is_vouched_for_since_the_first_anchored_head_that_covers_it(
+    recorded: Recorded, anchored: Sequence[int]
+) -> None:
+    heads = [recorded.earlier[at] for at in anchored]
+    finding = verify(recorded.lines, anchored=[recorded.head, *heads])
+    assert finding.ok, told(finding)
+    assert finding.chains[0].anchored_unix_nano == min([5, *(head.size for head in heads if head.size > 2)])
 
 
 def test_a_head_of_another_key_or_never_anchored_is_not_trusted(recorded: Recorded) -> None:

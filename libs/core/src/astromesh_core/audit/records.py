@@ -5,7 +5,8 @@
 {"chain":{…}}                a run or a session, with the number of its events
 {"event":"…"}                its events in order, in base64, byte by byte as they are stored
 {"value":"…"}                what its events name by hash, in base64; {"absent":"…"} where the mesh holds it no more
-{"leaf":{…},"proof":[…]}     how far the tree knows the chain, and the way from there to the head's root
+{"leaf":{…},"proof":[…],…}   how far the tree knows the chain, and the way from there to the head's root; and to those
+                             of the first heads that covered it, which show that its place was not taken later
 {"end":{"lines":n,"sha256":"…"}}   of everything before it
 """
 
@@ -15,6 +16,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias, cast
 
 import orjson
@@ -62,10 +64,14 @@ def absent_line(sha256: bytes) -> bytes:
     return _line({"absent": sha256.hex()})
 
 
-def leaf_line(leaf: bytes, index: int, proof: Sequence[bytes]) -> bytes:
-    """A chain's place in the tree. `leaf` is what `leaf_bytes` gave."""
+def leaf_line(
+    leaf: bytes, index: int, proof: Sequence[bytes], earlier: Mapping[int, Sequence[bytes]] = MappingProxyType({})
+) -> bytes:
+    """A chain's place in the tree. `leaf` is what `leaf_bytes` gave; `earlier`: the ways to earlier heads, by their
+    sizes."""
     form = cast("Canonical", orjson.loads(leaf))
-    return _line({"index": index, "leaf": form, "proof": [each.hex() for each in proof]})
+    ways: list[Canonical] = [{"proof": _hex(way), "size": size} for size, way in sorted(earlier.items())]
+    return _line({"earlier": ways, "index": index, "leaf": form, "proof": _hex(proof)})
 
 
 def leaf_bytes(namespace: str, kind: str, chain_id: str, events: int, sha256: bytes) -> bytes:
@@ -118,6 +124,10 @@ def data_of(text: object) -> bytes:
     if base64.b64encode(data).decode() != text:
         raise InvalidInput("base64 that is not in its one form")
     return data
+
+
+def _hex(proof: Sequence[bytes]) -> list[Canonical]:
+    return [each.hex() for each in proof]
 
 
 def _line(form: dict[str, Canonical]) -> bytes:

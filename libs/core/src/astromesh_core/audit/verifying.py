@@ -4,14 +4,17 @@ every byte     the last line holds the hash of all others, and each line is in i
 every event    is bound to the one before by its hash, and the last one by the leaf
 every chain    stands in the tree whose head is signed
 every value    is the one that an event names by its hash
-the head       is the one that was told to a place outside the mesh, where such heads are given
+the head       is the one that was told to a place outside the mesh, where such heads are given; and every chain stood
+               under the first of them that covers its place: what was told once is not written anew under a later one
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import cast
 
 from astromesh.v1.audit_pb2 import TreeHead
@@ -40,6 +43,11 @@ class ChainFinding:
     ended: bool = False
     """A run whose last event here is its end: nothing came after it. Of any other chain more may be in the log by now,
     and whoever made the file may have left out what came after an earlier head."""
+    last_unix_nano: int = 0
+    """When its last event was stored, as it says itself."""
+    anchored_unix_nano: int = 0
+    """When the first anchored head that covers it was signed; 0 where none were given. Far behind the last event, it
+    came into the tree late: nobody outside vouches for what it was before."""
 
 
 @dataclass(slots=True)
@@ -70,8 +78,8 @@ def verify(
     """
     finding = Finding()
     try:
-        _read(records(lines), finding)
-        _trust(finding, anchored, public_key)
+        places = _read(records(lines), finding)
+        _trust(finding, places, anchored, public_key)
     except InvalidInput as error:
         finding.fault = error.message
     except ValueError as error:
@@ -79,8 +87,18 @@ def verify(
     return finding
 
 
-def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
-    sealing = Sealing()
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a chain's leaf stands in the tree, and its ways to earlier heads by their sizes."""
+
+    index: int
+    sha256: bytes
+    earlier: Mapping[int, Sequence[bytes]]
+
+
+def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> list[_Place | None]:
+    """The places of the finding's chains; None of one with a fault."""
+    sealing, places = Sealing(), list[_Place | None]()
     chain: _Chain | None = None
     seen = set[str]()
     for number, (line, record) in enumerate(stream, 1):
@@ -91,7 +109,7 @@ def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
             _head(record, finding)
         elif kind == "end":
             _end(line, sealing, chain, stream)
-            return
+            return places
         elif kind == "chain":
             if chain is not None:
                 raise InvalidInput(f"line {number}: the chain of {chain.id} has no leaf")
@@ -100,8 +118,11 @@ def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
                 raise InvalidInput(f"line {number}: the chain of {chain.id} is there twice")
             seen.add(chain.id)
         elif chain is not None and kind in ("event", "value", "absent", "leaf"):
-            chain.take(kind, record)
-            chain = None if kind == "leaf" else chain
+            if kind == "leaf":
+                places.append(chain.judged(record))
+                chain = None
+            else:
+                chain.take(kind, record)
         else:
             raise InvalidInput(f"line {number} does not belong here")
         sealing.passed(line)
@@ -109,7 +130,7 @@ def _read(stream: Iterator[tuple[bytes, Record]], finding: Finding) -> None:
 
 
 _KINDS = {frozenset[str]((kind,)): kind for kind in ("chain", "event", "value", "absent", "end")}
-_KINDS[frozenset(("index", "leaf", "proof"))] = "leaf"
+_KINDS[frozenset(("earlier", "index", "leaf", "proof"))] = "leaf"
 
 
 def _begin(record: Record, finding: Finding) -> None:
@@ -136,7 +157,12 @@ def _end(line: bytes, sealing: Sealing, chain: _Chain | None, stream: Iterator[o
         raise InvalidInput("there is something after the last line")
 
 
-def _trust(finding: Finding, anchored: Sequence[TreeHead] | None, public_key: bytes | None) -> None:
+def _trust(
+    finding: Finding,
+    places: Sequence[_Place | None],
+    anchored: Sequence[TreeHead] | None,
+    public_key: bytes | None,
+) -> None:
     head = finding.head
     assert head is not None
     if public_key is not None and head.public_key != public_key:
@@ -149,6 +175,24 @@ def _trust(finding: Finding, anchored: Sequence[TreeHead] | None, public_key: by
     if any(signed_bytes(each) != signed_bytes(head) or each.public_key != head.public_key for each in there):
         raise InvalidInput(f"what the head of {head.size} leaves covers was replaced: another one was anchored")
     finding.anchored = True
+    firsts = sorted((each for each in anchored if each.tree == head.tree), key=lambda each: each.size)
+    for one, other in pairwise(firsts):
+        if one.size == other.size and one.root != other.root:
+            raise InvalidInput(f"two heads of {one.size} leaves were anchored: the log was written anew")
+    for number, place in enumerate(places):
+        if place is not None:
+            first = firsts[bisect_right(firsts, place.index, key=lambda each: each.size)]
+            finding.chains[number] = _since(finding.chains[number], place, first, head)
+
+
+def _since(chain: ChainFinding, place: _Place, first: TreeHead, head: TreeHead) -> ChainFinding:
+    """The chain by the first anchored head that covers its place."""
+    fault, way = "", place.earlier.get(first.size)
+    if first.size != head.size and way is None:
+        fault = f"nothing shows that it stood under the head of {first.size} leaves, the first given that covers it"
+    elif way is not None and root_of_proof(place.index, first.size, place.sha256, way) != first.root:
+        fault = f"its place was another's as the head of {first.size} leaves was anchored: it was written anew"
+    return replace(chain, fault=fault, anchored_unix_nano=first.time_unix_nano)
 
 
 class _Chain:
@@ -166,19 +210,28 @@ class _Chain:
         self._absent = set[bytes]()
 
     def take(self, kind: str, record: Record) -> None:
-        """Takes one line; with the leaf the chain is judged."""
+        """Takes one line."""
         if kind == "event":
             self._events.append(data_of(record["event"]))
         elif kind == "value":
             data = data_of(record["value"])
             self._values[hashlib.sha256(data).digest()] = data
-        elif kind == "absent":
-            self._absent.add(bytes.fromhex(str(record["absent"])))
         else:
-            fault = self._broken(record) or self._misplaced(record)
-            ended = not fault and is_terminal(Envelope.FromString(self._events[-1]).run)
-            events, absent = len(self._events), len(self._absent)
-            self._finding.chains.append(ChainFinding(self.id, self._type, events, fault, absent, ended))
+            self._absent.add(bytes.fromhex(str(record["absent"])))
+
+    def judged(self, record: Record) -> _Place | None:
+        """What the leaf makes of it, as a finding; its place, where it has no fault."""
+        events, absent = len(self._events), len(self._absent)
+        found = self._broken(record) or self._placed(record)
+        if isinstance(found, str):
+            self._finding.chains.append(ChainFinding(self.id, self._type, events, found, absent))
+            return None
+        last = Envelope.FromString(self._events[-1])
+        finding = ChainFinding(
+            self.id, self._type, events, "", absent, ended=is_terminal(last.run), last_unix_nano=last.time_unix_nano
+        )
+        self._finding.chains.append(finding)
+        return found
 
     def _broken(self, record: Record) -> str:
         leaf = record["leaf"]
@@ -198,20 +251,28 @@ class _Chain:
             return f"the value {sha256.hex()} {told}"
         return ""
 
-    def _misplaced(self, record: Record) -> str:
+    def _placed(self, record: Record) -> _Place | str:
         head = self._finding.head
         assert head is not None
         last = StoredEvent(Envelope.FromString(self._events[-1]), self._events[-1]).head()
         leaf = leaf_bytes(self._finding.namespace, self._type, self.id, last.next_index, last.sha256)
         if canonical_json(cast("Canonical", record["leaf"])) != leaf:
             return f"event {last.next_index - 1}: the tree knows another last event"
-        index, proof = record.get("index"), record.get("proof")
-        if type(index) is not int or not isinstance(proof, list):
+        index = record["index"]
+        if type(index) is not int:
             return "its place in the tree is not given"
         try:
-            way = [bytes.fromhex(str(each)) for each in cast("list[object]", proof)]
-        except ValueError:
+            way, earlier = _way(record["proof"]), _earlier(record["earlier"])
+        except (ValueError, TypeError, KeyError):
             return "its way to the tree's root is no list of hashes"
         if root_of_proof(index, head.size, leaf_hash(leaf), way) != head.root:
             return "it does not stand in the tree whose head is signed"
-        return ""
+        return _Place(index, leaf_hash(leaf), earlier)
+
+
+def _way(proof: object) -> list[bytes]:
+    return [bytes.fromhex(cast("str", each)) for each in cast("list[object]", proof)]
+
+
+def _earlier(ways: object) -> dict[int, list[bytes]]:
+    return {cast("int", way["size"]): _way(way["proof"]) for way in cast("list[Record]", ways)}

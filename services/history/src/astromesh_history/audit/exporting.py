@@ -123,4 +123,6 @@ class Exporter:
             data = await self._objects.held(sha256)
             yield absent_line(sha256) if data is None else value_line(data)
         proof = await self._tree.database.call(tree_file.proof_of, leaf.number, head.size)
-        yield leaf_line(leaf.state.leaf(), leaf.number, proof)
+        places = [anchor.place for anchor in self._tree.anchors()]
+        earlier = await self._tree.database.call(tree_file.earlier_ways, leaf.number, head.size, places)
+        yield leaf_line(leaf.state.leaf(), leaf.number, proof, earlier)

@@ -22,6 +22,10 @@ TREE_FILE = "audit.sqlite"
 
 _MOST_LEAVES = 2**62
 
+_FIRST_HEADS = 8
+"""Signed heads that an export proves a leaf to have stood under, anchored or not: a place may hold one without the mesh
+knowing, which was stopped as it told it."""
+
 TYPES = frozenset(TYPE_NAMES)
 """Of the chains that come into the tree."""
 
@@ -164,6 +168,24 @@ def all_known(connection: sqlite3.Connection, namespace: str, ids: Sequence[str]
 def proof_of(connection: sqlite3.Connection, index: int, size: int) -> list[bytes]:
     """The way from a leaf to the root over so many leaves."""
     return inclusion_proof(index, size, nodes_of(connection))
+
+
+def earlier_ways(
+    connection: sqlite3.Connection, index: int, size: int, places: Sequence[str]
+) -> dict[int, list[bytes]]:
+    """The ways from a leaf to the heads before that of so many leaves that covered it first: the first ones signed, and
+    the first one that each place was told."""
+    between = (index, size)
+    rows = connection.execute(
+        "SELECT size FROM heads WHERE size > ? AND size < ? ORDER BY size LIMIT ?", (*between, _FIRST_HEADS)
+    )
+    found = {first for (first,) in rows}
+    for place in places:
+        row = connection.execute(
+            "SELECT min(size) FROM anchored WHERE size > ? AND size < ? AND place = ?", (*between, place)
+        ).fetchone()
+        found |= {row[0]} - {None}
+    return {first: proof_of(connection, index, first) for first in found}
 
 
 def nodes_of(connection: sqlite3.Connection) -> Nodes:
