@@ -93,7 +93,7 @@ class FunctionTool:
 
     def too_late(self, invocation: Invocation) -> bool:
         """Whether the call's time to start has passed."""
-        return 0 < invocation.start_before < self._clock()
+        return invocation.is_late(self._clock())
 
     def _arguments(self, invocation: Invocation) -> Arguments:
         checked = self.checked(invocation)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Content, Failure, ToolResult, ToolSpec
+from astromesh.v1.values_pb2 import Content, Failure, ToolResult
 from astromesh_core.errors import AstromeshError, InvalidInput, NotFound, TimedOut
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent_tools import BuiltinTool as Declared
 from astromesh_core.resources.builtin_tools import BUILTINS, READ_RESULT, RESULT_LENGTH
 from astromesh_core.user_code.foreign import failure_of
 from astromesh_tools.arguments import ArgumentsSchema
+from astromesh_tools.builtin.tool import builtin_spec
 from astromesh_tools.surroundings import KeptValues
 from astromesh_tools.tool import Clock, Invocation
 
@@ -20,26 +21,17 @@ class ResultReader:
     """Reads what the engine says that its run had cut."""
 
     def __init__(self, declared: Declared, values: KeptValues, clock: Clock) -> None:
-        told = BUILTINS[READ_RESULT]
         self._values = values
         self._clock = clock
         self._seconds = declared.timeout_seconds
-        self._schema = ArgumentsSchema(told.parameters)
-        self.spec = ToolSpec(
-            name=declared.name,
-            description=declared.description or told.description,
-            parameters_json=self._schema.text,
-            effect=TOOL_EFFECT_KIND_READ,
-            timeout_ms=round(declared.timeout_seconds * 1000),
-            type="builtin",
-            reads_results=True,
-        )
+        self._schema = ArgumentsSchema(BUILTINS[READ_RESULT].parameters)
+        self.spec = builtin_spec(declared, self._schema)
+        self.spec.reads_results = True
 
     async def call(self, invocation: Invocation) -> ToolResult | Failure:
         """Reads on. Every failure is definite: nothing was changed."""
-        if 0 < invocation.start_before < self._clock():
-            return failure_of(TimedOut(f"{self.spec.name} was not started: its time to start had passed"))
         try:
+            invocation.check_start(self.spec.name, self._clock())
             async with asyncio.timeout(self._seconds):
                 text = await self._read(invocation)
         except AstromeshError as error:

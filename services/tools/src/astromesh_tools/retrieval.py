@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from astromesh.v1.rag_pb2 import QueryRequest
 from astromesh.v1.values_pb2 import TOOL_EFFECT_KIND_READ, Failure, Passage, ToolResult, ToolSpec
-from astromesh_core.errors import AstromeshError, TimedOut
+from astromesh_core.errors import AstromeshError
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent_tools import RagTool
 from astromesh_core.user_code.foreign import failure_of
@@ -64,9 +64,8 @@ class RetrievalTool:
 
     async def call(self, invocation: Invocation) -> ToolResult | Failure:
         """Retrieves. Every failure is definite: nothing was changed."""
-        if 0 < invocation.start_before < self._clock():
-            return failure_of(TimedOut(f"{self.spec.name} was not started: its time to start had passed"))
         try:
+            invocation.check_start(self.spec.name, self._clock())
             arguments = _SCHEMA.read(invocation.arguments)
             request = QueryRequest(
                 namespace=self._namespace,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from astromesh.v1.values_pb2 import Failure, StoredValue, ToolResult, ToolSpec
+from astromesh_core.errors import TimedOut
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970."""
@@ -29,6 +30,15 @@ class Invocation(NamedTuple):
     """For a tool that reads results: the whole of those of its run that were cut, by the path of their call."""
     tell: Callable[[float, float], None] | None = None
     """Tells how far the call has come, and of how much (0: nobody knows); None where nobody can follow it."""
+
+    def is_late(self, now: int) -> bool:
+        """Whether its time to start has passed."""
+        return 0 < self.start_before < now
+
+    def check_start(self, tool: str, now: int) -> None:
+        """Raises TimedOut, as the answer of the tool of that name, where its time to start has passed."""
+        if self.is_late(now):
+            raise TimedOut(f"{tool} was not started: its time to start had passed")
 
 
 class Tool(Protocol):

@@ -90,9 +90,8 @@ class WebhookTool:
 
     async def call(self, invocation: Invocation) -> ToolResult | Failure:
         """Sends the request. See the module for what each ending means."""
-        if 0 < invocation.start_before < self._clock():
-            return failure_of(TimedOut(f"{self.spec.name} was not started: its time to start had passed"))
         try:
+            invocation.check_start(self.spec.name, self._clock())
             arguments = self._schema.read(invocation.arguments)
             request = self._make(arguments, self._environ, invocation.idempotency_key)
             check_target(request.url, allow_private=self._declared.allow_private)

@@ -31,29 +31,32 @@ class Builtin(Protocol):
         ...
 
 
+def builtin_spec(declared: Declared, schema: ArgumentsSchema) -> ToolSpec:
+    """How the catalogue lists a built-in that an agent declares."""
+    return ToolSpec(
+        name=declared.name,
+        description=declared.description or BUILTINS[declared.tool].description,
+        parameters_json=schema.text,
+        effect=TOOL_EFFECT_KIND_READ,
+        timeout_ms=round(declared.timeout_seconds * 1000),
+        type="builtin",
+    )
+
+
 class BuiltinTool:
     """One built-in, as an agent's tool."""
 
     def __init__(self, declared: Declared, builtin: Builtin, clock: Clock) -> None:
-        told = BUILTINS[declared.tool]
         self._builtin = builtin
         self._clock = clock
         self._seconds = declared.timeout_seconds
-        self._schema = ArgumentsSchema(told.parameters)
-        self.spec = ToolSpec(
-            name=declared.name,
-            description=declared.description or told.description,
-            parameters_json=self._schema.text,
-            effect=TOOL_EFFECT_KIND_READ,
-            timeout_ms=round(declared.timeout_seconds * 1000),
-            type="builtin",
-        )
+        self._schema = ArgumentsSchema(BUILTINS[declared.tool].parameters)
+        self.spec = builtin_spec(declared, self._schema)
 
     async def call(self, invocation: Invocation) -> ToolResult | Failure:
         """Answers. Every failure is definite: nothing was changed."""
-        if 0 < invocation.start_before < self._clock():
-            return failure_of(TimedOut(f"{self.spec.name} was not started: its time to start had passed"))
         try:
+            invocation.check_start(self.spec.name, self._clock())
             arguments = self._schema.read(invocation.arguments)
             async with asyncio.timeout(self._seconds):
                 answer = await self._builtin.answer(arguments)

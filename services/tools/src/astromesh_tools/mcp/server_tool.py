@@ -92,8 +92,10 @@ class ServerTool:
         raise AssertionError("unreachable: the last turn ends the call")
 
     def _check_time(self, invocation: Invocation) -> None:
-        if 0 < invocation.start_before < self._clock():
-            raise _NotDone(TimedOut(f"{self.spec.name} was not started: its time to start had passed"))
+        try:
+            invocation.check_start(self.spec.name, self._clock())
+        except TimedOut as error:
+            raise _NotDone(error) from error
 
     async def _session(self, until: float) -> Session:
         try:
