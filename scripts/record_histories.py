@@ -13,6 +13,7 @@ from pathlib import Path
 
 import orjson
 import uvloop
+from fork_scenarios import fork_scenarios
 from guard_scenarios import guard_scenarios
 from history_scenario import Scenario
 from human_scenarios import human_scenarios
@@ -277,8 +278,9 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
         async with nats_server(Path(folder)) as nats, nats.bus() as bus, worker(bus, scenario.services, Path(folder)):
             for name_of_other in scenario.agents:
                 await put_agent(bus, name_of_other)
-            await put_agent(bus, **scenario.spec)
-            run = await admit(bus, scenario.query, session=scenario.session, **scenario.asked)
+            agent = await put_agent(bus, **scenario.spec)
+            asked = scenario.asked | await scenario.follows(bus, agent)
+            run = await admit(bus, scenario.query, session=scenario.session, **asked)
             await scenario.after(bus, run)
             events = await events_until(bus, run)
     await asyncio.to_thread(path.write_bytes, build_commit(event.data for event in events))
@@ -287,7 +289,7 @@ async def record(name: str, scenario: Scenario, path: Path) -> None:
 
 async def main() -> None:
     """Records what is missing."""
-    of_react = {**scenarios(), **human_scenarios(), **tool_scenarios(), **guard_scenarios()}
+    of_react = {**scenarios(), **human_scenarios(), **tool_scenarios(), **guard_scenarios(), **fork_scenarios()}
     everything = {f"react-1/{name}": scenario for name, scenario in of_react.items()} | pattern_scenarios()
     for name, scenario in everything.items():
         path = HISTORIES / f"{name}.binpb"
