@@ -97,3 +97,15 @@ def test_what_an_agent_does_that_was_asked_is_set_in_and_no_worker_is_said_to_be
         "✓ ask: it is 2 0.0 ms",
         "↷ another worker took the run over and goes on",
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("approval", "approval"), ("unknown", "word of what became of a write"), ("", "somebody")],
+)
+def test_what_a_run_waits_for_is_told(reason: str, told: str) -> None:
+    heard = StringIO()
+    AnswerPrinter(says=Console(file=heard, width=200)).take(
+        Event("step", {"event": "suspended", "waiting_for": reason})
+    )
+    assert heard.getvalue() == f"⏸ waits for {told}\n"

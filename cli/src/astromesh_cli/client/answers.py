@@ -32,6 +32,14 @@ _ARGUMENT_WIDTH = 72
 CUT_OFF = {"length": "cut off at max_tokens", "content_filter": "cut off by the vendor's content filter"}
 """What befell a reply that is not whole, by its finish reason."""
 
+_AWAITED = {
+    "question": "an answer",
+    "unknown": "word of what became of a write",
+    "compensation": "word of a step that could not be undone",
+    "version": "a release that can go on with it",
+}
+"""What a run waits for, where that takes more than its one word."""
+
 
 class AnswerPrinter:
     """Draws the events of one run, its steps on the console `says` (stderr). `text` is what of the answer is drawn."""
@@ -93,7 +101,7 @@ class AnswerPrinter:
         elif kind == "suspended":
             self._waits = True
             if event.text("waiting_for") != "child":
-                self._say(Text(f"⏸ waits for {event.text('waiting_for') or 'somebody'}", WARN))
+                self._say(Text(f"⏸ waits for {_awaited(event.text('waiting_for'))}", WARN))
         elif kind == "resumed":
             self._waits = False
         elif kind == "claimed" and not self._waits:
@@ -148,7 +156,7 @@ def tell_what_it_lacks(run: RunReply, console: Console | None = None) -> None:
 def tell_how_to_go_on(run: RunReply) -> None:
     """What a run that waits needs."""
     waits, path = run.get("waiting_for", ""), run.get("waiting_path", "")
-    err().print(Text(f"it waits for {waits}" + (f" at step {path}" if path else ""), WARN))
+    err().print(Text(f"it waits for {_awaited(waits)}" + (f" at step {path}" if path else ""), WARN))
     for asked in run.get("approvals", []):
         if asked["state"] == "pending":
             how = 'answer {} "…" --step {}' if asked["kind"] == "question" else "approve|deny {} {}"
@@ -157,6 +165,10 @@ def tell_how_to_go_on(run: RunReply) -> None:
         err().print(
             Text(f"  settle it: astromesh runs resolve {run['run_id']} {path} --outcome succeeded|failed", QUIET)
         )
+
+
+def _awaited(waiting_for: str) -> str:
+    return _AWAITED.get(waiting_for, waiting_for) or "somebody"
 
 
 def summary(run: RunReply) -> str:

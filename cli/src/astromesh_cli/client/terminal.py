@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 
 import orjson
@@ -101,6 +102,13 @@ def milliseconds(span: float) -> str:
     if span < 60_000:
         return f"{span / 1_000:.2f} s"
     return f"{int(span // 60_000)} m {int(span % 60_000 // 1_000):02d} s"
+
+
+def local_time(moment: str) -> str:
+    """A moment in ISO 8601 by the clock on the wall, to the second; nothing of none."""
+    if not moment:
+        return ""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def status_text(status: str) -> Text:

@@ -9,6 +9,8 @@ import typer
 from astromesh_cli.client.calls import Call, client_command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import JsonValue
 
     from astromesh_cli.client.mesh import MeshClient
@@ -38,7 +40,7 @@ def list_pending(
     limit: Annotated[int, typer.Option(help="How many, of the newest runs first.", min=1)] = 50,
 ) -> None:
     """Lists tool calls that wait for approval, and questions that wait for an answer."""
-    from astromesh_cli.client.terminal import print_json, shortened, table
+    from astromesh_cli.client.terminal import local_time, print_json, shortened, table
 
     with call.connect() as mesh:
         found = _pending(mesh, {"agent": agent, "session": session}, limit)
@@ -51,8 +53,8 @@ def list_pending(
             it["path"],
             it["agent"],
             shortened(_asks(it), _WIDTH),
-            it["requested_at"],
-            it.get("expires_at", "never"),
+            local_time(it["requested_at"]),
+            local_time(it.get("expires_at", "")) or "never",
         ]
         for it in found
     ]
@@ -105,8 +107,16 @@ def _decide(call: Call, run_id: str, path: str, body: dict[str, JsonValue]) -> N
         print_json(run)
         return
     if asked is not None:
-        out().print(Text(f"{asked['path']}  {_asks(asked)}"))
+        out().print(Text(f"{_decision(body)}  {asked['path']}  {_asks(asked)}"))
     out().print(Text(f"run {run['run_id']} ") + status_text(run["status"]))
+
+
+def _decision(body: Mapping[str, JsonValue]) -> str:
+    if "answer" in body:
+        return "answered"
+    if "arguments" in body:
+        return "approved, with other arguments"
+    return "approved" if body["decision"] == "approve" else "denied"
 
 
 def _one(run: RunRecord, path: str) -> ApprovalReply | None:

@@ -38,20 +38,23 @@ def ask_rules(
     if call.as_json:
         print_json(reply)
     else:
-        _print(reply)
+        _print(reply, stage)
     if reply["blocked"]:
         raise typer.Exit(Exit.FAILED)
 
 
-def _print(reply: CheckReply) -> None:
+def _print(reply: CheckReply, stage: str) -> None:
     from rich.text import Text
 
-    from astromesh_cli.client.terminal import BAD, QUIET, TITLE, out, table
+    from astromesh_cli.client.terminal import BAD, QUIET, TITLE, out, table, tell
 
     rows = [
         [verdict["place"], verdict["rule"], _action(verdict), _findings(verdict), verdict.get("policy", "")]
         for verdict in reply["verdicts"]
     ]
+    if not rows:
+        tell(f"there are no rules at {stage}: any text passes", QUIET)
+        return
     table(["PLACE", "RULE", "ACTION", "FOUND", "POLICY"], rows)
     if reply["blocked"]:
         out().print(Text.assemble(("\nBlocked ", BAD), reply.get("reason", "")))

@@ -32,7 +32,7 @@ def list_ingestions(
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20,
 ) -> None:
     """Lists what a pipeline took in: when, why, and what became of it."""
-    from astromesh_cli.client.terminal import print_json, status_text, table
+    from astromesh_cli.client.terminal import local_time, print_json, status_text, table
 
     with call.connect() as mesh:
         found = _list(mesh, pipeline, limit)
@@ -44,7 +44,7 @@ def list_ingestions(
             one["id"],
             one["cause"],
             status_text(one["status"]),
-            one["requested_at"][:19].replace("T", " "),
+            local_time(one["requested_at"]),
             f"{one['documents_done']}/{one['documents_total']}",
             _changed(one),
         ]

@@ -44,7 +44,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20,
 ) -> None:
     """Lists runs, newest first."""
-    from astromesh_cli.client.terminal import print_json, shortened, status_text, table
+    from astromesh_cli.client.terminal import local_time, print_json, shortened, status_text, table
 
     wanted: dict[str, str | int | float] = {"agent": agent, "session": session, "status": status, "text": text}
     with call.connect() as mesh:
@@ -57,7 +57,7 @@ def list_runs(
             run["run_id"],
             run["agent"],
             status_text(run["status"]),
-            _clock(run.get("requested_at", "")),
+            local_time(run.get("requested_at", "")),
             _took(run),
             shortened(run["query"], _QUESTION_WIDTH),
         ]
@@ -224,15 +224,6 @@ def _print_state(call: Call, run: RunRecord) -> None:
         print_json(run)
     else:
         out().print(Text(f"run {run['run_id']} ") + status_text(run["status"]))
-
-
-def _clock(moment: str) -> str:
-    from datetime import datetime
-
-    if not moment:
-        return ""
-    local = datetime.fromisoformat(moment).astimezone()
-    return local.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _took(run: RunRecord) -> str:
