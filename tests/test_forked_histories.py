@@ -77,7 +77,7 @@ def test_a_history_is_forked_at_every_event(path: Path) -> None:
         # What the source did is neither billed again nor undone.
         assert not any(event.tool_intended.effect == TOOL_EFFECT_KIND_WRITE for event in past)
         assert Bill.of(past).cost_nanos == 0
-    following = performed_next(log)
+    following = performed_next(shared(source, len(source) - 1)[1])
     if isinstance(following, CallModel | CallTools):
         assert CUT & {event.run.WhichOneof("event") for event in source}, following.path
     else:

@@ -94,6 +94,7 @@ async def test_forks_that_cannot_be_are_refused_with_the_reason(talking: Talking
     for body, status, told in (
         ({"at": 99}, 400, "events 0 to"),
         ({"model": {"provider": "nobody"}}, 400, "the edited agent is none"),
+        ({"model": {"provider": "openai_compat", "model": "m", "api_key": "sk-1"}}, 400, "holds a secret itself"),
         ({"agent_version": "last"}, 422, "agent_version"),
         ({"unknown": 1}, 422, "unknown"),
     ):

@@ -14,6 +14,7 @@ from astromesh_core.events.chain import StoredEvent
 from astromesh_core.events.contents import plain, text_content
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_core.resources.problems import dotted
+from astromesh_core.resources.secrets import SECRET_HINT, exposed_secrets
 from astromesh_core.rpc.identity import Caller
 from astromesh_gateway.admission import AskedRun, PreparedRun
 from astromesh_gateway.auth import require
@@ -133,6 +134,8 @@ def _asked(caller: Caller, requested: RunRequested, query: str, traceparent: str
 
 
 def _checked(spec: dict[str, JsonValue]) -> str:
+    for path in exposed_secrets(spec):
+        raise InvalidInput(f"the edited agent is none: spec.{dotted(path)} holds a secret itself: {SECRET_HINT}")
     text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
     try:
         AgentSpec.from_json(text)
