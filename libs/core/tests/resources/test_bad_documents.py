@@ -159,7 +159,13 @@ BAD = [
         "use sqlite",
     ),
     (AGENT + "  guardrails: {input: [{type: max_length}]}\n", 6, "spec.guardrails.input[0]", "bounds nothing"),
-    (AGENT + "  guardrails: {input: [{type: grounding}]}\n", 6, "spec.guardrails.input[0]", "unknown type 'grounding'"),
+    (AGENT + "  guardrails: {input: [{type: grounding}]}\n", 6, "spec.guardrails.input[0]", "it stands in output"),
+    (
+        AGENT + "  guardrails: {tool_results: [{type: cost_limit}]}\n",
+        6,
+        "spec.guardrails.tool_results[0]",
+        "in input and",
+    ),
     (
         AGENT + "  guardrails: {input: [{type: content_filter, forbidden_patterns: ['(?=a)']}]}\n",
         6,

@@ -9,7 +9,7 @@ output            the answer, before anybody reads it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -22,6 +22,9 @@ from astromesh_core.resources.spelling import Items, Spec, is_mapping
 STAGES: Final = ("input", "tool_arguments", "tool_results", "output")
 MASKED_STAGES: Final = frozenset(("input", "tool_results"))
 """Where masking makes sense: in front of a model."""
+
+_ELSEWHERE: Final = {"grounding": "output", "cost_limit": "input and output"}
+"""The rules that do not stand at every stage, with those at which they do."""
 
 _Rule = Annotated[Rule, Field(discriminator="type")]
 
@@ -46,11 +49,26 @@ def _named(value: object) -> object:
     return value
 
 
+def _without(*kinds: str) -> Callable[[object], object]:
+    def named(value: object) -> object:
+        if is_mapping(value) and (kind := value.get("type")) in kinds:
+            context = {"kind": str(kind), "hint": f"it stands in {_ELSEWHERE[str(kind)]}"}
+            raise PydanticCustomError("stage", "is of type {kind}, which means nothing at this stage", context)
+        return _named(value)
+
+    return named
+
+
 Listed: TypeAlias = Rule | PolicyUse
 """A rule of the agent's own, or the rules of a shared policy."""
 
-_OnInput = Annotated[Annotated[InputRule | PolicyUse, Field(discriminator="type")], BeforeValidator(_named)]
-_OnTools = Annotated[Annotated[AnyTextRule | PolicyUse, Field(discriminator="type")], BeforeValidator(_named)]
+_OnInput = Annotated[
+    Annotated[InputRule | PolicyUse, Field(discriminator="type")], BeforeValidator(_without("grounding"))
+]
+_OnTools = Annotated[
+    Annotated[AnyTextRule | PolicyUse, Field(discriminator="type")],
+    BeforeValidator(_without("grounding", "cost_limit")),
+]
 _OnOutput = Annotated[Annotated[OutputRule | PolicyUse, Field(discriminator="type")], BeforeValidator(_named)]
 
 
