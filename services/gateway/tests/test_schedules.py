@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from astromesh.v1.run_events_pb2 import SURFACE_SCHEDULE, RunRequested
 from astromesh_core.errors import Unavailable
 from astromesh_core.events.contents import plain
+from astromesh_core.resources import cron
 from astromesh_core.resources.agent import AgentSpec
 from astromesh_gateway.admission import Admission, PreparedRun
 from astromesh_gateway.schedules import Scheduler
@@ -130,6 +131,26 @@ async def test_a_run_that_cannot_be_admitted_yet_is_tried_again(mesh: Mesh, monk
     async with keeping(mesh, clock):
         await requests(mesh, 1)
     assert refusals == -1
+
+
+async def test_what_is_not_due_yet_is_not_looked_for_at_every_change(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, looked = await declare(mesh, *(hourly(f"report-{number}") for number in range(20))), list[str]()
+    newest = cron.newest_due
+
+    def counted(fields: str, timezone: str, dealt_with: float, now: float) -> float | None:
+        looked.append(fields)
+        return newest(fields, timezone, dealt_with, now)
+
+    clock.now -= 10
+    monkeypatch.setattr(cron, "newest_due", counted)
+    scheduler = Scheduler(mesh.gateway.directory, mesh.gateway.admission, clock)
+    for _ in range(5):
+        assert not scheduler.due()
+    assert len(looked) == 20
+    clock.now += 11
+    assert len(scheduler.due()) == 20
 
 
 async def test_a_schedule_that_is_none_is_refused_with_its_place() -> None:

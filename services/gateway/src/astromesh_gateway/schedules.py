@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, cast
 
@@ -57,28 +56,46 @@ class Scheduler:
         self._parsed: dict[bytes, tuple[AgentSchedule, ...]] = {}
         self._settled: dict[tuple[str, str, str], int] = {}
         """By namespace, agent and schedule: the last time that was dealt with here."""
+        self._next: dict[tuple[str, str, bytes, str], float] = {}
+        """By these and the agent's version: before this time there is nothing to be looked for."""
 
     async def run(self) -> None:
         """Until it is cancelled."""
         await self._directory.synced.wait()
         while True:
-            left = [await self._settle(due) for due in self.due()]
-            wait = RETRY_SECONDS if not all(left) else self._rest()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait), self._directory.changed:
-                    await self._directory.changed.wait()
+            changed, left = asyncio.ensure_future(self._changed()), list[bool]()
+            try:
+                left = [await self._settle(due) for due in self.due()]
+                wait = RETRY_SECONDS if not all(left) else self._rest()
+                await asyncio.wait((changed,), timeout=wait)
+            finally:
+                changed.cancel()
+
+    async def _changed(self) -> None:
+        async with self._directory.changed:
+            await self._directory.changed.wait()
 
     def due(self) -> list[Due]:
         """What is to be asked now: of each schedule the last time that was due, unless it is too late for it."""
-        now, found = self._now(), list[Due]()
+        now, found, nexts = self._now(), list[Due](), dict[tuple[str, str, bytes, str], float]()
         for record, schedule in self._schedules():
-            key = (record.ref.namespace, record.ref.name, schedule.name)
-            # What was due before the agent was declared so is nobody's concern.
-            since = max(now - schedule.catch_up_seconds - 1, record.changed_unix_nano / 1e9, self._settled.get(key, 0))
-            last = cron.newest_due(schedule.schedule, schedule.timezone, since, now)
-            if last is not None:
-                found.append(Due(record.ref.namespace, record.ref.name, schedule, int(last)))
+            key = (record.ref.namespace, record.ref.name, record.ref.sha256, schedule.name)
+            at = self._next.get(key, now)
+            if at <= now:
+                last = self._newest(record, schedule, now)
+                if last is not None:
+                    found.append(Due(record.ref.namespace, record.ref.name, schedule, int(last)))
+                else:
+                    at = cron.next_due(schedule.schedule, schedule.timezone, now) or now + LONGEST_SECONDS
+            nexts[key] = at
+        self._next = nexts
         return found
+
+    def _newest(self, record: ResourceRecord, schedule: AgentSchedule, now: float) -> float | None:
+        settled = self._settled.get((record.ref.namespace, record.ref.name, schedule.name), 0)
+        # What was due before the agent was declared so is nobody's concern.
+        since = max(now - schedule.catch_up_seconds - 1, record.changed_unix_nano / 1e9, settled)
+        return cron.newest_due(schedule.schedule, schedule.timezone, since, now)
 
     async def _settle(self, due: Due) -> bool:
         """Asks the agent; False where that is to be tried again."""
@@ -109,10 +126,9 @@ class Scheduler:
         return True
 
     def _rest(self) -> float:
-        """Seconds until the next time that anything is due."""
+        """Seconds until the next time that anything is due, as it was last looked for."""
         now = self._now()
-        nexts = (cron.next_due(schedule.schedule, schedule.timezone, now) for _, schedule in self._schedules())
-        soonest = min((at for at in nexts if at is not None), default=now + LONGEST_SECONDS)
+        soonest = min(self._next.values(), default=now + LONGEST_SECONDS)
         return min(max(soonest - now, 0.01), LONGEST_SECONDS)
 
     def _schedules(self) -> Iterator[tuple[ResourceRecord, AgentSchedule]]:
