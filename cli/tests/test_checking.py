@@ -40,8 +40,9 @@ def test_a_file_is_checked_among_the_others_of_its_folder(nowhere: Terminal) -> 
 
 
 def test_what_is_not_built_is_told_and_fails_only_when_strict(nowhere: Terminal) -> None:
-    file = nowhere.folder.agent("swarm", [], orchestration={"pattern": "swarm"})
-    assert "the pattern swarm is not built yet (stored, but not Ready)" in nowhere("validate", str(file)).out
+    file = nowhere.folder.path / "phones.channel.yaml"
+    file.write_text("apiVersion: astromesh/v1\nkind: Channel\nmetadata: {name: phones}\nspec: {type: whatsapp}\n")
+    assert "whatsapp channels are not built yet (stored, but not Ready)" in nowhere("validate", str(file)).out
     nowhere("validate", str(file), "--strict", code=1)
     assert "No such file" in nowhere("validate", "nowhere.yaml", code=2).err
 
@@ -80,7 +81,7 @@ def test_the_doctor_names_what_a_running_mesh_cannot_serve(terminal: Terminal, t
         terminal("delete", "agent", "swarming")
     assert (found["name"], found["state"]) == ("agent", "note")
     assert "swarming is not Ready: " in str(found["found"])
-    assert "the pattern swarm is not built yet" in str(found["found"])
+    assert "a swarm without agents" in str(found["found"])
     assert found["mend"] == "astromesh describe agent swarming"
 
 

@@ -35,8 +35,6 @@ ROLES = {
     "swarm": frozenset((DEFAULT_ROLE,)),
 }
 """The roles that each pattern asks models for, beside those that its own parts name."""
-PATTERNS = frozenset(ROLES)
-TOOL_TYPES = frozenset(("agent", "builtin", "internal", "openapi", "rag", "webhook"))
 _NO_CONNECTION = "sqlite keeps its file in the mesh's data folder and is not connected to"
 
 Gap = tuple[Path, str]
@@ -112,19 +110,14 @@ def _gaps(resource: Resource) -> Iterator[Gap]:
 
 def _agent(agent: AgentSpec) -> Iterator[Gap]:
     yield from _models(agent)
-    if agent.orchestration.pattern not in PATTERNS:
-        yield ("orchestration", "pattern"), f"the pattern {agent.orchestration.pattern} is not built yet"
     if agent.orchestration.pattern == "supervisor" and not any(tool.type == "agent" for tool in agent.offered):
         reason = "a supervisor without workers: list orchestration.workers, or tools of type: agent"
         yield ("orchestration", "pattern"), reason
     if agent.orchestration.pattern == "swarm" and not agent.orchestration.agents:
         yield ("orchestration", "pattern"), "a swarm without agents: list orchestration.agents, the first one first"
     for index, tool in enumerate(agent.tools):
-        if isinstance(tool, McpTool):
-            if not MCP.installed:
-                yield ("tools", index, "type"), f"tools of type {tool.type} need an extra: {MCP.missing}; {MCP.advice}"
-        elif tool.type not in TOOL_TYPES:
-            yield ("tools", index, "type"), f"tools of type {tool.type} are not built yet"
+        if isinstance(tool, McpTool) and not MCP.installed:
+            yield ("tools", index, "type"), f"tools of type {tool.type} need an extra: {MCP.missing}; {MCP.advice}"
         config = tool.config if isinstance(tool, BuiltinTool) else None
         if isinstance(config, SqlQueryConfig) and config.is_postgres and not POSTGRES.installed:
             yield ("tools", index, "config", "url"), f"{POSTGRES.missing}; for PostgreSQL {POSTGRES.advice}"
@@ -240,6 +233,3 @@ def _vector_store(path: Path, backend: str) -> Iterator[Gap]:
 def _runtime_config(config: RuntimeConfigSpec) -> Iterator[Gap]:
     if config.services.channels:
         yield ("services", "channels"), "channels are not built yet"
-    if config.defaults.orchestration.pattern not in PATTERNS:
-        reason = f"the pattern {config.defaults.orchestration.pattern} is not built yet"
-        yield ("defaults", "orchestration", "pattern"), reason
