@@ -15,7 +15,7 @@ from astromesh_core.bus.observations import Observations
 from astromesh_core.bus.positions import Position
 from astromesh_core.bus.projection import Gap, Projection
 from astromesh_core.mesh_secrets import audit_key
-from astromesh_core.readiness import Readiness
+from astromesh_core.readiness import Health, Readiness
 from astromesh_core.rpc.ports import Registrar, RpcServer
 from astromesh_core.service import Platform
 from astromesh_core.telemetry.telemetry import Telemetry
@@ -53,7 +53,7 @@ async def open_history(
 ) -> AsyncGenerator[HistoryService]:
     """The read model in the folder, kept up to date from the log while it is open; `key` signs the heads of its
     tree."""
-    async with aclosing(await Database.open(folder)) as database, _audit(folder, bus, key) as tree:
+    async with aclosing(await Database.open(folder)) as database, _audit(folder, bus, readiness, key) as tree:
         alarms = Alarms(telemetry.metrics)
         objects = Objects(database, bus.values)
         chains = Chains(database, await database.call(queries.next_number))
@@ -83,7 +83,7 @@ async def open_history(
 
 
 @asynccontextmanager
-async def _audit(folder: Path, bus: Bus, key: bytes) -> AsyncGenerator[AuditTree]:
+async def _audit(folder: Path, bus: Bus, readiness: Readiness, key: bytes) -> AsyncGenerator[AuditTree]:
     """The tree in the folder, which grows, is signed and told as the mesh's RuntimeConfig says while it is open."""
     async with aclosing(await open_tree(folder)) as database:
         tree = AuditTree(database, Signer(key), time.time_ns)
@@ -93,6 +93,13 @@ async def _audit(folder: Path, bus: Bus, key: bytes) -> AsyncGenerator[AuditTree
             asyncio.create_task(tree.run(), name="audit tree"),
             asyncio.create_task(declared.follow(bus.resources.watch()), name="audit settings"),
         ]
+
+        async def health() -> Health:
+            if any(task.done() for task in tasks):
+                return Health(False, "the audit tree does not grow any more, or not as declared: restart history")
+            return Health(True)
+
+        readiness.register("audit", health)
         try:
             yield tree
         finally:

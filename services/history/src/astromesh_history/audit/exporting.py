@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncGenerator, Callable
 
 from astromesh.v1.audit_pb2 import ExportAuditRequest, TreeHead
@@ -22,11 +23,11 @@ from astromesh_core.events.chain import StoredEvent
 from astromesh_history import queries
 from astromesh_history.audit import tree_file
 from astromesh_history.audit.keeping import AuditTree
-from astromesh_history.audit.tree_file import Leaf
 from astromesh_history.database import Database
 from astromesh_history.objects import Objects, stored_values
 
 _EVENTS = 200
+_CHAINS = 500
 _PAGE_BYTES = 1 << 20
 
 Clock = Callable[[], int]
@@ -53,10 +54,9 @@ class Exporter:
         if head is None:
             raise NotFound("there is nothing in this mesh's log yet")
         head = await self._anchored(request.namespace, ids, head)
-        for first in range(0, len(ids), _EVENTS):
-            some = ids[first : first + _EVENTS]
-            if not await self._tree.database.call(tree_file.all_known, request.namespace, some, head.size):
-                raise Unavailable("not all of it is in the tree yet", retry_after=1.0)
+        if not await self._all(ids, lambda tree, some: tree_file.all_known(tree, request.namespace, some, head.size)):
+            # Said while it can still be said: later the file would only break off.
+            raise Unavailable("not all of it is in the tree yet", retry_after=1.0)
         sealing = Sealing()
         yield sealing.passed(header(request.namespace, self._clock()))
         yield sealing.passed(head_line(head))
@@ -89,16 +89,16 @@ class Exporter:
         size = max((anchor.size for anchor in self._tree.anchors()), default=0)
         if not size or size == newest.size:
             return newest
-        for chain_id in ids:
-            if (await self._leaf(namespace, chain_id)).number >= size:
-                return newest
+        if not await self._all(ids, lambda tree, some: tree_file.all_within(tree, namespace, some, size)):
+            return newest
         return await self._tree.database.call(tree_file.head_of_size, size)
 
-    async def _leaf(self, namespace: str, chain_id: str) -> Leaf:
-        leaf = await self._tree.database.call(tree_file.leaf_of, namespace, chain_id)
-        if leaf is None:
-            raise Unavailable(f"{chain_id} is not in the tree yet", retry_after=1.0)
-        return leaf
+    async def _all(self, ids: list[str], hold: Callable[[sqlite3.Connection, list[str]], bool]) -> bool:
+        """Whether it holds of all these chains; asked of some at a time, for there may be very many."""
+        for first in range(0, len(ids), _CHAINS):
+            if not await self._tree.database.call(hold, ids[first : first + _CHAINS]):
+                return False
+        return True
 
     async def _chain(self, namespace: str, chain_id: str, head: TreeHead) -> AsyncGenerator[bytes, None]:
         leaf = await self._tree.database.call(tree_file.leaf_below, namespace, chain_id, head.size)

@@ -160,6 +160,12 @@ def leaf_below(connection: sqlite3.Connection, namespace: str, chain_id: str, si
     return None if row is None else Leaf(row[0], ChainState(*row[1:]))
 
 
+def all_within(connection: sqlite3.Connection, namespace: str, ids: Sequence[str], size: int) -> bool:
+    """Whether the newest leaf of each of these chains is among the first `size`."""
+    leaves = (leaf_of(connection, namespace, chain_id) for chain_id in ids)
+    return all(leaf is not None and leaf.number < size for leaf in leaves)
+
+
 def all_known(connection: sqlite3.Connection, namespace: str, ids: Sequence[str], size: int) -> bool:
     """Whether each of these chains has a leaf among the first `size`."""
     return all(leaf_below(connection, namespace, chain_id, size) is not None for chain_id in ids)
