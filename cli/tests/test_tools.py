@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from astromesh_testing.mesh_folders import ConfigFolder
+
 from .conftest import Terminal
 
 
@@ -18,6 +22,16 @@ def test_tools_are_listed_described_and_called(terminal: Terminal) -> None:
     assert "boats.md" in terminal("tools", "call", "librarian", "search", '{"query": "ferry"}').out
     answered = terminal("tools", "call", "librarian", "search", "-", "--json", stdin='{"query": "ferry"}').document()
     assert answered["ok"] is True
+
+
+def test_an_agent_as_a_tool_takes_the_time_of_the_run_that_asks(terminal: Terminal, tmp_path: Path) -> None:
+    asks = {"name": "look", "type": "agent", "agent": "librarian", "description": "Looks it up"}
+    terminal("apply", "-f", str(ConfigFolder(tmp_path / "more").agent("asking", [], tools=[asks])))
+    try:
+        described = terminal("tools", "describe", "asking", "look").out
+    finally:
+        terminal("delete", "agent", "asking")
+    assert "timeout  that of the run that asks" in described
 
 
 def test_a_wrong_call_says_what_is_wrong(terminal: Terminal) -> None:

@@ -110,7 +110,7 @@ def _print_tool(tool: ToolReply) -> None:
     told: list[tuple[str, str]] = [
         ("type", tool["type"]),
         ("effect", tool["effect"]),
-        ("timeout", f"{tool['timeout_ms'] / 1000:g} s"),
+        ("timeout", f"{tool['timeout_ms'] / 1000:g} s" if tool["timeout_ms"] else "that of the run that asks"),
         ("version", tool["version"]),
         *((name, json.dumps(value)) for name, value in tool.get("declared", {}).items()),
     ]
