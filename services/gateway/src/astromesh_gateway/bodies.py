@@ -232,13 +232,9 @@ async def left(request: Request) -> None:
         pass
 
 
-async def read_body(request: Request, model: type[Model]) -> Model:
-    """The body as a model. Raises InvalidInput for what is no JSON, Unprocessable for what does not fit, TooLarge."""
-    return parse_body(await read_bytes(request), model)
-
-
 async def read_question(request: Request, model: type[Asked]) -> Asked:
-    """The same for a body that may hold pictures."""
+    """The body, which may hold pictures, as a model. Raises InvalidInput for what is no JSON, Unprocessable for what
+    does not fit, TooLarge."""
     return parse_question(await read_bytes(request, MAX_QUESTION_BYTES), model)
 
 
