@@ -42,10 +42,6 @@ class SafePattern:
             if match.end() > match.start():
                 yield match.span()
 
-    def is_in(self, text: str) -> bool:
-        """Whether it stands anywhere in the text."""
-        return self._compiled.search(_encodable(text)) is not None
-
 
 def _encodable(text: str) -> str:
     """The text with a mark for each half of a character, which escapes of JSON can make and UTF-8 cannot hold."""

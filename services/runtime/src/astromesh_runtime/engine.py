@@ -54,7 +54,7 @@ from astromesh_runtime.saga import Completed, Ending, Failed, Outcome, failure_o
 from astromesh_runtime.scope import RunScope
 from astromesh_runtime.tool_calls import call_tools
 from astromesh_runtime.tool_checks import check_arguments, check_results
-from astromesh_runtime.waits import Waits, foremost
+from astromesh_runtime.waits import Waits, all_of
 
 log = structlog.get_logger("astromesh.runtime")
 
@@ -201,19 +201,7 @@ class RunDriver:
                 return remember_summary(self._scope, effect)
 
     async def _gather(self, effect: Gather) -> Outcome:
-        """All of them, as far as each comes: what one waits for, or breaks on, cuts no other off."""
-        settled = await asyncio.gather(*map(self._outcome_of, effect.effects), return_exceptions=True)
-        outcomes, waits = list[Outcome](), list[Waits]()
-        for outcome in settled:
-            if isinstance(outcome, Waits):
-                waits.append(outcome)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                outcomes.append(outcome)
-        if waits:
-            raise foremost(waits)
-        return cast("Outcome", outcomes)
+        return cast("Outcome", await all_of(map(self._outcome_of, effect.effects)))
 
     async def _outcome_of(self, effect: SagaEffect) -> Outcome:
         outcome = self._scope.recorded.outcome(effect)

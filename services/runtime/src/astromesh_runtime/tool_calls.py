@@ -42,7 +42,7 @@ from astromesh_runtime.permits import judge
 from astromesh_runtime.reconciling import reconcile, settled_until
 from astromesh_runtime.saga import failure_of
 from astromesh_runtime.scope import RunScope
-from astromesh_runtime.waits import Waits, foremost
+from astromesh_runtime.waits import Waits, all_of
 
 IDEMPOTENT_ATTEMPTS = 3
 IDEMPOTENT_PAUSE_SECONDS = 0.5
@@ -67,19 +67,7 @@ async def _at_once(calls: Sequence[_ToolCall | ChildCall]) -> list[ToolOutcome]:
     # Intents of one step go into one commit, before anything is sent.
     for call in calls:
         call.intend()
-    # No task group: an outcome that one call still gets is not cut off because another call failed.
-    settled = await asyncio.gather(*(_settled(call) for call in calls), return_exceptions=True)
-    outcomes, waits = list[ToolOutcome](), list[Waits]()
-    for outcome in settled:
-        if isinstance(outcome, Waits):
-            waits.append(outcome)
-        elif isinstance(outcome, BaseException):
-            raise outcome
-        else:
-            outcomes.append(outcome)
-    if waits:
-        raise foremost(waits)
-    return outcomes
+    return await all_of(map(_settled, calls))
 
 
 async def _in_turn(scope: RunScope, call: _ToolCall | ChildCall) -> ToolOutcome:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_APPROVAL,
@@ -14,6 +15,8 @@ from astromesh.v1.run_events_pb2 import (
     SUSPENSION_REASON_UNKNOWN,
     SuspensionReason,
 )
+
+Value = TypeVar("Value")
 
 _URGENCY: Final = (
     SUSPENSION_REASON_UNKNOWN,
@@ -45,3 +48,20 @@ def foremost(waits: Sequence[Waits]) -> Waits:
         return first
     children = tuple(child for wait in waits for child in wait.children)
     return Waits(first.reason, first.path, first.detail, children)
+
+
+async def all_of(works: Iterable[Awaitable[Value]]) -> list[Value]:
+    """What each comes to, in their order. All of them at once, as far as each comes: what one waits for, or breaks on,
+    cuts no other off. Raises what one broke on, else the foremost of what they wait for."""
+    settled = await asyncio.gather(*works, return_exceptions=True)
+    values, waits = list[Value](), list[Waits]()
+    for outcome in settled:
+        if isinstance(outcome, Waits):
+            waits.append(outcome)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            values.append(outcome)
+    if waits:
+        raise foremost(waits)
+    return values
