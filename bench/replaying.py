@@ -42,7 +42,7 @@ def measure(share: float) -> Iterator[Figure]:
 async def _measured(trials: int) -> list[Figure]:
     async with _mesh() as bus:
         run = await _long_run(bus)
-        loads, replays, events = list[float](), list[float](), 0
+        loads, replays, envelopes = list[float](), list[float](), list[Envelope]()
         for _ in range(trials):
             begun = time.perf_counter()
             stored = await bus.log.read(run)
@@ -52,9 +52,8 @@ async def _measured(trials: int) -> list[Figure]:
             verdict = replay(envelopes)
             replays.append(time.perf_counter() - begun)
             assert verdict.identical
-            events = len(envelopes)
         forks = [await _forked(bus, run, envelopes) for _ in range(trials)]
-    load, again = sorted(loads)[trials // 2], sorted(replays)[trials // 2]
+    events, load, again = len(envelopes), sorted(loads)[trials // 2], sorted(replays)[trials // 2]
     return [
         Figure(SCENARIO, f"loading {events:,} events", "ours", f"{load * 1e3:.1f} ms", "≤ 100 ms"),
         Figure(SCENARIO, "replaying", "ours", f"{events / again:,.0f} events/s", "≥ 20,000/s, goal 50,000/s"),

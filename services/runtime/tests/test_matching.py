@@ -7,7 +7,7 @@ import pytest
 from astromesh.v1 import run_events_pb2 as ev
 from astromesh.v1.values_pb2 import ROLE_ASSISTANT, ROLE_USER, Image
 from astromesh_core.events.contents import plain, text_content
-from astromesh_runtime.effects import Answer, CallTool, CheckOutput, Pattern, RunContext, SagaEffect
+from astromesh_runtime.effects import Answer, CallAgent, CallTool, CheckOutput, Pattern, RunContext, SagaEffect
 from astromesh_runtime.replay import replay
 from astromesh_runtime.saga import Completed, Failed
 
@@ -54,7 +54,7 @@ def test_an_answer_that_a_guardrail_broke_is_no_answer() -> None:
     frame = ev.RunStarted(output_schema_json=SCHEMA, checks_output=True)
     answers = scripted(says('{"sum": 2}'))
 
-    def script(effect: SagaEffect | CallTool) -> object:
+    def script(effect: SagaEffect | CallTool | CallAgent) -> object:
         return ev.OutputChecked(text=text_content("[GONE]")) if isinstance(effect, CheckOutput) else answers(effect)
 
     world = World(script, frame).begin()
