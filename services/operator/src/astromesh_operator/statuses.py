@@ -64,11 +64,11 @@ def status_of(
     previous: ResourceStatus | None,
     now: datetime,
 ) -> ResourceStatus:
-    """The record; a condition whose status has not changed keeps the time of its transition."""
+    """The record, its conditions in their order; one whose status has not changed keeps the time of its transition."""
     before = [] if previous is None else [read_condition(condition) for condition in previous.conditions]
     fresh = list(conditions)
-    kept = {condition.type for condition in fresh}
-    merged = [condition for condition in merge(before, fresh) if condition.type in kept]
+    by_type = {condition.type: condition for condition in merge(before, fresh)}
+    merged = [by_type[name] for name in dict.fromkeys(condition.type for condition in fresh)]
     return ResourceStatus(
         ref=ref,
         observed_generation=generation,
