@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import cast
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import orjson
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from astromesh.v1.audit_pb2 import TreeHead
 from astromesh_core.errors import InvalidInput
 from astromesh_core.events.canonical import Canonical, canonical_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _SIGNED_AS = b"astromesh tree head 1\n"
 _HASHES = ("previous", "public_key", "root", "signature")
@@ -23,14 +25,24 @@ class Signer:
 
     def __init__(self, seed: bytes) -> None:
         """`seed`: the 32 bytes of an Ed25519 private key."""
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public_key = self._key.public_key().public_bytes_raw()
+        self._seed = seed
+
+    @cached_property
+    def public_key(self) -> bytes:
         """32 bytes."""
+        return self._key.public_key().public_bytes_raw()
 
     def sign(self, head: TreeHead) -> None:
         """Gives the head this key and its signature."""
         head.public_key = self.public_key
         head.signature = self._key.sign(signed_bytes(head))
+
+    @cached_property
+    def _key(self) -> Ed25519PrivateKey:
+        # Reading the library takes longer than the rest of history's start, and the first head has time.
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        return Ed25519PrivateKey.from_private_bytes(self._seed)
 
 
 def signed_bytes(head: TreeHead) -> bytes:
@@ -52,6 +64,9 @@ def head_sha256(head: TreeHead) -> bytes:
 
 def is_genuine(head: TreeHead) -> bool:
     """Whether the key that the head names signed it. Whose key that is, is another question."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(head.public_key).verify(head.signature, signed_bytes(head))
     except (InvalidSignature, ValueError):
