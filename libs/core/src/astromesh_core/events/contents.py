@@ -11,8 +11,9 @@ from astromesh.v1.values_pb2 import Content, StoredValue
 from astromesh_core.errors import Bug, NotFound
 
 # As it stands in a serialised message: Content.stored (tag 3) or ToolResult.whole (tag 6), its length, then
-# StoredValue.sha256 (tag 1), 32 bytes.
-_MAY_BE_STORED = re.compile(rb"[\x1a\x32][\x22-\x2c]\x0a\x20")
+# StoredValue.sha256 (tag 1), 32 bytes. It begins with the bytes that are one thing, for these are searched ten times as
+# fast as a choice; what comes before them is looked at behind.
+_MAY_BE_STORED = re.compile(rb"\x0a\x20(?<=[\x1a\x32][\x22-\x2c]\x0a\x20)")
 
 
 def may_hold_stored(message: bytes) -> bool:
